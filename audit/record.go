@@ -1,0 +1,120 @@
+package audit
+
+import "encoding/json"
+
+// A Type says what a [Record] tells.
+type Type string
+
+const (
+	Opened   Type = "opened"   // a call was allowed and is about to be, or is being, forwarded
+	Proposed Type = "proposed" // the reply to a model call asks for a tool call
+	Closed   Type = "closed"   // a call is over, and how
+	Refused  Type = "refused"  // a call was not forwarded, and why
+	Changed  Type = "changed"  // not a call: an agent was created or revoked, a policy came into force…
+)
+
+// A Record is one fact, said once. A call is told by one Opened and one Closed
+// record, with a Proposed for each tool call that a model asked for in between;
+// or by one Refused record; or, where it only asked the gate itself, by one
+// Closed record that holds everything.
+//
+// A record is JSON in the ledger, and times are in microseconds, so that any
+// tool can read it.
+type Record struct {
+	Seq  uint64 `json:"-"` // position in the log, from 1; set by the log
+	Type Type   `json:"type"`
+	At   int64  `json:"at_us"` // microseconds since 1970-01-01 UTC
+
+	// Which call. All but Changed have it.
+	Call string `json:"call,omitempty"` // UUIDv7
+
+	// Who.
+	Tenant  string   `json:"tenant,omitempty"`
+	Agent   string   `json:"agent,omitempty"`   // the acting agent: agent:bot
+	Subject string   `json:"subject,omitempty"` // for whom, where that is not the agent itself
+	Actors  []string `json:"actors,omitempty"`  // the delegation chain, current actor first
+	Token   string   `json:"token,omitempty"`   // the token's jti
+	Run     string   `json:"run,omitempty"`
+	Chain   string   `json:"chain,omitempty"` // the run's name by the client, where it is not Run
+	Session string   `json:"session,omitempty"`
+
+	// What.
+	Kind     string          `json:"kind,omitempty"`
+	Target   string          `json:"target,omitempty"`
+	Method   string          `json:"method,omitempty"`
+	Resource string          `json:"resource,omitempty"`
+	Args     json.RawMessage `json:"args,omitempty"`      // arguments as forwarded, after masking; absent when too large
+	ArgsHash string          `json:"args_hash,omitempty"` // of the canonical arguments (RFC 8785) as they came
+	Bytes    int64           `json:"bytes,omitempty"`     // of the body: the request's in Opened and Refused, the reply's in Closed
+	Links    []Link          `json:"links,omitempty"`     // what led to this call
+
+	// Under which law.
+	Effect      string    `json:"effect,omitempty"` // allow, ask, deny
+	Rule        string    `json:"rule,omitempty"`
+	Reason      string    `json:"reason,omitempty"`
+	Policy      string    `json:"policy,omitempty"` // digest of the policy in force
+	Obligations []string  `json:"obligations,omitempty"`
+	Findings    []Finding `json:"findings,omitempty"`
+	Checks      []Check   `json:"checks,omitempty"`
+
+	// What came of it.
+	Outcome  string    `json:"outcome,omitempty"` // "ok", "fault" (the target's own error), or the code of the error
+	Fault    string    `json:"fault,omitempty"`   // the cause: what the target answered, or what broke
+	TookUS   int64     `json:"took_us,omitempty"` // from the call's arrival, in microseconds
+	Usage    *Usage    `json:"usage,omitempty"`
+	Proposal *Proposal `json:"proposal,omitempty"` // in Proposed
+
+	// In Changed: what, by whom, and the new state in a few words.
+	What  string `json:"what,omitempty"` // "agent.created", "agent.revoked", "policy.activated", "gate.started"…
+	By    string `json:"by,omitempty"`   // "admin", "config", "system"
+	Name  string `json:"name,omitempty"`
+	State string `json:"state,omitempty"`
+
+	// Acts marks the intent of a call that may change something outside. A log
+	// that is short of space refuses these first.
+	Acts bool `json:"acts,omitempty"`
+}
+
+// A Link is an edge of the causal chain: call From led to the call whose record
+// holds it. Its Method says how that was found out, since only some ways prove it.
+type Link struct {
+	From   string `json:"from"`               // id of the earlier call
+	Kind   string `json:"kind"`               // "proposed": From is a model call that asked for this one; "result": From is a tool call whose result this one carries
+	Method string `json:"method"`             // "tool_use_id", "arguments", "twin", "ambiguous"…
+	ID     string `json:"tool_use,omitempty"` // the proposal's id on the model's side
+}
+
+// A Proposal is a tool call that a model asks for.
+type Proposal struct {
+	ToolUse  string          `json:"tool_use,omitempty"`
+	Name     string          `json:"name"`
+	Args     json.RawMessage `json:"args,omitempty"`
+	ArgsHash string          `json:"args_hash,omitempty"`
+}
+
+// A Finding is something that a guard saw, without the thing itself.
+type Finding struct {
+	Guard  string `json:"guard"`
+	Rule   string `json:"rule"`
+	Where  string `json:"where"`  // "request" or "reply", then a JSON Pointer or a lane
+	Action string `json:"action"` // "mask", "deny", "record"
+	Count  int    `json:"count,omitempty"`
+}
+
+// A Check says what was read: a guard, its version, and how many bytes of the
+// request and of the reply it has judged.
+type Check struct {
+	Guard   string `json:"guard"`
+	Version string `json:"version"`
+	Request int64  `json:"request"`
+	Reply   int64  `json:"reply"`
+}
+
+// Usage is what a model call consumed, in tokens.
+type Usage struct {
+	Input      int64 `json:"input"`
+	Output     int64 `json:"output"`
+	CacheRead  int64 `json:"cache_read,omitempty"`
+	CacheWrite int64 `json:"cache_write,omitempty"`
+	Reasoning  int64 `json:"reasoning,omitempty"`
+}

@@ -1,0 +1,153 @@
+package firewall
+
+import (
+	"time"
+
+	"callgate/audit"
+	"callgate/identity"
+
+	"github.com/tidwall/gjson"
+)
+
+// A Kind says what a call acts on. The zero Kind is no kind and is refused.
+type Kind uint8
+
+const (
+	_        Kind = iota
+	Session       // the gate itself: initialize, server/discover, log levels. Needs an identity and nothing more.
+	List          // what the caller may use: tools, resources, prompts, models. Needs an identity; its items are filtered.
+	Model         // a model generates, embeds or counts
+	Tool          // a tool of an MCP server is called
+	Resource      // a resource of an MCP server is read or subscribed to
+	Prompt        // a prompt of an MCP server is fetched
+)
+
+var kinds = [...]string{"", "session", "list", "model", "tool", "resource", "prompt"}
+
+func (k Kind) String() string { return kinds[k] }
+
+// Impact is what a tool says of its own effect, where the operator lets it say
+// so. The zero Impact is unknown and is treated as side-effecting.
+type Impact uint8
+
+const (
+	ReadOnly Impact = 1 << iota
+	Destructive
+	Idempotent
+	OpenWorld
+)
+
+// Hints are what the client claims about a call. They help to join records and
+// to name runs; they never grant anything.
+type Hints struct {
+	Run     string   // the client's own name for its run (Callgate-Run, or the trace id of traceparent)
+	Session string   // the client's session, as it calls it
+	Name    string   // the tool's name as this client sees it, where that is not Resource
+	ToolUse string   // id of the proposed tool call that this call carries out
+	Results []string // ids of the proposed tool calls whose results this model call carries
+}
+
+// A Call is one governed request by an agent. The front door fills the first
+// part from the wire; [Gate.Do] sets the second, stage by stage.
+type Call struct {
+	Kind     Kind
+	Target   string // provider or MCP server, by its name in the config; "" for the gate itself
+	Method   string // "chat", "responses", "messages", "tools/call", "resources/read"…
+	Resource string // model, tool, prompt or resource that Method acts on, by its name at Target
+	Route    string // path that was asked for, as a resource indicator: the token's audience must cover it
+	Token    string // as presented; never recorded, never forwarded
+	Hints    Hints
+	Body     Body   // the request as it is judged and as it will be forwarded
+	ArgsAt   string // where in Body.JSON the arguments of a tool or prompt are, as a gjson path; "" if there are none
+	Impact   Impact
+
+	ID       string // UUIDv7
+	At       time.Time
+	Caller   identity.Principal
+	Run      string // the run of the caller that this call belongs to
+	Chain    string // the run as the client names it, else Run
+	Links    []audit.Link
+	Decision Decision
+	Findings []audit.Finding
+	Checks   []audit.Check
+	Usage    Usage
+
+	run      *run
+	argsHash string
+	fault    string       // the target's own error
+	sent     int64        // bytes of the reply that went down
+	due      audit.Ticket // the record that must be durable before more goes down
+	closed   bool         // the record of the end is written
+}
+
+// Object is the name of what the call acts on, in the words of the policy:
+// model:<provider>/<name>, tool:<server>/<name>, resource:<server>|<uri> or
+// prompt:<server>/<name>. It is empty for calls that need no rule.
+func (c *Call) Object() string { return Object(c.Kind, c.Target, c.Resource) }
+
+// Object names a thing in the words of the policy; see [Call.Object].
+func Object(kind Kind, target, resource string) string {
+	switch kind {
+	case Model:
+		return "model:" + target + "/" + resource
+	case Tool:
+		return "tool:" + target + "/" + resource
+	case Resource:
+		return "resource:" + target + "|" + resource
+	case Prompt:
+		return "prompt:" + target + "/" + resource
+	}
+	return ""
+}
+
+// Action is what the call does to its object, in the words of the policy.
+func (c *Call) Action() string { return action(c.Kind, c.Method) }
+
+func action(kind Kind, method string) string {
+	switch kind {
+	case Model:
+		if method == "embeddings" {
+			return "embed"
+		}
+		return "generate"
+	case Tool:
+		return "call"
+	case Resource:
+		if method == "resources/subscribe" {
+			return "subscribe"
+		}
+		return "read"
+	case Prompt:
+		return "get"
+	case List:
+		return "list"
+	}
+	return ""
+}
+
+// Args is the call's arguments as they stand in Body, nil if it has none.
+func (c *Call) Args() []byte {
+	if c.ArgsAt == "" {
+		return nil
+	}
+	r := gjson.GetBytes(c.Body.JSON, c.ArgsAt)
+	if !r.Exists() {
+		return nil
+	}
+	return c.Body.JSON[r.Index : r.Index+len(r.Raw)]
+}
+
+// acts says whether forwarding the call may change something outside: then its
+// record must be durable first.
+func (c *Call) acts() bool { return c.Kind == Tool && c.Impact&ReadOnly == 0 }
+
+// idle says that the call does nothing but answer from what the gate knows: one
+// record, of its end, is enough.
+func (c *Call) idle() bool { return c.Kind == Session || c.Kind == List }
+
+// Usage is what a model call consumed, in tokens, as the provider reported it.
+// Input includes CacheRead and CacheWrite; Output includes Reasoning, in every
+// dialect. The zero Usage was not reported.
+type Usage struct {
+	Input, Output, CacheRead, CacheWrite, Reasoning int64
+}

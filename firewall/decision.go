@@ -1,0 +1,56 @@
+package firewall
+
+// An Effect is the answer to "may it?". The zero Effect denies, and a smaller
+// Effect is stricter.
+type Effect uint8
+
+const (
+	Deny Effect = iota
+	Ask         // a person must approve first
+	Allow
+)
+
+func (e Effect) String() string { return [...]string{"deny", "ask", "allow"}[e] }
+
+// A Decision is an [Effect], what must be done along with it, and why. The zero
+// Decision denies.
+type Decision struct {
+	Effect      Effect
+	Obligations []Obligation
+	Rule        string // id of the rule that decided, or the name of the guard
+	Reason      string // one sentence for the agent; holds no secret
+	Policy      string // digest of the policy in force
+}
+
+// An Obligation is a duty that comes with an allowed call, such as
+// {redact, args.card}.
+type Obligation struct {
+	Do   string // "redact", "require_approval"
+	With string // what Do applies to: a list of paths, a group
+	Rule string
+}
+
+// And is the stricter of d and o, with the obligations of both. Where both are
+// equally strict, d explains.
+func (d Decision) And(o Decision) Decision {
+	if o.Effect < d.Effect {
+		d, o = o, d
+	}
+	if len(o.Obligations) > 0 {
+		d.Obligations = append(d.Obligations[:len(d.Obligations):len(d.Obligations)], o.Obligations...)
+	}
+	if d.Policy == "" {
+		d.Policy = o.Policy
+	}
+	return d
+}
+
+// An Answer is what a policy says of a thing before all is known about the call
+// that would use it.
+type Answer uint8
+
+const (
+	No      Answer = iota
+	Depends        // on arguments that are not known yet
+	Yes
+)

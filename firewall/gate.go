@@ -1,0 +1,286 @@
+// Package firewall decides about calls by agents, and carries out those it
+// allows. A model call and a tool call are the same thing to it: each protocol
+// is an adapter that turns a request into a [Call], and the way to its target
+// into an [Upstream]. Every call takes the one way through [Gate.Do].
+package firewall
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"callgate/audit"
+	"callgate/identity"
+)
+
+// A Gate is what every call passes. It is used by many goroutines at once.
+type Gate struct {
+	cfg Config
+	law atomic.Pointer[Law]
+}
+
+// Config is what a Gate needs. All fields are required.
+type Config struct {
+	Verify func(ctx context.Context, token, route string) (identity.Principal, error) // proves who presents a token for a route
+	Log    audit.Log
+	Runs   *Runs
+	Now    func() time.Time
+	Logger *slog.Logger
+}
+
+// A Law is what calls are judged by. A Law in force is never changed, only
+// replaced; a call is judged from beginning to end by the one it began under.
+type Law struct {
+	Policy Policy
+	Guards []Guard // asked in order; the strictest answer wins
+}
+
+// A Policy answers from its rules alone: the same question, the same answer.
+type Policy interface {
+	// Decide answers for call, whose Caller is known. What it cannot evaluate it denies.
+	Decide(call *Call) Decision
+	// May answers for caller and an object whose call is not made yet.
+	May(caller *identity.Principal, object, action string) Answer
+}
+
+// A Guard reads what passes, and may edit it.
+type Guard interface {
+	Name() string
+	// Request reads call.Body and may edit it. The zero Decision denies.
+	Request(ctx context.Context, call *Call) (Decision, error)
+	// Reply passes on events and may edit them.
+	Reply(ctx context.Context, call *Call, events Events) Events
+}
+
+// An Upstream takes a call to its target.
+type Upstream interface {
+	// Forward sends call.Body and yields the reply. Credentials for the target
+	// are put in here and nowhere earlier.
+	Forward(ctx context.Context, call *Call) Events
+	// Read notes in ev what it reports: usage, wants, fault. It is asked once for
+	// each event, in order, when no guard will change it any more.
+	Read(ev *Event)
+}
+
+// New returns a Gate that judges by law.
+func New(cfg Config, law *Law) *Gate {
+	g := &Gate{cfg: cfg}
+	g.law.Store(law)
+	return g
+}
+
+// SetLaw replaces the law for calls that begin from now on.
+func (g *Gate) SetLaw(law *Law) { g.law.Store(law) }
+
+// Do takes call from the agent to up and its reply from up to down, and returns
+// when the call is over and on record. down is called once per event, in order,
+// from the calling goroutine. The error, if any, is an [*Error].
+func (g *Gate) Do(ctx context.Context, call *Call, up Upstream, down func(Event) error) (err error) {
+	law := g.law.Load()
+	g.begin(call)
+	defer func() {
+		if p := recover(); p != nil {
+			g.cfg.Logger.ErrorContext(ctx, "call panicked", "call", call.ID, "panic", p, "stack", string(debug.Stack()))
+			err = g.finish(ctx, call, fmt.Errorf("panic: %v", p))
+		}
+	}()
+
+	if err := g.authenticate(ctx, call); err != nil {
+		return g.refuse(ctx, call, err)
+	}
+	g.cfg.Runs.attribute(call)
+	if err := law.decide(ctx, call); err != nil {
+		return g.refuse(ctx, call, err)
+	}
+	if err := g.open(ctx, call); err != nil {
+		return g.refuse(ctx, call, err)
+	}
+	return g.finish(ctx, call, g.forward(ctx, law, call, up, down))
+}
+
+func (g *Gate) begin(call *Call) {
+	if call.ID == "" {
+		call.ID, call.At = newID(), g.cfg.Now()
+	}
+}
+
+func (g *Gate) authenticate(ctx context.Context, call *Call) error {
+	p, err := g.Authenticate(ctx, call.Token, call.Route)
+	if err != nil {
+		return err
+	}
+	call.Caller = p
+	return nil
+}
+
+// Authenticate says who presents token for route. Front doors ask before they
+// read a body; Do asks again.
+func (g *Gate) Authenticate(ctx context.Context, token, route string) (identity.Principal, error) {
+	if token == "" {
+		return identity.Principal{}, &Error{Code: Unauthenticated, Reason: "no access token: send one as Authorization: Bearer"}
+	}
+	p, err := g.cfg.Verify(ctx, token, route)
+	if err != nil {
+		return p, &Error{Code: Unauthenticated, Reason: err.Error()}
+	}
+	return p, nil
+}
+
+// decide asks the policy and then, whatever it said, every guard: what is
+// refused is recorded too, and must be masked first.
+func (l *Law) decide(ctx context.Context, call *Call) error {
+	call.Decision = l.Policy.Decide(call)
+	for _, guard := range l.Guards {
+		d, err := guard.Request(ctx, call)
+		if err != nil {
+			return &Error{Code: Unavailable, Rule: guard.Name(), Reason: "guard " + guard.Name() + " could not judge this call", Err: err}
+		}
+		call.Decision = call.Decision.And(d)
+	}
+	d := call.Decision
+	switch d.Effect {
+	case Allow:
+		return nil
+	case Ask:
+		return &Error{Code: Pending, Rule: d.Rule, Reason: d.Reason}
+	}
+	return &Error{Code: Denied, Rule: d.Rule, Reason: d.Reason}
+}
+
+// open puts the intent on record: no audit, no call. What may change something
+// outside is not forwarded before that is durable. For the rest it is enough
+// that no byte of the reply goes down before.
+func (g *Gate) open(ctx context.Context, call *Call) error {
+	if call.idle() {
+		return nil
+	}
+	call.due = g.cfg.Log.Append(call.opened())
+	if !call.acts() {
+		return nil
+	}
+	return recorded(call.due.Wait(ctx))
+}
+
+func (g *Gate) forward(ctx context.Context, law *Law, call *Call, up Upstream, down func(Event) error) error {
+	events := up.Forward(ctx, call)
+	for _, guard := range law.Guards {
+		events = guard.Reply(ctx, call, events)
+	}
+	for ev, err := range events {
+		if err != nil {
+			return err
+		}
+		up.Read(&ev)
+		g.meter(call, &ev)
+		if err := g.settle(ctx, call); err != nil {
+			return err
+		}
+		if err := down(ev); err != nil {
+			return &Error{Code: Canceled, Reason: "the client closed the request", Err: err}
+		}
+	}
+	return nil
+}
+
+// meter notes what the event says of the call, and writes the records that must
+// be durable before it goes down: of each tool call that it asks for, and, with
+// the last event, of the end.
+func (g *Gate) meter(call *Call, ev *Event) {
+	if ev.Usage != (Usage{}) {
+		call.Usage = ev.Usage
+	}
+	if ev.Fault != "" {
+		call.fault = ev.Fault
+	}
+	call.sent += int64(len(ev.Body.JSON))
+	for _, want := range ev.Wants {
+		r := call.proposed(want, g.cfg.Now())
+		g.cfg.Runs.propose(call, want, r.Proposal.ArgsHash)
+		call.due = g.cfg.Log.Append(r)
+	}
+	if ev.Last {
+		g.close(call, nil)
+	}
+}
+
+// settle waits until what is due on record is durable. The log is in order, so
+// the latest record stands for all before it.
+func (g *Gate) settle(ctx context.Context, call *Call) error {
+	if call.due == (audit.Ticket{}) {
+		return nil
+	}
+	err := call.due.Wait(ctx)
+	call.due = audit.Ticket{}
+	if err != nil && call.closed && call.acts() {
+		return &Error{Code: Unavailable, Reason: "audit_outcome_unrecorded: the call was made, but its outcome could not be recorded", Err: err}
+	}
+	return recorded(err)
+}
+
+func (g *Gate) close(call *Call, err *Error) {
+	call.closed = true
+	call.due = g.cfg.Log.Append(call.ended(err, g.cfg.Now()))
+}
+
+// finish puts the end on record, if the last event has not, for every outcome.
+func (g *Gate) finish(ctx context.Context, call *Call, err error) error {
+	var e *Error
+	if err != nil {
+		e = asError(err)
+		e.Call = call.ID
+	}
+	if !call.closed {
+		g.close(call, e)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		if err := g.settle(ctx, call); err != nil && e == nil {
+			e = asError(err)
+			e.Call = call.ID
+		}
+	}
+	if e == nil {
+		return nil // not (*Error)(nil)
+	}
+	return e
+}
+
+// refuse puts on record that call was not forwarded, and why.
+func (g *Gate) refuse(ctx context.Context, call *Call, err error) error {
+	e := asError(err)
+	e.Call = call.ID
+	ticket := g.cfg.Log.Append(call.refused(e, g.cfg.Now()))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	if err := ticket.Wait(ctx); err != nil {
+		e.Err = errors.Join(e.Err, err)
+	}
+	return e
+}
+
+// Refuse puts on record a request that a front door could not make a call of,
+// with what is known of it, and returns err as an [*Error].
+func (g *Gate) Refuse(ctx context.Context, call *Call, err error) error {
+	g.begin(call)
+	if call.Caller.Subject == "" && call.Token != "" {
+		call.Caller, _ = g.cfg.Verify(ctx, call.Token, call.Route) // for the record only
+	}
+	return g.refuse(ctx, call, err)
+}
+
+// May answers whether caller could use a thing, as far as is known before it
+// does. It asks the policy that would decide.
+func (g *Gate) May(caller *identity.Principal, kind Kind, target, resource string) Answer {
+	return g.law.Load().Policy.May(caller, Object(kind, target, resource), action(kind, ""))
+}
+
+// recorded makes a failure of the log one that the agent may see.
+func recorded(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &Error{Code: Unavailable, Reason: "the call could not be recorded, so it is refused", Retry: time.Second, Err: err}
+}

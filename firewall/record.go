@@ -1,0 +1,97 @@
+package firewall
+
+import (
+	"time"
+
+	"callgate/audit"
+)
+
+// maxArgs is the most bytes of arguments that stand in a record themselves;
+// larger ones are known by their hash.
+const maxArgs = 8 << 10
+
+// opened is the record of a call that was allowed.
+func (c *Call) opened() *audit.Record {
+	r := c.about(audit.Opened, c.At)
+	r.Acts = c.acts()
+	return r
+}
+
+// refused is the record of a call that was not forwarded.
+func (c *Call) refused(e *Error, now time.Time) *audit.Record {
+	r := c.about(audit.Refused, now)
+	c.outcome(r, e, now)
+	if r.Effect == "" || e.Code != Denied && e.Code != Pending {
+		r.Effect = Deny.String()
+	}
+	r.Rule, r.Reason = e.Rule, e.Reason
+	return r
+}
+
+// ended is the record of a call that is over. Where there was no record of its
+// beginning, it tells all.
+func (c *Call) ended(e *Error, now time.Time) *audit.Record {
+	r := &audit.Record{Type: audit.Closed, At: now.UnixMicro(), Call: c.ID, Run: c.Run}
+	if c.idle() {
+		r = c.about(audit.Closed, now)
+	}
+	r.Bytes, r.Findings, r.Checks = c.sent, c.Findings, c.Checks
+	c.outcome(r, e, now)
+	return r
+}
+
+// proposed is the record of a tool call that the reply to c asks for.
+func (c *Call) proposed(w Want, now time.Time) *audit.Record {
+	p := &audit.Proposal{ToolUse: w.ID, Name: w.Name, ArgsHash: hashArgs(w.Args)}
+	if len(w.Args) <= maxArgs {
+		p.Args = w.Args
+	}
+	return &audit.Record{Type: audit.Proposed, At: now.UnixMicro(), Call: c.ID, Run: c.Run, Proposal: p}
+}
+
+// about tells who asks for what, under which law.
+func (c *Call) about(t audit.Type, at time.Time) *audit.Record {
+	r := &audit.Record{
+		Type: t, At: at.UnixMicro(), Call: c.ID,
+		Tenant: c.Caller.Tenant, Agent: c.Caller.Agent(), Actors: c.Caller.Actors, Token: c.Caller.TokenID,
+		Run: c.Run, Session: c.Hints.Session,
+		Kind: c.Kind.String(), Target: c.Target, Method: c.Method, Resource: c.Resource,
+		ArgsHash: c.argsHash, Bytes: int64(len(c.Body.JSON)), Links: c.Links,
+		Rule: c.Decision.Rule, Reason: c.Decision.Reason, Policy: c.Decision.Policy,
+		Findings: c.Findings, Checks: c.Checks,
+	}
+	if r.Agent != c.Caller.Subject {
+		r.Subject = c.Caller.Subject
+	}
+	if c.Chain != c.Run {
+		r.Chain = c.Chain
+	}
+	if c.Decision.Policy != "" {
+		r.Effect = c.Decision.Effect.String()
+	}
+	for _, o := range c.Decision.Obligations {
+		r.Obligations = append(r.Obligations, o.Do+":"+o.With)
+	}
+	if args := c.Args(); len(args) <= maxArgs {
+		r.Args = args
+	}
+	return r
+}
+
+func (c *Call) outcome(r *audit.Record, e *Error, now time.Time) {
+	r.TookUS = now.Sub(c.At).Microseconds()
+	if u := c.Usage; u != (Usage{}) {
+		r.Usage = (*audit.Usage)(&u)
+	}
+	switch {
+	case e != nil:
+		r.Outcome = e.Code.String()
+		if e.Err != nil {
+			r.Fault = e.Err.Error()
+		}
+	case c.fault != "":
+		r.Outcome, r.Fault = "fault", c.fault
+	default:
+		r.Outcome = "ok"
+	}
+}

@@ -1,0 +1,196 @@
+package firewall
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"callgate/audit"
+
+	"github.com/google/uuid"
+	"github.com/gowebpki/jcs"
+)
+
+// Runs knows the run that each caller is in: what has been going on without a
+// long pause. A run belongs to its principal. A fresh token, session or
+// connection continues it, so that nothing is forgotten by reconnecting.
+//
+// It also joins the two planes: a tool call to the model call that asked for it,
+// and a model call to the tool calls whose results it carries.
+type Runs struct {
+	idle time.Duration
+	now  func() time.Time
+
+	mu   sync.Mutex
+	runs map[string]*run // by caller
+	next time.Time       // when to look for runs that have ended
+}
+
+// run is what is known of one run. Its fields are guarded by Runs.mu.
+type run struct {
+	id        string
+	last      time.Time
+	proposals []*proposal // oldest first
+}
+
+// proposal is a tool call that a model asked for.
+type proposal struct {
+	model   string // call that asked
+	id      string // on the model's side
+	name    string
+	args    string // hash
+	call    string // the tool call that carried it out, once there is one
+	carried bool   // its result was seen in a later model call
+}
+
+const maxProposals = 1024 // per run; the oldest are forgotten
+
+// NewRuns makes Runs whose runs end after idle without a call; 0 means 30 minutes.
+func NewRuns(idle time.Duration, now func() time.Time) *Runs {
+	if idle == 0 {
+		idle = 30 * time.Minute
+	}
+	return &Runs{idle: idle, now: now, runs: make(map[string]*run)}
+}
+
+// attribute puts call into its caller's run and links it to what led to it.
+func (r *Runs) attribute(call *Call) {
+	if call.ArgsAt != "" {
+		call.argsHash = hashArgs(call.Args())
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.now()
+	r.forget(now)
+	key := call.Caller.Tenant + "\x00" + strings.Join(call.Caller.Chain(), "\x00")
+	u := r.runs[key]
+	if u == nil || now.Sub(u.last) > r.idle {
+		u = &run{id: newID()}
+		r.runs[key] = u
+	}
+	u.last = now
+	call.run, call.Run, call.Chain = u, u.id, u.id
+	if call.Hints.Run != "" {
+		call.Chain = call.Hints.Run
+	}
+	switch call.Kind {
+	case Tool:
+		if l, ok := u.claim(call); ok {
+			call.Links = append(call.Links, l)
+		}
+	case Model:
+		call.Links = append(call.Links, u.carry(call)...)
+	}
+}
+
+// forget drops runs that have ended, now and then.
+func (r *Runs) forget(now time.Time) {
+	if now.Before(r.next) {
+		return
+	}
+	r.next = now.Add(r.idle / 4)
+	for k, u := range r.runs {
+		if now.Sub(u.last) > r.idle {
+			delete(r.runs, k)
+		}
+	}
+}
+
+// propose notes that call's reply asks for a tool call. It must happen before
+// the agent can see the reply, or the tool call could arrive first.
+func (r *Runs) propose(call *Call, w Want, hash string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	u := call.run
+	if len(u.proposals) >= maxProposals {
+		u.proposals = append(u.proposals[:0], u.proposals[maxProposals/4:]...)
+	}
+	u.proposals = append(u.proposals, &proposal{model: call.ID, id: w.ID, name: w.Name, args: hash})
+}
+
+// claim finds the proposal that call carries out: by the id that the client
+// passed on, else by name and canonical arguments.
+func (u *run) claim(call *Call) (audit.Link, bool) {
+	if id := call.Hints.ToolUse; id != "" {
+		for _, p := range slices.Backward(u.proposals) {
+			if p.id == id && p.call == "" && sameTool(p.name, call) {
+				method := "tool_use_id"
+				if p.args != call.argsHash {
+					method = "tool_use_id+args_changed" // the model did not ask for this
+				}
+				return p.take(call.ID, method), true
+			}
+		}
+	}
+	var found *proposal
+	method := "arguments"
+	for _, p := range u.proposals {
+		if p.call != "" || p.args != call.argsHash || !sameTool(p.name, call) {
+			continue
+		}
+		switch {
+		case found == nil:
+			found = p
+		case found.model == p.model:
+			method = "twin" // the model asked for the same thing more than once: in order
+		default:
+			method = "ambiguous"
+		}
+	}
+	if found == nil {
+		return audit.Link{}, false
+	}
+	return found.take(call.ID, method), true
+}
+
+func (p *proposal) take(call, method string) audit.Link {
+	p.call = call
+	return audit.Link{From: p.model, Kind: "proposed", Method: method, ID: p.id}
+}
+
+// carry finds the tool calls whose results call brings to its model, each once.
+func (u *run) carry(call *Call) []audit.Link {
+	var links []audit.Link
+	for _, id := range call.Hints.Results {
+		for _, p := range slices.Backward(u.proposals) {
+			if p.id != id {
+				continue
+			}
+			if p.call != "" && !p.carried {
+				p.carried = true
+				links = append(links, audit.Link{From: p.call, Kind: "result", Method: "tool_use_id", ID: id})
+			}
+			break
+		}
+	}
+	return links
+}
+
+// sameTool says whether a model that asks for name means call's tool. Clients put
+// their own prefixes before a name: mcp__server__tool, server__tool, server.tool.
+func sameTool(name string, call *Call) bool {
+	rest, ok := strings.CutSuffix(name, call.Resource)
+	if !ok && call.Hints.Name != "" {
+		rest, ok = strings.CutSuffix(name, call.Hints.Name)
+	}
+	return ok && (rest == "" || strings.ContainsAny(rest[len(rest)-1:], "_.-/:"))
+}
+
+// hashArgs is the SHA-256 of arguments in canonical form (RFC 8785), so that two
+// writings of the same arguments are equal. No arguments are an empty object.
+func hashArgs(args []byte) string {
+	if len(args) == 0 {
+		args = []byte("{}")
+	}
+	canonical, err := jcs.Transform(args)
+	if err != nil { // numbers beyond RFC 8785, or not an object: exact bytes still compare
+		canonical = args
+	}
+	sum := sha256.Sum256(canonical)
+	return hex.EncodeToString(sum[:16])
+}
+
+func newID() string { return uuid.Must(uuid.NewV7()).String() }
