@@ -109,7 +109,7 @@ func types(records []audit.Record) string {
 	return strings.Join(s, " ")
 }
 
-var everything = rules{"tool:shop/refund": firewall.Allow, "model:openai/gpt": firewall.Allow, "tool:shop/pay": firewall.Ask}
+var everything = rules{"tool:shop/refund": firewall.Allow, "tool:shop/full-refund": firewall.Allow, "model:openai/gpt": firewall.Allow, "tool:shop/pay": firewall.Ask}
 
 func TestEveryOutcomeOfACallIsOnRecord(t *testing.T) {
 	boom := errors.New("connection reset")
@@ -163,7 +163,6 @@ func TestEveryOutcomeOfACallIsOnRecord(t *testing.T) {
 		})
 	}
 }
-
 
 func TestNothingHappensWithoutARecord(t *testing.T) {
 	down := errors.New("no space left on device")
@@ -307,6 +306,10 @@ func TestTheTwoPlanesAreJoined(t *testing.T) {
 		{"a tool call is joined by name and canonical arguments", []step{
 			{modelCall(), []firewall.Want{want("t1", "mcp__shop__refund", `{"b":2, "a":1.0}`)}},
 			{toolCall("refund", `{"a":1,"b":2}`), nil},
+		}, []string{"", "0 proposed arguments"}},
+		{"a client that writes every sign as an underscore is understood", []step{
+			{modelCall(), []firewall.Want{want("t1", "mcp__shop__full_refund", `{}`)}},
+			{toolCall("full-refund", `{}`), nil},
 		}, []string{"", "0 proposed arguments"}},
 		{"a tool call is joined by the id that the client passes on", []step{
 			{modelCall(), []firewall.Want{want("t1", "shop__refund", `{"a":1}`), want("t2", "shop__refund", `{"a":1}`)}},

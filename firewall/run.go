@@ -170,13 +170,27 @@ func (u *run) carry(call *Call) []audit.Link {
 }
 
 // sameTool says whether a model that asks for name means call's tool. Clients put
-// their own prefixes before a name: mcp__server__tool, server__tool, server.tool.
+// their own prefixes before a name (mcp__server__tool, server.tool), and some
+// write every sign as an underscore.
 func sameTool(name string, call *Call) bool {
-	rest, ok := strings.CutSuffix(name, call.Resource)
-	if !ok && call.Hints.Name != "" {
-		rest, ok = strings.CutSuffix(name, call.Hints.Name)
+	return endsInName(name, call.Resource) || call.Hints.Name != "" && endsInName(name, call.Hints.Name)
+}
+
+func endsInName(name, tool string) bool {
+	at := len(name) - len(tool)
+	if at < 0 {
+		return false
 	}
-	return ok && (rest == "" || strings.ContainsAny(rest[len(rest)-1:], "_.-/:"))
+	for i := range len(tool) {
+		if a, b := name[at+i], tool[i]; a != b && !(isSign(a) && isSign(b)) {
+			return false
+		}
+	}
+	return at == 0 || isSign(name[at-1])
+}
+
+func isSign(c byte) bool {
+	return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9')
 }
 
 // hashArgs is the SHA-256 of arguments in canonical form (RFC 8785), so that two

@@ -62,10 +62,12 @@ func (m *Model) Turns() []Turn {
 	return append([]Turn(nil), m.seen...)
 }
 
-// Find is the tool whose name ends in suffix; ok is false if there is none.
+// Find is the tool whose name ends in suffix; ok is false if there is none. Some
+// clients write every "-" as "_".
 func (t Turn) Find(suffix string) (Tool, bool) {
+	plain := strings.NewReplacer("-", "_").Replace
 	for _, tool := range t.Tools {
-		if strings.HasSuffix(tool.Name, suffix) {
+		if strings.HasSuffix(plain(tool.Name), plain(suffix)) {
 			return tool, true
 		}
 	}

@@ -1,0 +1,244 @@
+// Package acceptance runs callgate between the real parts: npm's MCP servers, the
+// official TypeScript clients, and the agents claude-code and codex, which do a
+// whole loop against a scripted model. .ci/run installs the parts; without them
+// the tests say so and are skipped.
+package acceptance
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"callgate/test/upstream"
+)
+
+const modelKey = "sk-upstream-0000" // the key that only callgate holds
+
+// parts are the programs that the tests need.
+type parts struct {
+	callgate, node, claude, codex, everything, filesystem string
+}
+
+var the parts
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		bin := func(name string) string {
+			p, err := filepath.Abs(filepath.Join("node_modules", ".bin", name))
+			if err != nil {
+				panic(err)
+			}
+			return p
+		}
+		the = parts{node: bin("node"), claude: bin("claude"), codex: bin("codex"), everything: bin("mcp-server-everything"), filesystem: bin("mcp-server-filesystem")}
+		if _, err := os.Stat(the.node); err != nil {
+			return m.Run() // each test says why it is skipped
+		}
+		dir, err := os.MkdirTemp("", "callgate-acceptance-")
+		if err != nil {
+			panic(err)
+		}
+		defer os.RemoveAll(dir)
+		the.callgate = filepath.Join(dir, "callgate")
+		build := exec.Command("go", "build", "-race", "-o", the.callgate, "callgate/cmd/callgate")
+		if out, err := build.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "build callgate: %v\n%s", err, out)
+			return 1
+		}
+		os.Setenv("PATH", filepath.Dir(the.node)+":"+os.Getenv("PATH")) // the npm programs start node by its name
+		return m.Run()
+	}())
+}
+
+func needParts(t *testing.T) {
+	t.Helper()
+	if the.callgate == "" {
+		t.Skip("SKIPPED: node_modules is missing in test/acceptance; .ci/run installs it (npm ci)")
+	}
+}
+
+// A world is callgate with everything around it, for one test.
+type world struct {
+	t     *testing.T
+	dir   string
+	url   string // of the gate
+	data  string
+	model *upstream.Model
+}
+
+// newWorld starts the servers, the scripted model and callgate.
+func newWorld(t *testing.T, script func(upstream.Turn) upstream.Say) *world {
+	t.Helper()
+	needParts(t)
+	dir := t.TempDir()
+	w := &world{t: t, dir: dir, data: filepath.Join(dir, "data"), model: &upstream.Model{Script: script, Key: modelKey}}
+	models := httptest.NewServer(w.model)
+	t.Cleanup(models.Close)
+
+	docs := filepath.Join(dir, "docs")
+	must(t, os.MkdirAll(docs, 0o755))
+	must(t, os.WriteFile(filepath.Join(docs, "hello.txt"), []byte("hello from a file\n"), 0o644))
+
+	everythingPort := freePort(t)
+	start(t, dir, "everything", append(os.Environ(), "PORT="+everythingPort), the.everything, "streamableHttp")
+	waitFor(t, "http://127.0.0.1:"+everythingPort+"/mcp")
+
+	gate, admin := freePort(t), freePort(t)
+	w.url = "http://127.0.0.1:" + gate
+	must(t, os.WriteFile(filepath.Join(dir, "policy.csv"), []byte(policy), 0o644))
+	config := fmt.Sprintf(config, gate, w.data, admin, everythingPort, the.everything, the.filesystem, docs, models.URL, models.URL)
+	must(t, os.WriteFile(filepath.Join(dir, "callgate.yaml"), []byte(config), 0o644))
+	start(t, dir, "callgate", append(os.Environ(), "MODEL_KEY="+modelKey), the.callgate, "serve", "-c", filepath.Join(dir, "callgate.yaml"))
+	waitFor(t, w.url+"/healthz")
+	w.gate("agent", "create", "bot", "--role", "dev")
+	return w
+}
+
+const policy = `# may use the model, everything that is harmless, and small sums
+p, role:dev, *, model:*,                         generate, true,                    allow, M1
+p, role:dev, *, tool:everything/echo,            call,     true,                    allow, T1
+p, role:dev, *, tool:everything/get-sum,         call,     r.env.args.a <= 100,     allow, T2
+p, role:dev, *, tool:everything/trigger-long-running-operation, call, true,         allow, T3
+p, role:dev, *, tool:everything/get-structured-content, call, true,                 allow, T4
+p, role:dev, *, resource:everything|*,           read,     true,                    allow, R1
+p, role:dev, *, prompt:everything/*,             get,      true,                    allow, P1
+p, role:dev, *, tool:local/echo,                 call,     true,                    allow, T5
+p, role:dev, *, tool:files/read_text_file,       call,     true,                    allow, T6
+p, role:dev, *, tool:files/list_directory,       call,     true,                    allow, T7
+`
+
+const config = `
+listen: 127.0.0.1:%s
+data: %s
+admin: {listen: "127.0.0.1:%s"}
+mcp:
+  servers:
+    everything: {url: "http://127.0.0.1:%s/mcp"}
+    local: {command: [%s, stdio]}
+    files: {command: [%s, %s]}
+providers:
+  anthropic: {api_key: "env:MODEL_KEY", base_url: "%s/v1"}
+  openai: {api_key: "env:MODEL_KEY", base_url: "%s/v1"}
+policy: [policy.csv]
+`
+
+// gate runs a callgate command against the running gate and returns its output.
+func (w *world) gate(args ...string) string {
+	w.t.Helper()
+	cmd := exec.Command(the.callgate, append(args, "--data", w.data)...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		w.t.Fatalf("callgate %s: %v\n%s%s", strings.Join(args, " "), err, out.String(), errs.String())
+	}
+	return out.String()
+}
+
+func (w *world) token() string { return strings.TrimSpace(w.gate("token", "bot", "--ttl", "15m")) }
+
+// run runs an agent or client to its end, in a home of its own.
+func (w *world) run(name string, env []string, stdin string, args ...string) string {
+	w.t.Helper()
+	home := filepath.Join(w.dir, "home-"+name)
+	must(w.t, os.MkdirAll(home, 0o755))
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Dir, cmd.Stdin = home, strings.NewReader(stdin)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + home}, env...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		w.t.Fatalf("%s: %v\nstdout: %s\nstderr: %s", name, err, out.String(), errs.String())
+	}
+	return out.String()
+}
+
+// start runs a server until the test ends, and shows its output if the test fails.
+func start(t *testing.T, dir, name string, env []string, args ...string) {
+	t.Helper()
+	log, err := os.Create(filepath.Join(dir, name+".log"))
+	must(t, err)
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, env, log, log
+	must(t, cmd.Start())
+	t.Cleanup(func() {
+		cmd.Process.Signal(os.Interrupt)
+		done := make(chan error, 1)
+		go func() { done <- cmd.Wait() }()
+		select {
+		case err := <-done:
+			if name == "callgate" && err != nil {
+				t.Errorf("callgate did not stop cleanly: %v", err)
+			}
+		case <-time.After(20 * time.Second):
+			cmd.Process.Kill()
+			<-done
+			t.Errorf("%s did not stop when asked", name)
+		}
+		log.Close()
+		out, _ := os.ReadFile(log.Name())
+		if bytes.Contains(out, []byte("DATA RACE")) {
+			t.Errorf("%s: data race", name)
+		}
+		if t.Failed() {
+			t.Logf("%s said:\n%s", name, tail(out))
+		}
+	})
+}
+
+func tail(b []byte) []byte { return b[max(0, len(b)-6000):] }
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
+}
+
+// waitFor returns once url answers anything.
+func waitFor(t *testing.T, url string) {
+	t.Helper()
+	var last error
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		res, err := http.Get(url)
+		if err == nil {
+			res.Body.Close()
+			return
+		}
+		last = err
+	}
+	t.Fatalf("%s does not answer: %v", url, last)
+}
+
+// decode reads JSON that a program printed.
+func decode[T any](t *testing.T, doc string) T {
+	t.Helper()
+	var v T
+	d := json.NewDecoder(strings.NewReader(doc))
+	if err := d.Decode(&v); err != nil && !errors.Is(err, io.EOF) {
+		t.Fatalf("%v in %s", err, doc)
+	}
+	return v
+}
