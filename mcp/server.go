@@ -3,43 +3,25 @@ package mcp
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"iter"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"callgate/firewall"
 	"callgate/identity"
 )
 
-// A Message is one JSON-RPC message as it came. Its parts alias Raw.
-type Message struct {
-	Raw    []byte
-	ID     json.RawMessage // nil for a notification
-	Method string          // "" for a response
-	Params json.RawMessage
-	Result json.RawMessage // of a response that succeeded
-	Error  json.RawMessage // of a response that failed: {code, message, data}
-}
-
 // A Request is what a [Server] is asked for on behalf of a caller.
 type Request struct {
 	Method string
-	Params json.RawMessage // an object, as it was judged; nil for none
-	Modern bool            // the client speaks 2026-07-28 or later: Params has its own _meta
+	Params json.RawMessage   // an object, as it was judged; nil for none
+	Modern bool              // the client speaks 2026-07-28 or later: Params has its own _meta
 	Header map[string]string // Mcp-Param-* headers that the client sent and that agree with Params
-}
-
-// A Definition is what a server says of one tool, prompt, resource or resource
-// template.
-type Definition struct {
-	Name    string          // name, uri or uriTemplate
-	Raw     json.RawMessage // the item, as it came
-	Impact  firewall.Impact // of a tool, where the operator trusts the server's word; else unknown
-	Headers []ParamHeader   // of a tool: arguments that are mirrored in headers (x-mcp-header)
-}
-
-// A ParamHeader is an argument that a modern client mirrors in a header.
-type ParamHeader struct {
-	Header string // X of Mcp-Param-X
-	Path   string // gjson path within the arguments
 }
 
 // Info is what a server said of itself when it was discovered.
@@ -51,25 +33,393 @@ type Info struct {
 	Instructions string
 }
 
-// A Server is one MCP server behind callgate, by any transport.
-type Server struct{}
+// ServerConfig says how one MCP server is reached: by Command or by URL. A
+// reload makes a new Server of it.
+type ServerConfig struct {
+	Name    string                // [a-z0-9-], 1 to 32 characters
+	Command []string              // program and arguments; started without a shell
+	Env     map[string]string     // added to the few variables that Command's process gets
+	Dir     string                // working directory of Command; "" is callgate's own
+	URL     string                // streamable HTTP endpoint
+	Headers map[string]Credential // sent with each request to URL
+	Timeout time.Duration         // of one request without a sign of progress; default 60 s. With progress a request may take 10 minutes.
+	Trusted bool                  // believe what the server's annotations say of its tools' impact
+	Limits  firewall.Limits       // of one message from the server
+	Version string                // callgate's own, as told to the server; default "dev"
+	Logger  *slog.Logger          // required
+}
+
+// A Credential is a secret that is revealed where it is sent and nowhere else.
+type Credential interface{ Reveal() string }
+
+// Check says what is wrong with c, all at once.
+func (c ServerConfig) Check() error {
+	var errs []error
+	if len(c.Name) < 1 || len(c.Name) > 32 || strings.Trim(c.Name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+		errs = append(errs, fmt.Errorf("name %q: use 1 to 32 of a-z, 0-9 and -", c.Name))
+	}
+	if (len(c.Command) == 0) == (c.URL == "") {
+		errs = append(errs, errors.New("give either a command or a url"))
+	}
+	if c.URL != "" {
+		errs = append(errs, checkURL(c.URL))
+	}
+	if c.URL == "" && len(c.Headers) > 0 {
+		errs = append(errs, errors.New("headers are for servers with a url"))
+	}
+	if c.URL != "" && (len(c.Env) > 0 || c.Dir != "") {
+		errs = append(errs, errors.New("env and dir are for servers with a command"))
+	}
+	return errors.Join(errs...)
+}
+
+const (
+	defaultTimeout = time.Minute
+	maxTimeout     = 10 * time.Minute // of a request that shows progress
+)
+
+// A Server is one MCP server behind callgate, by any transport. It is used by
+// many goroutines at once.
+type Server struct {
+	cfg   ServerConfig
+	wire  wire
+	lists listings
+	ids   atomic.Uint64 // of requests, and of their progress tokens
+
+	life context.Context // ends when Close gives up waiting
+	end  context.CancelFunc
+	work sync.WaitGroup // goroutines of the server's own
+
+	mu      sync.Mutex
+	closing bool
+	calls   int
+	idle    chan struct{} // closed when closing and no call is left
+	notices map[int]func(Message)
+	next    int // of notices
+}
+
+// A wire reaches a server by one transport.
+type wire interface {
+	// start begins to reach the server, without waiting for it.
+	start()
+	// info waits until the server is discovered.
+	info(ctx context.Context) (*Info, error)
+	// link is the way to the server for one principal, named by key; "" is
+	// callgate itself.
+	link(ctx context.Context, key string) (link, error)
+	// close ends what the wire holds. No link is in use any more.
+	close()
+}
+
+// A link takes requests of one principal to a server that is discovered.
+type link interface {
+	info() *Info
+	// send yields what belongs to the request, its response last. It returns
+	// errGone if the server forgot the link before it saw the request.
+	send(ctx context.Context, out outgoing) iter.Seq2[Message, error]
+}
+
+// outgoing is one request on its way to a server.
+type outgoing struct {
+	id     uint64
+	method string
+	params []byte
+	header map[string]string // Mcp-Param-* by full name, as they go on the wire
+}
+
+var (
+	errGone    = errors.New("the server ended the session")
+	errTimeout = errors.New("no answer in time")
+	errClosed  = errors.New("closed")
+)
+
+// NewServer makes a Server of cfg, which must be right by [ServerConfig.Check].
+// Nothing is started before it is needed, or before Start.
+func NewServer(cfg ServerConfig) *Server {
+	if err := cfg.Check(); err != nil {
+		panic("mcp server " + cfg.Name + ": " + err.Error())
+	}
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = defaultTimeout
+	}
+	if cfg.Version == "" {
+		cfg.Version = "dev"
+	}
+	s := &Server{cfg: cfg, idle: make(chan struct{}), notices: make(map[int]func(Message))}
+	s.cfg.Logger = cfg.Logger.With("server", cfg.Name)
+	s.life, s.end = context.WithCancel(context.Background())
+	if cfg.URL != "" {
+		s.wire = newHTTPWire(s)
+	} else {
+		s.wire = newStdio(s)
+	}
+	return s
+}
 
 // Name is the server's name in the config.
-func (s *Server) Name() string { panic("not built") }
+func (s *Server) Name() string { return s.cfg.Name }
+
+// Start begins to reach the server, so that it is there when it is needed. It
+// does not wait.
+func (s *Server) Start() { s.wire.start() }
 
 // Info waits until the server is discovered, or ctx ends.
-func (s *Server) Info(ctx context.Context) (Info, error) { panic("not built") }
+func (s *Server) Info(ctx context.Context) (Info, error) {
+	if err := s.enter(); err != nil {
+		return Info{}, err
+	}
+	defer s.leave()
+	info, err := s.wire.info(ctx)
+	if err != nil {
+		return Info{}, s.explain(ctx, err)
+	}
+	return *info, nil
+}
+
+// OnNotice has f called with each notification that belongs to no request and
+// that all callers may see: that a list of the server changed. f must not block.
+func (s *Server) OnNotice(f func(Message)) (stop func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.next++
+	n := s.next
+	s.notices[n] = f
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.notices, n)
+	}
+}
+
+// notice takes a notification that may belong to no request, and says whether
+// that is so.
+func (s *Server) notice(m Message) bool {
+	if !strings.HasSuffix(m.Method, "/list_changed") {
+		return false
+	}
+	s.lists.forget(m.Method)
+	s.mu.Lock()
+	var told []func(Message)
+	for _, f := range s.notices {
+		told = append(told, f)
+	}
+	s.mu.Unlock()
+	for _, f := range told {
+		f(m)
+	}
+	return true
+}
 
 // Do sends one request for caller and yields the notifications that belong to
 // it, as they come, and at last its response. Breaking the loop, or the end of
-// ctx, cancels the request at the server.
+// ctx, cancels the request at the server. An error is a [*firewall.Error], or
+// that of ctx.
 func (s *Server) Do(ctx context.Context, caller *identity.Principal, req Request) iter.Seq2[Message, error] {
-	panic("not built")
+	return func(yield func(Message, error) bool) {
+		if err := s.enter(); err != nil {
+			yield(Message{}, err)
+			return
+		}
+		defer s.leave()
+		if err := s.run(ctx, caller, req, func(m Message) bool { return yield(m, nil) }); err != nil {
+			yield(Message{}, err)
+		}
+	}
 }
 
-// List is all that the server has of one kind for caller, over all pages:
-// method is tools/list, prompts/list, resources/list or resources/templates/list.
-// It is cached until the server says that it changed, or for a minute.
-func (s *Server) List(ctx context.Context, caller *identity.Principal, method string) ([]Definition, error) {
-	panic("not built")
+// run sends one request and gives got what belongs to it, the response last. It
+// returns nil when got has all, or wants no more.
+func (s *Server) run(ctx context.Context, caller *identity.Principal, req Request, got func(Message) bool) error {
+	clock := s.clock(ctx)
+	defer clock.stop()
+	err := s.try(clock, caller, req, got)
+	if err == errGone { // the server had not seen the request
+		err = s.try(clock, caller, req, got)
+	}
+	if err != nil {
+		return s.explain(clock.ctx, err)
+	}
+	return nil
+}
+
+func (s *Server) try(clock *clock, caller *identity.Principal, req Request, got func(Message) bool) error {
+	l, err := s.wire.link(clock.ctx, principalKey(caller))
+	if err != nil {
+		return err
+	}
+	out := outgoing{id: s.ids.Add(1), method: req.Method}
+	params, token, err := forUpstream(req, l.info().Version, s.clientInfo(), out.id)
+	if err != nil {
+		return err
+	}
+	out.params = params
+	if l.info().Modern && s.cfg.URL != "" {
+		out.header = s.mirror(clock.ctx, caller, req)
+	}
+	for m, err := range l.send(clock.ctx, out) {
+		if err != nil {
+			return err
+		}
+		if m.Method == "notifications/progress" {
+			if token == nil || ours([]byte(parsed(m.Params).Get("progressToken").Raw)) != out.id {
+				continue
+			}
+			clock.progress()
+			if m, err = restore(m, token, s.cfg.Limits); err != nil {
+				return s.unavailable("answered what callgate cannot read", err)
+			}
+		}
+		if !got(m) || m.IsResponse() {
+			return nil
+		}
+	}
+	return s.unavailable("broke off before it answered", nil)
+}
+
+// clientInfo is callgate as its servers know it.
+func (s *Server) clientInfo() string {
+	return `{"name":"callgate","version":"` + s.cfg.Version + `"}`
+}
+
+// A clock ends a request that takes too long.
+type clock struct {
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+	unlink func() bool
+	each   time.Duration
+	last   time.Time
+}
+
+func (s *Server) clock(ctx context.Context) *clock {
+	c := &clock{each: s.cfg.Timeout, last: time.Now().Add(max(maxTimeout, s.cfg.Timeout))}
+	c.ctx, c.cancel = context.WithCancelCause(ctx)
+	c.timer = time.AfterFunc(c.each, func() { c.cancel(errTimeout) })
+	c.unlink = context.AfterFunc(s.life, func() { c.cancel(errClosed) })
+	return c
+}
+
+// progress is a sign of life: the request has its time anew.
+func (c *clock) progress() {
+	if c.timer.Stop() {
+		c.timer.Reset(min(c.each, time.Until(c.last)))
+	}
+}
+
+func (c *clock) stop() {
+	c.timer.Stop()
+	c.unlink()
+	c.cancel(context.Canceled)
+}
+
+// explain makes err one that the agent may see, where ctx is the request's.
+func (s *Server) explain(ctx context.Context, err error) error {
+	cause := context.Cause(ctx)
+	var e *firewall.Error
+	switch {
+	case cause == errTimeout:
+		return &firewall.Error{Code: firewall.Timeout, Reason: "server " + s.cfg.Name + " did not answer in time", Err: err}
+	case cause == errClosed:
+		return s.unavailable("is being closed", err)
+	case cause != nil:
+		return cause
+	case errors.As(err, &e):
+		return err
+	}
+	return s.unavailable("cannot be reached", err)
+}
+
+// unavailable says what a server did that makes it of no use now.
+func (s *Server) unavailable(did string, err error) *firewall.Error {
+	return &firewall.Error{Code: firewall.Unavailable, Reason: "server " + s.cfg.Name + " " + did, Err: err}
+}
+
+// enter counts a call in flight, so that Close can wait for it.
+func (s *Server) enter() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return s.unavailable("is closed", nil)
+	}
+	s.calls++
+	return nil
+}
+
+func (s *Server) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls--
+	if s.closing && s.calls == 0 {
+		close(s.idle)
+	}
+}
+
+// Close takes no more requests, waits for those in flight until ctx ends, and
+// then ends them, the server's process and its sessions.
+func (s *Server) Close(ctx context.Context) {
+	s.mu.Lock()
+	again := s.closing
+	s.closing = true
+	if !again && s.calls == 0 {
+		close(s.idle)
+	}
+	s.mu.Unlock()
+	select {
+	case <-s.idle:
+	case <-ctx.Done():
+	}
+	s.end()
+	<-s.idle // a call ends at once when its context does
+	if !again {
+		s.wire.close()
+	}
+	s.work.Wait()
+}
+
+// principalKey names whom a request is for. Principals with the same key are the
+// same: the agent and all for whom it acts.
+func principalKey(p *identity.Principal) string {
+	switch {
+	case p == nil:
+		return ""
+	case len(p.Actors) == 0:
+		return p.Tenant + "\x00" + p.Subject
+	}
+	return p.Tenant + "\x00" + strings.Join(p.Chain(), "\x00")
+}
+
+// A flight is work that many wait for and one does.
+type flight[T any] struct {
+	done chan struct{} // closed when val and err are set
+	val  T
+	err  error
+}
+
+func newFlight[T any]() *flight[T] { return &flight[T]{done: make(chan struct{})} }
+
+func (f *flight[T]) land(val T, err error) {
+	f.val, f.err = val, err
+	close(f.done)
+}
+
+func (f *flight[T]) landed() bool {
+	select {
+	case <-f.done:
+		return true
+	default:
+		return false
+	}
+}
+
+func (f *flight[T]) wait(ctx context.Context) (T, error) {
+	if f.landed() {
+		return f.val, f.err
+	}
+	select {
+	case <-f.done:
+		return f.val, f.err
+	case <-ctx.Done():
+		var none T
+		return none, context.Cause(ctx)
+	}
 }

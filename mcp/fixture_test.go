@@ -1,0 +1,338 @@
+package mcp_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"callgate/identity"
+	"callgate/mcp"
+
+	"github.com/tidwall/gjson"
+)
+
+// TestMain is also the stdio server of these tests: the test binary started
+// again with a character to play.
+func TestMain(m *testing.M) {
+	if character := os.Getenv("CALLGATE_FIXTURE"); character != "" {
+		play(character)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// A fixture is an MCP server written by hand, byte by byte, so that tests see
+// what is lost. Its tools are named for what they do.
+type fixture struct {
+	modern bool // speaks 2026-07-28 only, else 2025-11-25 only
+
+	mu      sync.Mutex
+	seen    []string // messages as they came
+	arrived chan struct{}
+	answers map[string]chan string // to requests of its own, by id
+}
+
+func newFixture(modern bool) *fixture {
+	return &fixture{modern: modern, arrived: make(chan struct{}, 1<<16), answers: make(map[string]chan string)}
+}
+
+// await returns when a message for which ok is true has come.
+func (f *fixture) await(t testing.TB, ok func(string) bool) string {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	for {
+		f.mu.Lock()
+		i := slices.IndexFunc(f.seen, ok)
+		if i >= 0 {
+			defer f.mu.Unlock()
+			return f.seen[i]
+		}
+		f.mu.Unlock()
+		select {
+		case <-f.arrived:
+		case <-deadline:
+			t.Fatal("the server did not get what was expected")
+		}
+	}
+}
+
+const fixtureTools = `[` +
+	`{"name":"echo","x-unknown":{"big":123456789012345678901234567890},"inputSchema":{"type":"object","oneOf":[true,{"$comment":"kept"}],"properties":{"region":{"type":"string","x-mcp-header":"Region"},"deep":{"type":"object","properties":{"n":{"type":"integer","x-mcp-header":"Deep-N"}}}}},"annotations":{"readOnlyHint":true,"openWorldHint":false}},` +
+	`{"name":"wipe","inputSchema":{"type":"object"},"annotations":{}},` +
+	`{"name":"plain","inputSchema":{"type":"object"}},` +
+	`{"name":"bad-header","inputSchema":{"type":"object","properties":{"a":{"type":"number","x-mcp-header":"A"}}}},` +
+	`{"name":"echo","title":"a second one of the name"},` +
+	`{"title":"no name"},` +
+	`{"name":"safe","Name":"evil"}]`
+
+// take is what the server does with one message. say writes one message back.
+func (f *fixture) take(line string, say func(string)) {
+	f.mu.Lock()
+	f.seen = append(f.seen, line)
+	f.mu.Unlock()
+	select {
+	case f.arrived <- struct{}{}:
+	default:
+	}
+	m := gjson.Parse(line)
+	id := m.Get("id").Raw
+	if !m.Get("method").Exists() {
+		f.mu.Lock()
+		ch := f.answers[id]
+		f.mu.Unlock()
+		if ch != nil {
+			ch <- line
+		}
+		return
+	}
+	if id == "" {
+		return
+	}
+	result := func(r string) {
+		if f.modern {
+			r = `{"resultType":"complete",` + strings.TrimPrefix(r, "{")
+		}
+		say(`{"jsonrpc":"2.0","id":` + id + `,"result":` + r + `}`)
+	}
+	fail := func(code int, message string) {
+		say(fmt.Sprintf(`{"jsonrpc":"2.0","id":%s,"error":{"code":%d,"message":%q,"data":{"big":98765432109876543210,"x":null}}}`, id, code, message))
+	}
+	const about = `"capabilities":{"tools":{"listChanged":true},"logging":{},"x-unknown":{}},"serverInfo":{"name":"fixture","version":"1"},"instructions":"be kind"`
+	switch method := m.Get("method").Str; {
+	case method == "server/discover" && f.modern:
+		result(`{"supportedVersions":["2026-07-28"],` + about + `,"ttlMs":60000,"cacheScope":"public"}`)
+	case method == "initialize" && !f.modern:
+		result(`{"protocolVersion":"2025-11-25",` + about + `}`)
+	case method == "tools/list" && !m.Get("params.cursor").Exists():
+		result(`{"tools":` + fixtureTools + `,"nextCursor":"2","ttlMs":60000,"cacheScope":"public"}`)
+	case method == "tools/list":
+		result(`{"tools":[{"name":"last"}],"ttlMs":60000,"cacheScope":"public"}`)
+	case method == "tools/call":
+		f.call(m, result, fail, say)
+	default:
+		fail(-32601, "method not found")
+	}
+}
+
+func (f *fixture) call(m gjson.Result, result func(string), fail func(int, string), say func(string)) {
+	args := m.Get("params.arguments")
+	n := int(args.Get("n").Int())
+	done := `{"content":[{"type":"text","text":"done"}]}`
+	switch m.Get("params.name").Str {
+	case "echo":
+		result(`{"content":[{"type":"x-unknown","n":1e400}],"structuredContent":` + m.Get("params").Raw + `,"x-big":123456789012345678901234567890}`)
+	case "progress":
+		for i := range n {
+			say(fmt.Sprintf(`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":%s,"progress":%d,"message":%s,"big":12345678901234567890}}`,
+				m.Get("params._meta.progressToken").Raw, i, args.Get("who").Raw))
+		}
+		result(done)
+	case "log":
+		for i := range n {
+			say(fmt.Sprintf(`{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":%d}}`, i))
+		}
+		result(done)
+	case "changed":
+		say(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}`)
+		result(done)
+	case "ask":
+		var got []string
+		for _, method := range []string{"ping", "sampling/createMessage"} {
+			ch := make(chan string, 1)
+			f.mu.Lock()
+			f.answers[`"`+method+`"`] = ch
+			f.mu.Unlock()
+			say(`{"jsonrpc":"2.0","id":"` + method + `","method":"` + method + `"}`)
+			got = append(got, <-ch)
+		}
+		result(`{"content":[],"structuredContent":[` + strings.Join(got, ",") + `]}`)
+	case "env":
+		env, _ := json.Marshal(os.Environ())
+		result(`{"content":[],"structuredContent":` + string(env) + `}`)
+	case "pid":
+		result(fmt.Sprintf(`{"content":[],"structuredContent":%d}`, os.Getpid()))
+	case "garbage":
+		for range n {
+			say("warming up, please wait {")
+		}
+		result(done)
+	case "huge":
+		say(`{"jsonrpc":"2.0","method":"notifications/message","params":{"data":"` + strings.Repeat("x", n) + `"}}`)
+		result(done)
+	case "fail":
+		fail(-32042, "as asked")
+	case "die":
+		os.Exit(3)
+	case "hang":
+	default:
+		fail(-32602, "unknown tool")
+	}
+}
+
+// play serves on standard input and output.
+func play(character string) {
+	out := bufio.NewWriter(os.Stdout)
+	var mu sync.Mutex
+	say := func(s string) {
+		mu.Lock()
+		defer mu.Unlock()
+		_, _ = out.WriteString(s + "\n")
+		_ = out.Flush()
+	}
+	f := newFixture(strings.HasPrefix(character, "modern"))
+	fmt.Fprintln(os.Stderr, "fixture is up")
+	in := bufio.NewReader(os.Stdin)
+	for {
+		line, err := in.ReadString('\n')
+		if err != nil {
+			if character == "legacy stubborn" {
+				select {}
+			}
+			return
+		}
+		if strings.Contains(line, "server/discover") && character == "legacy silent" {
+			continue
+		}
+		if strings.Contains(line, "server/discover") && character == "legacy fragile" {
+			os.Exit(1)
+		}
+		go f.take(strings.TrimSpace(line), say)
+	}
+}
+
+// overStdio is a Server over a process of the test binary.
+func overStdio(t testing.TB, character string, set ...func(*mcp.ServerConfig)) *mcp.Server {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newServer(t, append([]func(*mcp.ServerConfig){func(c *mcp.ServerConfig) {
+		c.Command, c.Env = []string{exe}, map[string]string{"CALLGATE_FIXTURE": character}
+	}}, set...)...)
+}
+
+// overHTTP is a Server at a handler.
+func overHTTP(t testing.TB, h http.Handler, set ...func(*mcp.ServerConfig)) *mcp.Server {
+	t.Helper()
+	ts := httptest.NewServer(h)
+	t.Cleanup(ts.Close)
+	return newServer(t, append([]func(*mcp.ServerConfig){func(c *mcp.ServerConfig) { c.URL = ts.URL + "/mcp" }}, set...)...)
+}
+
+func newServer(t testing.TB, set ...func(*mcp.ServerConfig)) *mcp.Server {
+	t.Helper()
+	cfg := mcp.ServerConfig{Name: "files", Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	for _, f := range set {
+		f(&cfg)
+	}
+	s := mcp.NewServer(cfg)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		s.Close(ctx)
+	})
+	return s
+}
+
+// web serves a fixture by streamable HTTP. A legacy one gives each client a
+// session and knows only those.
+type web struct {
+	*fixture
+	stream bool // answers as event streams
+
+	mu       sync.Mutex
+	requests []*http.Request
+	sessions map[string]bool
+	deleted  []string
+}
+
+func newWeb(modern, stream bool) *web {
+	return &web{fixture: newFixture(modern), stream: stream, sessions: make(map[string]bool)}
+}
+
+func (w *web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	id := r.Header.Get("Mcp-Session-Id")
+	w.mu.Lock()
+	w.requests = append(w.requests, r)
+	known := w.sessions[id]
+	if r.Method == http.MethodDelete {
+		delete(w.sessions, id)
+		w.deleted = append(w.deleted, id)
+	}
+	w.mu.Unlock()
+	begins := bytes.Contains(body, []byte(`"initialize"`))
+	switch {
+	case r.Method == http.MethodDelete:
+		return
+	case w.modern && r.Header.Get("Mcp-Protocol-Version") != "2026-07-28",
+		!w.modern && id == "" && !begins:
+		rw.Header().Set("Content-Type", "application/json")
+		rw.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(rw, `{"jsonrpc":"2.0","error":{"code":-32000,"message":"Bad Request: Server not initialized"},"id":null}`)
+		return
+	case !w.modern && !begins && !known:
+		http.Error(rw, "no such session", http.StatusNotFound)
+		return
+	case !gjson.GetBytes(body, "id").Exists(), !gjson.GetBytes(body, "method").Exists():
+		w.take(string(body), nil)
+		rw.WriteHeader(http.StatusAccepted)
+		return
+	}
+	if begins && !w.modern {
+		w.mu.Lock()
+		id = fmt.Sprintf("session-%d", len(w.requests))
+		w.sessions[id] = true
+		w.mu.Unlock()
+		rw.Header().Set("Mcp-Session-Id", id)
+	}
+	said := false
+	w.take(string(body), func(s string) {
+		if !w.stream {
+			rw.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(rw, s)
+			return
+		}
+		if !said {
+			said = true
+			rw.Header().Set("Content-Type", "text/event-stream")
+			_, _ = io.WriteString(rw, ": welcome\nid: 1\ndata:\n\n")
+		}
+		_, _ = io.WriteString(rw, "event: message\r\ndata: "+s+"\r\n\r\n")
+		rw.(http.Flusher).Flush()
+	})
+	if strings.Contains(string(body), `"hang"`) {
+		<-r.Context().Done()
+	}
+}
+
+func agent(name string) *identity.Principal {
+	return &identity.Principal{Tenant: "default", Subject: "agent:" + name}
+}
+
+// call calls a tool and returns all that comes back.
+func call(ctx context.Context, s *mcp.Server, who, params string) (notifications []mcp.Message, response mcp.Message, err error) {
+	for m, err := range s.Do(ctx, agent(who), mcp.Request{Method: "tools/call", Params: json.RawMessage(params)}) {
+		if err != nil {
+			return notifications, m, err
+		}
+		if m.IsResponse() {
+			return notifications, m, nil
+		}
+		notifications = append(notifications, m)
+	}
+	return notifications, mcp.Message{}, fmt.Errorf("no response")
+}

@@ -1,0 +1,173 @@
+package mcp
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"os/exec"
+	"time"
+)
+
+const (
+	stopTime   = 2 * time.Second // that a process has for each invitation to end
+	maxSaid    = 4 << 10         // bytes of a line of standard error that are logged
+	saidEach   = time.Second     // in which saidAtMost lines are logged
+	saidAtMost = 50
+)
+
+// process is a server's process, the leader of a group of its own, so that what
+// it starts ends with it.
+type process struct {
+	cmd  *exec.Cmd
+	in   *os.File // its standard input
+	out  *os.File // its standard output
+	errs *os.File
+	gone chan struct{} // closed when it has ended
+}
+
+// newProcess starts cfg.Command. It gets few variables of callgate's own
+// environment: nothing that could be a secret.
+func newProcess(cfg ServerConfig) (*process, error) {
+	p := &process{gone: make(chan struct{})}
+	p.cmd = exec.Command(cfg.Command[0], cfg.Command[1:]...)
+	p.cmd.Dir = cfg.Dir
+	p.cmd.Env = environment(cfg.Env)
+	setGroup(p.cmd)
+
+	stdin, in, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	out, stdout, err := os.Pipe()
+	if err != nil {
+		closeAll(stdin, in)
+		return nil, err
+	}
+	errs, stderr, err := os.Pipe()
+	if err != nil {
+		closeAll(stdin, in, out, stdout)
+		return nil, err
+	}
+	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = stdin, stdout, stderr
+	p.in, p.out, p.errs = in, out, errs
+	err = p.cmd.Start()
+	closeAll(stdin, stdout, stderr)
+	if err != nil {
+		closeAll(in, out, errs)
+		return nil, err
+	}
+	return p, nil
+}
+
+func closeAll(files ...*os.File) {
+	for _, f := range files {
+		_ = f.Close()
+	}
+}
+
+// environment is what a server's process is told of the machine.
+func environment(more map[string]string) []string {
+	var env []string
+	for _, name := range []string{"PATH", "HOME", "USER", "LANG", "TMPDIR"} {
+		if value, ok := os.LookupEnv(name); ok {
+			if _, own := more[name]; !own {
+				env = append(env, name+"="+value)
+			}
+		}
+	}
+	for name, value := range more {
+		env = append(env, name+"="+value)
+	}
+	return env
+}
+
+// wait takes the process's end. What it has said until then is still read, but
+// not what its children may say: they end, too.
+func (p *process) wait() {
+	_ = p.cmd.Wait()
+	close(p.gone)
+	last := time.Now().Add(time.Second)
+	_ = p.out.SetReadDeadline(last)
+	_ = p.errs.SetReadDeadline(last)
+}
+
+// stop ends the process: it closes its input, then asks, then kills, each time
+// for the whole group. It returns when the process has ended.
+func (p *process) stop() {
+	_ = p.in.Close()
+	for _, insist := range []func(*exec.Cmd){terminate, kill} {
+		timer := time.NewTimer(stopTime)
+		select {
+		case <-p.gone:
+		case <-timer.C:
+			insist(p.cmd)
+		}
+		timer.Stop()
+	}
+	<-p.gone
+	kill(p.cmd) // what the process left behind
+	closeAll(p.out, p.errs)
+}
+
+// log passes on what the process says on standard error, within bounds.
+func (p *process) log(logger *slog.Logger) {
+	r := bufio.NewReaderSize(p.errs, maxSaid)
+	var window time.Time
+	said, dropped := 0, 0
+	for {
+		line, more, err := r.ReadLine()
+		if err != nil {
+			return
+		}
+		for more && err == nil { // the rest of a long line
+			_, more, err = r.ReadLine()
+		}
+		now := time.Now()
+		if now.Sub(window) >= saidEach {
+			if dropped > 0 {
+				logger.Warn("server said more than is logged", "lines", dropped)
+			}
+			window, said, dropped = now, 0, 0
+		}
+		if said++; said > saidAtMost {
+			dropped++
+			continue
+		}
+		logger.Info("server said", "line", string(line))
+	}
+}
+
+// launch starts the process and discovers what it is; a careful launch does not
+// ask what only modern servers know.
+func (w *stdio) launch(careful bool) (*pipe, error) {
+	proc, err := newProcess(w.cfg)
+	if err != nil {
+		return nil, err
+	}
+	w.work.Go(proc.wait)
+	w.work.Go(func() { proc.log(w.cfg.Logger) })
+	p := newPipe(w, proc)
+	ctx, cancel := context.WithTimeout(w.life, discoverTime)
+	defer cancel()
+	if careful {
+		p.about, err = w.initialize(ctx, p.ask)
+	} else {
+		p.about, err = w.discover(ctx, p.ask)
+	}
+	if err == nil && !p.about.Modern {
+		err = p.write(ctx, request(0, "notifications/initialized", nil))
+	}
+	if err != nil {
+		p.stop()
+		return nil, err
+	}
+	return p, nil
+}
+
+// stop ends the process and all that wait for it.
+func (p *pipe) stop() {
+	p.fail(errors.New("callgate ended it"))
+	p.proc.stop()
+}
