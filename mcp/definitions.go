@@ -63,9 +63,11 @@ func listOf(method string) (list, bool) {
 type listing struct {
 	defs   []Definition
 	byName map[string]int
-	bytes  int
+	bytes  int  // of the items
 	public bool // every caller gets the same
 	until  time.Time
+
+	withheld int // items
 }
 
 // List is all that the server has of one kind for caller, over all pages:
@@ -140,6 +142,11 @@ func (s *Server) listing(ctx context.Context, caller *identity.Principal, method
 
 // fetch asks for all pages of a list.
 func (s *Server) fetch(ctx context.Context, caller *identity.Principal, which list) (*listing, error) {
+	info, err := s.wire.info(ctx)
+	if err != nil {
+		return nil, err
+	}
+	mirrored := info.Modern && s.cfg.URL != ""
 	l := &listing{byName: make(map[string]int), public: true}
 	ttl, cursor := maxListTTL, ""
 	for range maxPages {
@@ -159,7 +166,7 @@ func (s *Server) fetch(ctx context.Context, caller *identity.Principal, which li
 			return nil, s.unavailable("refused to say what it has: "+which.method, nil)
 		}
 		page := parsed(m.Result)
-		if err := s.add(l, which, page); err != nil {
+		if err := s.add(l, which, page, mirrored); err != nil {
 			return nil, err
 		}
 		ttl = min(ttl, lifetime(page))
@@ -198,8 +205,9 @@ func lifetime(page gjson.Result) time.Duration {
 }
 
 // add takes the items of a page into l. An item that has no name of its own
-// cannot be judged, and is withheld.
-func (s *Server) add(l *listing, which list, page gjson.Result) error {
+// cannot be judged, and is withheld; so is, as MCP demands where arguments are
+// mirrored in headers, one whose annotations for that are not valid.
+func (s *Server) add(l *listing, which list, page gjson.Result, mirrored bool) error {
 	items := page.Get(which.items)
 	if !items.IsArray() {
 		return s.unavailable("answered "+which.method+" without "+which.items, nil)
@@ -212,10 +220,16 @@ func (s *Server) add(l *listing, which list, page gjson.Result) error {
 			return false
 		}
 		d, why := s.define(which, item)
+		if why == errParamHeader && !mirrored {
+			why = nil
+		}
 		if _, twice := l.byName[d.Name]; why == nil && twice {
 			why = errors.New("its name stands twice in the list")
 		}
 		if why != nil {
+			if l.withheld++; l.withheld > maxLogged {
+				return true
+			}
 			s.cfg.Logger.Warn("item of a server withheld", "list", which.method, "name", d.Name, "error", why)
 			return true
 		}

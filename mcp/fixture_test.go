@@ -220,7 +220,7 @@ func overStdio(t testing.TB, character string, set ...func(*mcp.ServerConfig)) *
 		t.Fatal(err)
 	}
 	return newServer(t, append([]func(*mcp.ServerConfig){func(c *mcp.ServerConfig) {
-		c.Command, c.Env = []string{exe}, map[string]string{"CALLGATE_FIXTURE": character}
+		c.Command, c.Env = []string{exe}, map[string]string{"CALLGATE_FIXTURE": character, "GORACE": "atexit_sleep_ms=0"}
 	}}, set...)...)
 }
 

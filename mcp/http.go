@@ -8,11 +8,11 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"mime"
 	"net"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -65,6 +65,20 @@ func checkURL(raw string) error {
 	}
 	if u.User != nil {
 		return errors.New("url: put credentials in headers, not in the url")
+	}
+	return nil
+}
+
+// checkHeader refuses headers that HTTP or MCP itself needs, and those that are
+// none.
+func checkHeader(name string) error {
+	canonical := http.CanonicalHeaderKey(name)
+	switch canonical {
+	case "Accept", "Accept-Encoding", "Connection", "Content-Length", "Content-Type", "Host", "Transfer-Encoding", "Upgrade":
+		return fmt.Errorf("header %q is callgate's own to set", name)
+	}
+	if !isToken(name) || strings.HasPrefix(canonical, "Mcp-") {
+		return fmt.Errorf("header %q cannot be set", name)
 	}
 	return nil
 }
@@ -145,7 +159,7 @@ func (w *httpWire) link(ctx context.Context, key string) (link, error) {
 	if info.Modern {
 		return &httpLink{wire: w, about: info, version: info.Version}, nil
 	}
-	s, err := w.session(key).opening.wait(ctx)
+	s, err := w.session(key, info).opening.wait(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +167,7 @@ func (w *httpWire) link(ctx context.Context, key string) (link, error) {
 }
 
 // session is the session of a principal, open or opening.
-func (w *httpWire) session(key string) *httpLink {
+func (w *httpWire) session(key string, about *Info) *httpLink {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
@@ -173,6 +187,7 @@ func (w *httpWire) session(key string) *httpLink {
 			err = s.greet(ctx, &info)
 		}
 		if err != nil {
+			w.rediscover(about)
 			err = w.explain(ctx, err)
 		}
 		s.opening.land(s, err)
@@ -294,6 +309,16 @@ func foreign(status int) bool {
 	return status/100 == 4 && status != http.StatusUnauthorized && status != http.StatusForbidden && status != http.StatusTooManyRequests
 }
 
+// modernError says whether m is an error that a modern server makes of a request
+// in its own version.
+func modernError(m Message) bool {
+	switch parsed(m.Error).Get("code").Int() {
+	case mcpgo.METHOD_NOT_FOUND, mcpgo.INVALID_PARAMS, mcpgo.INVALID_REQUEST, mcpgo.HEADER_MISMATCH, mcpgo.MISSING_REQUIRED_CLIENT_CAPABILITY:
+		return true
+	}
+	return false
+}
+
 // validSession says whether id is one that a header can carry.
 func validSession(id string) bool {
 	for _, c := range []byte(id) {
@@ -310,7 +335,9 @@ func (s *httpLink) send(ctx context.Context, out outgoing) iter.Seq2[Message, er
 		defer s.wire.count(s, -1)
 		resp, err := s.post(ctx, request(out.id, out.method, out.params), s.standard(out))
 		if err != nil {
-			s.wire.rediscover(s.about)
+			if ctx.Err() == nil {
+				s.wire.rediscover(s.about)
+			}
 			s.cancel(ctx, out)
 			yield(Message{}, err)
 			return
@@ -324,7 +351,7 @@ func (s *httpLink) send(ctx context.Context, out outgoing) iter.Seq2[Message, er
 		answered := false
 		for m, err := range s.replies(resp, out) {
 			answered = answered || err == nil && m.IsResponse()
-			if m.Error != nil && s.about.Modern && parsed(m.Error).Get("code").Int() == mcpgo.UNSUPPORTED_PROTOCOL_VERSION {
+			if s.about.Modern && foreign(resp.StatusCode) && !modernError(m) {
 				s.wire.rediscover(s.about)
 			}
 			if !yield(m, err) || err != nil {
@@ -364,7 +391,7 @@ func (w *httpWire) lose(s *httpLink) {
 // connection can be used again.
 func (w *httpWire) finish(resp *http.Response) {
 	var b [1]byte
-	if resp.ContentLength >= 0 {
+	if !isKind(resp, "text/event-stream") {
 		_ = resp.Body.Close()
 		return
 	}
@@ -521,7 +548,7 @@ func (s *httpLink) accept(resp *http.Response, raw []byte, id uint64) (Message, 
 	if resp.StatusCode/100 != 2 && m.Error == nil {
 		return m, s.refused(resp)
 	}
-	if m.IsResponse() && ours(m.ID) != id && (m.ID != nil || resp.StatusCode/100 == 2) {
+	if m.IsResponse() && ours(string(m.ID)) != id && (m.ID != nil || resp.StatusCode/100 == 2) {
 		return m, s.wire.unavailable("answered another request than it was asked", nil)
 	}
 	return m, nil
@@ -537,16 +564,21 @@ func (s *httpLink) reader(resp *http.Response) (next func() ([]byte, error), err
 		return nil, s.refused(resp)
 	}
 	limit := messageLimit(s.wire.cfg.Limits)
-	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	switch {
-	case kind == "application/json":
+	case isKind(resp, "application/json"):
 		return func() ([]byte, error) { return readPlain(resp, limit) }, nil
-	case kind == "text/event-stream" && resp.StatusCode == http.StatusOK:
+	case isKind(resp, "text/event-stream") && resp.StatusCode == http.StatusOK:
 		return newSSE(&bounded{resp.Body, maxReply}, limit).next, nil
 	case resp.StatusCode/100 != 2:
 		return nil, s.refused(resp)
 	}
 	return nil, s.wire.unavailable("answered with a content type that is not MCP's", nil)
+}
+
+// isKind says whether a reply's content type is kind, parameters aside.
+func isKind(resp *http.Response, kind string) bool {
+	is, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
+	return strings.EqualFold(strings.TrimSpace(is), kind)
 }
 
 // refused is the error of a reply that is not an answer of MCP.
@@ -555,6 +587,8 @@ func (s *httpLink) refused(resp *http.Response) error {
 	switch resp.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		e.Reason += ": callgate's credentials for it must be mended by its operator"
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		e.Reason += ": callgate follows no redirects, so its operator must give the url that they lead to"
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		if n, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && n > 0 && n < 86400 {
 			e.Retry = time.Duration(n) * time.Second

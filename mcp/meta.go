@@ -19,44 +19,71 @@ const (
 	metaServer       = "io.modelcontextprotocol/serverInfo"
 )
 
-// forUpstream is params as a server of version needs them: the metadata of the
-// hop in the form of its era, and id in place of the client's progress token,
-// which is returned. All else stays as it is, byte for byte.
-func forUpstream(req Request, version, clientInfo string, id uint64) (params []byte, token json.RawMessage, err error) {
-	modern := isModern(version)
+// A hop is what a request needs on its way from callgate to a server.
+type hop struct {
+	version string // that the server speaks
+	client  string // what callgate says of itself, as JSON
+	id      uint64 // of the request; it is its progress token, too
+}
+
+// params is the parameters of req as the server needs them: the metadata of the
+// hop in the form of the server's era, and an own progress token in place of the
+// client's, which is returned. All else stays byte for byte.
+func (h hop) params(req Request) (params []byte, token json.RawMessage, err error) {
+	if req.Params == nil {
+		req.Params = json.RawMessage("{}")
+	}
 	doc := parsed(req.Params)
-	if req.Params != nil && !doc.IsObject() {
+	if !doc.IsObject() {
 		return nil, nil, firewall.Refuse(firewall.Invalid, "params must be an object")
 	}
-	var old gjson.Result // the client's _meta
-	empty := true
-	doc.ForEach(func(name, value gjson.Result) bool {
-		empty = false
+	old, alone := metaOf(doc)
+	if !old.Exists() && !isModern(h.version) {
+		return req.Params, nil, nil
+	}
+	meta, token, err := h.meta(old, req.Modern)
+	if err != nil {
+		return nil, nil, err
+	}
+	out := make([]byte, 0, len(req.Params)+len(meta)+16)
+	if old.Exists() {
+		out = append(append(out, req.Params[:old.Index]...), meta...)
+		return append(out, req.Params[old.Index+len(old.Raw):]...), token, nil
+	}
+	begin := doc.Index + 1
+	out = append(append(append(out, req.Params[:begin]...), `"_meta":`...), meta...)
+	if !alone {
+		out = append(out, ',')
+	}
+	return append(out, req.Params[begin:]...), token, nil
+}
+
+// metaOf is the _meta of params, and whether params have no other member.
+func metaOf(params gjson.Result) (meta gjson.Result, alone bool) {
+	alone = true
+	params.ForEach(func(name, value gjson.Result) bool {
 		if name.Str == "_meta" {
-			old = value
+			meta = value
+		} else {
+			alone = false
 		}
 		return true
 	})
-	if !modern && !old.Exists() {
-		return req.Params, nil, nil
-	}
+	return meta, alone
+}
+
+// meta is the client's metadata as it goes on: of the hop's own, a modern server
+// gets what callgate says, and what a modern client says of itself; a legacy
+// server gets none.
+func (h hop) meta(old gjson.Result, modernClient bool) (meta []byte, token json.RawMessage, err error) {
 	if old.Exists() && !old.IsObject() {
 		return nil, nil, firewall.Refuse(firewall.Invalid, "_meta must be an object")
 	}
-
-	meta := metaWriter{out: make([]byte, 0, len(req.Params)+256)}
-	switch {
-	case old.Exists():
-		meta.out = append(meta.out, req.Params[:old.Index]...)
-	case req.Params == nil:
-		meta.out = append(meta.out, `{"_meta":`...)
-	default:
-		meta.out = append(append(meta.out, req.Params[:doc.Index+1]...), `"_meta":`...)
-	}
-	changed := modern
+	modern := isModern(h.version)
+	meta = append(make([]byte, 0, len(old.Raw)+256), '{')
 	client, capabilities := false, false
-	meta.out = append(meta.out, '{')
 	old.ForEach(func(name, value gjson.Result) bool {
+		keep := true
 		switch name.Str {
 		case "progressToken":
 			if value.Type != gjson.String && value.Type != gjson.Number {
@@ -64,73 +91,57 @@ func forUpstream(req Request, version, clientInfo string, id uint64) (params []b
 				return false
 			}
 			token = json.RawMessage(value.Raw)
-			meta.add(name.Raw, strconv.FormatUint(id, 10))
-			changed = true
-			return true
+			value.Raw = strconv.FormatUint(h.id, 10)
 		case metaVersion:
-			changed = true
-			return true
-		case metaClient, metaCapabilities:
-			if !modern || !req.Modern {
-				changed = true
-				return true
-			}
-			client = client || name.Str == metaClient
-			capabilities = capabilities || name.Str == metaCapabilities
+			keep = false
+		case metaClient:
+			keep = modern && modernClient
+			client = keep
+		case metaCapabilities:
+			keep = modern && modernClient
+			capabilities = keep
 		case metaLogLevel:
-			if !modern {
-				changed = true
-				return true
-			}
+			keep = modern
 		}
-		meta.add(name.Raw, value.Raw)
+		if keep {
+			meta = appendMember(meta, name.Raw, value.Raw)
+		}
 		return true
 	})
-	if err != nil || !changed {
-		return req.Params, nil, err
+	if err != nil {
+		return nil, nil, err
 	}
 	if modern {
-		meta.add(`"`+metaVersion+`"`, `"`+version+`"`)
+		meta = appendMember(meta, `"`+metaVersion+`"`, `"`+h.version+`"`)
 		if !client {
-			meta.add(`"`+metaClient+`"`, clientInfo)
+			meta = appendMember(meta, `"`+metaClient+`"`, h.client)
 		}
 		if !capabilities {
-			meta.add(`"`+metaCapabilities+`"`, `{}`)
+			meta = appendMember(meta, `"`+metaCapabilities+`"`, `{}`)
 		}
 	}
-	meta.out = append(meta.out, '}')
-	switch {
-	case old.Exists():
-		return append(meta.out, req.Params[old.Index+len(old.Raw):]...), token, nil
-	case req.Params == nil:
-		return append(meta.out, '}'), nil, nil
-	case !empty:
-		meta.out = append(meta.out, ',')
+	return append(meta, '}'), token, nil
+}
+
+// appendMember adds a member to an object that is not closed yet.
+func appendMember(object []byte, name, value string) []byte {
+	if object[len(object)-1] != '{' {
+		object = append(object, ',')
 	}
-	return append(meta.out, req.Params[doc.Index+1:]...), nil, nil
+	return append(append(append(object, name...), ':'), value...)
 }
 
-// metaWriter writes the members of an object.
-type metaWriter struct {
-	out  []byte
-	some bool
+// progressOf is the request that a progress notification is about, 0 if it is
+// none of callgate's.
+func progressOf(m *Message) uint64 {
+	return ours(parsed(m.Params).Get("progressToken").Raw)
 }
 
-func (w *metaWriter) add(name, value string) {
-	if w.some {
-		w.out = append(w.out, ',')
-	}
-	w.some = true
-	w.out = append(append(append(w.out, name...), ':'), value...)
-}
-
-// restore puts the client's own progress token back into a progress
-// notification.
-func restore(m Message, token json.RawMessage, lim firewall.Limits) (Message, error) {
-	at := parsed(m.Raw).Get("params.progressToken")
+// withToken is a progress notification with the client's own token.
+func withToken(m Message, token json.RawMessage, lim firewall.Limits) (Message, error) {
+	old := parsed(m.Raw).Get("params.progressToken")
 	raw := make([]byte, 0, len(m.Raw)+len(token))
-	raw = append(raw, m.Raw[:at.Index]...)
-	raw = append(raw, token...)
-	raw = append(raw, m.Raw[at.Index+len(at.Raw):]...)
+	raw = append(append(raw, m.Raw[:old.Index]...), token...)
+	raw = append(raw, m.Raw[old.Index+len(old.Raw):]...)
 	return parseMessage(raw, lim)
 }

@@ -52,8 +52,10 @@ func paramHeaders(schema gjson.Result) ([]ParamHeader, error) {
 		return nil, nil
 	}
 	var found []ParamHeader
-	err := collect(schema, "", &found)
-	return found, err
+	if err := collect(schema, "", &found); err != nil {
+		return nil, err
+	}
+	return found, nil
 }
 
 // collect adds the annotations below a schema, whose own place in the arguments

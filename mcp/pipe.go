@@ -11,6 +11,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/tidwall/gjson"
 )
 
 const (
@@ -87,6 +89,7 @@ func (p *pipe) fail(why error) {
 func (p *pipe) read() {
 	lines := lineReader{bufio.NewReaderSize(p.proc.out, 64<<10), messageLimit(p.wire.cfg.Limits)}
 	garbage := 0
+	var quiet limiter
 	for {
 		line, err := lines.next()
 		if err != nil {
@@ -106,9 +109,22 @@ func (p *pipe) read() {
 			p.fail(errors.New("it writes what is not MCP"))
 			return
 		}
-		if garbage == 1 {
+		if quiet.allow(time.Now(), p.wire.cfg.Logger) {
 			p.wire.cfg.Logger.Warn("server wrote a line that is not a message", "error", err)
 		}
+		p.reject(line, err)
+	}
+}
+
+// reject fails the request that a line which cannot be read seems to answer, so
+// that nobody waits in vain.
+func (p *pipe) reject(line []byte, why error) {
+	id := ours(gjson.GetBytes(line, "id").Raw)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if w := p.waiting[id]; w != nil && w.err == nil {
+		w.err = p.wire.unavailable("answered what callgate cannot read", why)
+		w.wake()
 	}
 }
 
@@ -118,10 +134,10 @@ func (p *pipe) dispatch(m Message) {
 	case m.IsRequest():
 		p.later(answer(&m))
 	case m.IsResponse():
-		p.deliver(ours(m.ID), m)
+		p.deliver(ours(string(m.ID)), m)
 	case p.wire.notice(m):
 	case m.Method == "notifications/progress":
-		p.deliver(ours([]byte(parsed(m.Params).Get("progressToken").Raw)), m)
+		p.deliver(progressOf(&m), m)
 	default:
 		p.deliver(p.whose(time.Now()), m)
 	}

@@ -11,10 +11,9 @@ import (
 )
 
 const (
-	stopTime   = 2 * time.Second // that a process has for each invitation to end
-	maxSaid    = 4 << 10         // bytes of a line of standard error that are logged
-	saidEach   = time.Second     // in which saidAtMost lines are logged
-	saidAtMost = 50
+	stopTime  = 2 * time.Second // that a process has for each invitation to end
+	maxSaid   = 4 << 10         // bytes of a line of standard error that are logged
+	maxLogged = 50              // lines a second
 )
 
 // process is a server's process, the leader of a group of its own, so that what
@@ -107,36 +106,48 @@ func (p *process) stop() {
 		timer.Stop()
 	}
 	<-p.gone
-	kill(p.cmd) // what the process left behind
+	kill(p.cmd) // what the process left behind: its group outlives it
 	closeAll(p.out, p.errs)
 }
 
 // log passes on what the process says on standard error, within bounds.
 func (p *process) log(logger *slog.Logger) {
 	r := bufio.NewReaderSize(p.errs, maxSaid)
-	var window time.Time
-	said, dropped := 0, 0
+	var quiet limiter
 	for {
 		line, more, err := r.ReadLine()
 		if err != nil {
 			return
 		}
+		if quiet.allow(time.Now(), logger) {
+			logger.Info("server said", "line", string(line))
+		}
 		for more && err == nil { // the rest of a long line
 			_, more, err = r.ReadLine()
 		}
-		now := time.Now()
-		if now.Sub(window) >= saidEach {
-			if dropped > 0 {
-				logger.Warn("server said more than is logged", "lines", dropped)
-			}
-			window, said, dropped = now, 0, 0
-		}
-		if said++; said > saidAtMost {
-			dropped++
-			continue
-		}
-		logger.Info("server said", "line", string(line))
 	}
+}
+
+// A limiter bounds how many lines of a server are logged in a second.
+type limiter struct {
+	since   time.Time
+	lines   int
+	dropped int
+}
+
+// allow says whether one more may be logged, and logs how many were not.
+func (l *limiter) allow(now time.Time, logger *slog.Logger) bool {
+	if now.Sub(l.since) >= time.Second {
+		if l.dropped > 0 {
+			logger.Warn("server wrote more than is logged", "lines", l.dropped)
+		}
+		*l = limiter{since: now}
+	}
+	if l.lines++; l.lines > maxLogged {
+		l.dropped++
+		return false
+	}
+	return true
 }
 
 // launch starts the process and discovers what it is; a careful launch does not

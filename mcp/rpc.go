@@ -1,7 +1,6 @@
 package mcp
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -212,12 +211,9 @@ func answer(m *Message) []byte {
 	return append(b, `,"error":{"code":-32601,"message":"callgate does not pass requests on to clients"}}`...)
 }
 
-// ours reads an id that callgate gave, 0 if it is none.
-func ours(id []byte) uint64 {
-	if len(id) == 0 || bytes.IndexByte(id, '-') >= 0 {
-		return 0
-	}
-	n, err := strconv.ParseUint(unsafe.String(unsafe.SliceData(id), len(id)), 10, 64)
+// ours reads an id that callgate gave, as it is written; 0 if it is none.
+func ours(id string) uint64 {
+	n, err := strconv.ParseUint(id, 10, 64)
 	if err != nil {
 		return 0
 	}

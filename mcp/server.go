@@ -64,6 +64,9 @@ func (c ServerConfig) Check() error {
 	if c.URL != "" {
 		errs = append(errs, checkURL(c.URL))
 	}
+	for name := range c.Headers {
+		errs = append(errs, checkHeader(name))
+	}
 	if c.URL == "" && len(c.Headers) > 0 {
 		errs = append(errs, errors.New("headers are for servers with a url"))
 	}
@@ -191,10 +194,13 @@ func (s *Server) OnNotice(f func(Message)) (stop func()) {
 	}
 }
 
-// notice takes a notification that may belong to no request, and says whether
-// that is so.
+// notice takes a notification that is not about a request of a client, and says
+// whether m is one.
 func (s *Server) notice(m Message) bool {
-	if !strings.HasSuffix(m.Method, "/list_changed") {
+	if m.Method == "notifications/cancelled" { // a request of its own, which is answered already
+		return true
+	}
+	if !strings.HasPrefix(m.Method, "notifications/") || !strings.HasSuffix(m.Method, "/list_changed") {
 		return false
 	}
 	s.lists.forget(m.Method)
@@ -248,11 +254,11 @@ func (s *Server) try(clock *clock, caller *identity.Principal, req Request, got 
 		return err
 	}
 	out := outgoing{id: s.ids.Add(1), method: req.Method}
-	params, token, err := forUpstream(req, l.info().Version, s.clientInfo(), out.id)
+	var token json.RawMessage
+	out.params, token, err = hop{l.info().Version, s.clientInfo(), out.id}.params(req)
 	if err != nil {
 		return err
 	}
-	out.params = params
 	if l.info().Modern && s.cfg.URL != "" {
 		out.header = s.mirror(clock.ctx, caller, req)
 	}
@@ -261,11 +267,11 @@ func (s *Server) try(clock *clock, caller *identity.Principal, req Request, got 
 			return err
 		}
 		if m.Method == "notifications/progress" {
-			if token == nil || ours([]byte(parsed(m.Params).Get("progressToken").Raw)) != out.id {
+			if token == nil || progressOf(&m) != out.id {
 				continue
 			}
 			clock.progress()
-			if m, err = restore(m, token, s.cfg.Limits); err != nil {
+			if m, err = withToken(m, token, s.cfg.Limits); err != nil {
 				return s.unavailable("answered what callgate cannot read", err)
 			}
 		}
