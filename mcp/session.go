@@ -1,0 +1,305 @@
+package mcp
+
+import (
+	"context"
+	"crypto/rand"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"callgate/firewall"
+	"callgate/identity"
+
+	mcpgo "github.com/mark3labs/mcp-go/mcp"
+	"github.com/tidwall/gjson"
+)
+
+// A session is a legacy client's, from initialize on. It belongs to the
+// principal and the endpoint that it began with: to others it does not exist.
+type session struct {
+	id      string
+	owner   string // principal
+	agent   string // that counts it as one of its own
+	route   string
+	version string
+
+	// guarded by sessions.mu
+	used   time.Time
+	level  string // least severe log message that the client wants; "" is all
+	calls  []*inflight
+	listen *inflight // the stream of notifications, if there is one
+	ended  bool
+}
+
+// inflight is something under way that the session can end.
+type inflight struct {
+	key    string
+	cancel context.CancelFunc
+}
+
+const maxAgentSessions = 1000 // of one agent; the one that is unused for longest makes room
+
+// sessions is all sessions at the door.
+type sessions struct {
+	idle time.Duration
+
+	mu     sync.Mutex
+	byID   map[string]*session
+	agents map[string]map[*session]bool
+	swept  time.Time
+}
+
+// open begins a session of caller.
+func (s *sessions) open(caller *identity.Principal, route, version string) (*session, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if s.byID == nil {
+		s.byID, s.agents = make(map[string]*session), make(map[string]map[*session]bool)
+	}
+	if now.Sub(s.swept) > time.Minute {
+		s.swept = now
+		for _, x := range s.byID {
+			if s.isIdle(x, now) {
+				s.drop(x)
+			}
+		}
+	}
+	n := &session{
+		id: rand.Text(), owner: principalKey(caller), agent: caller.Tenant + "\x00" + caller.Agent(),
+		route: route, version: version, used: now,
+	}
+	own := s.agents[n.agent]
+	if len(own) >= maxAgentSessions {
+		var oldest *session
+		for x := range own {
+			if !x.busy() && (oldest == nil || x.used.Before(oldest.used)) {
+				oldest = x
+			}
+		}
+		if oldest == nil {
+			return nil, firewall.Refuse(firewall.Exhausted, "%d MCP sessions of this agent are in use: end some with DELETE", maxAgentSessions)
+		}
+		s.drop(oldest)
+	}
+	if own = s.agents[n.agent]; own == nil {
+		own = make(map[*session]bool)
+		s.agents[n.agent] = own
+	}
+	own[n] = true
+	s.byID[n.id] = n
+	return n, nil
+}
+
+// find is the session of caller with id at route, and what it wants to read of
+// logs. It is nil if there is none: whose it is otherwise is not told.
+func (s *sessions) find(id string, caller *identity.Principal, route string) (found *session, level string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.byID[id]
+	now := time.Now()
+	if x == nil || x.owner != principalKey(caller) || x.route != route {
+		return nil, ""
+	}
+	if s.isIdle(x, now) {
+		s.drop(x)
+		return nil, ""
+	}
+	x.used = now
+	return x, x.level
+}
+
+// begin notes that a call of x is under way. Its context ends when the client
+// cancels the call or the session.
+func (s *sessions) begin(ctx context.Context, x *session, key string) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	c := &inflight{key, cancel}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x.ended {
+		cancel()
+	}
+	x.calls = append(x.calls, c)
+	return ctx, func() {
+		cancel()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		x.used = time.Now()
+		for i := range x.calls {
+			if x.calls[i] == c {
+				x.calls[i] = x.calls[len(x.calls)-1]
+				x.calls = x.calls[:len(x.calls)-1]
+				return
+			}
+		}
+	}
+}
+
+// cancel ends the calls of x that have key.
+func (s *sessions) cancel(x *session, key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range x.calls {
+		if c.key == key {
+			c.cancel()
+		}
+	}
+}
+
+// hear notes that x's client listens. It does so on one stream: an earlier one,
+// whose client may be gone without a word, ends.
+func (s *sessions) hear(ctx context.Context, x *session) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	c := &inflight{cancel: cancel}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x.ended {
+		cancel()
+	}
+	if x.listen != nil {
+		x.listen.cancel()
+	}
+	x.listen = c
+	return ctx, func() {
+		cancel()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		x.used = time.Now()
+		if x.listen == c {
+			x.listen = nil
+		}
+	}
+}
+
+// setLevel notes what x wants to read of logs.
+func (s *sessions) setLevel(x *session, level string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x.level = level
+}
+
+// end ends x and all that is under way in it.
+func (s *sessions) end(x *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drop(x)
+}
+
+// drop is end with mu held.
+func (s *sessions) drop(x *session) {
+	x.ended = true
+	for _, c := range x.calls {
+		c.cancel()
+	}
+	if x.listen != nil {
+		x.listen.cancel()
+	}
+	delete(s.byID, x.id)
+	if own := s.agents[x.agent]; own != nil {
+		if delete(own, x); len(own) == 0 {
+			delete(s.agents, x.agent)
+		}
+	}
+}
+
+// isIdle says whether x has been left alone for too long. It needs mu.
+func (s *sessions) isIdle(x *session, now time.Time) bool {
+	return !x.busy() && now.Sub(x.used) > s.idle
+}
+
+func (x *session) busy() bool { return len(x.calls) > 0 || x.listen != nil }
+
+// callKey tells the requests of a session apart: 1 and "1" are two ids.
+func callKey(id gjson.Result) string {
+	if id.Type == gjson.String {
+		return strconv.Quote(id.Str)
+	}
+	return id.Raw
+}
+
+// resume finds the session that a legacy request belongs to.
+func (v *visit) resume() *fault {
+	if version := v.r.Header.Get(mcpgo.HeaderProtocolVersion); version != "" && !speaks(version) {
+		return unsupported(version)
+	}
+	ids := v.r.Header[mcpgo.HeaderSessionID]
+	if len(ids) != 1 || ids[0] == "" {
+		return bad(http.StatusBadRequest, mcpgo.INVALID_REQUEST, "no Mcp-Session-Id: send initialize first, and then the id that comes with its answer")
+	}
+	if v.session, v.level = v.sessions.find(ids[0], &v.caller, v.route); v.session == nil {
+		return &fault{Error: firewall.Refuse(firewall.NotFound, "there is no such session, or it has ended: send initialize again"), status: http.StatusNotFound, code: http.StatusNotFound}
+	}
+	v.version = v.session.version
+	return nil
+}
+
+// leave ends the session on the client's word.
+func (v *visit) leave(ctx context.Context) {
+	if f := v.resume(); f != nil {
+		v.refuse(ctx, nil, f)
+		return
+	}
+	call := v.blank(firewall.Session, "session/end")
+	end := local(func(context.Context, *firewall.Call) ([]byte, error) {
+		v.sessions.end(v.session)
+		return []byte(`{}`), nil
+	})
+	if err := v.gate.Do(ctx, call, end, func(firewall.Event) error { return nil }); err != nil {
+		v.deny(new(Message), v.fault(err, call.Method), &reply{w: v.w, json: true})
+		return
+	}
+	v.about(call.ID)
+	v.w.WriteHeader(http.StatusNoContent)
+}
+
+// batch answers several messages at once, as only 2025-03-26 has them. Each
+// request in it is a call of its own, one after the other.
+func (v *visit) batch(ctx context.Context, doc []byte, out *reply) {
+	messages, f := v.parseBatch(doc)
+	if f == nil {
+		f = v.resume()
+	}
+	if f == nil && v.version != mcpgo.ProtocolVersion20250326 {
+		f = bad(http.StatusBadRequest, mcpgo.INVALID_REQUEST, "batches are only in protocol version %s: send one message at a time", mcpgo.ProtocolVersion20250326)
+	}
+	if f != nil {
+		v.refuse(ctx, nil, f)
+		return
+	}
+	out.batch = true
+	for i := range messages {
+		if ctx.Err() != nil {
+			return
+		}
+		v.take(ctx, &messages[i], out)
+	}
+	out.end()
+}
+
+const maxBatch = 100 // messages
+
+// parseBatch reads the messages of a batch. If one is bad, none is taken.
+func (v *visit) parseBatch(doc []byte) ([]Message, *fault) {
+	if _, err := firewall.ParseBody(doc, v.cfg.Limits); err != nil {
+		return nil, bad(http.StatusBadRequest, mcpgo.PARSE_ERROR, "the body is not JSON as callgate takes it: %v", err)
+	}
+	var messages []Message
+	var f *fault
+	parsed(doc).ForEach(func(_, part gjson.Result) bool {
+		var m Message
+		switch m, f = v.parse(doc[part.Index : part.Index+len(part.Raw)]); {
+		case f != nil:
+		case len(messages) == maxBatch:
+			f = bad(http.StatusBadRequest, mcpgo.INVALID_REQUEST, "a batch of more than %d messages", maxBatch)
+		case m.Method == "initialize":
+			f = bad(http.StatusBadRequest, mcpgo.INVALID_REQUEST, "initialize must not be in a batch")
+		}
+		messages = append(messages, m)
+		return f == nil
+	})
+	if f == nil && len(messages) == 0 {
+		f = bad(http.StatusBadRequest, mcpgo.INVALID_REQUEST, "an empty batch")
+	}
+	return messages, f
+}
