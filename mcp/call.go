@@ -59,10 +59,7 @@ func (v *visit) call(ctx context.Context, m *Message) (*firewall.Call, firewall.
 
 // blank is a call of the visitor to the gate itself.
 func (v *visit) blank(kind firewall.Kind, method string) *firewall.Call {
-	call := &firewall.Call{Kind: kind, Method: method, Route: v.route, Token: v.token, Caller: v.caller}
-	if v.only != nil {
-		call.Target = v.name
-	}
+	call := &firewall.Call{Kind: kind, Target: clip(v.name), Method: method, Route: v.route, Token: v.token, Caller: v.caller}
 	if v.session != nil {
 		call.Hints.Session = v.session.id
 	}
@@ -76,6 +73,9 @@ func (v *visit) act(ctx context.Context, m *Message, call *firewall.Call, at str
 	said := parsed(m.Params).Get(at)
 	if said.Type != gjson.String || !usable(said.Str) {
 		return call, nil, invalid("params.%s must be a text of 1 to %d bytes", at, maxName)
+	}
+	if args := parsed(m.Params).Get("arguments"); args.Exists() && !args.IsObject() {
+		return call, nil, invalid("params.arguments must be an object")
 	}
 	call.Resource = said.Str
 	v.hint(m, call)

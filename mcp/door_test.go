@@ -135,9 +135,8 @@ func (a *answer) last(path string) gjson.Result {
 type client struct {
 	t       testing.TB
 	url     string // endpoint
-	method  string // of HTTP; default POST
 	header  http.Header
-	version string // with which post makes its messages
+	version string // that ask speaks
 }
 
 // visit is a client at a path of the house. The header is what it always sends.
@@ -411,5 +410,217 @@ func TestACallOfEachKindPassesTheGate(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+func TestABadRequestIsRefusedInItsDialectAndOnRecord(t *testing.T) {
+	up := shop()
+	h := open(t, rules{}, map[string]*mcp.Server{"shop": behind(t, "shop", up.start(t))})
+	at := h.visit(t, "/mcp")
+	one := h.visit(t, "/mcp/shop")
+	legacy, batching, modern := at.legacy("2025-11-25"), at.legacy("2025-03-26"), at.modern()
+	ping := `{"jsonrpc":"2.0","id":7,"method":"ping"}`
+	list := `{"jsonrpc":"2.0","id":7,"method":"tools/list","params":{"_meta":{` + modernMeta + `}}}`
+	use := `{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"shop__refund","_meta":{` + modernMeta + `}}}`
+	nested := func(depth int) string {
+		return `{"jsonrpc":"2.0","id":7,"method":"ping","params":{"a":` + strings.Repeat("[", depth) + strings.Repeat("]", depth) + `}}`
+	}
+	for _, tt := range []struct {
+		name    string
+		from    *client
+		method  string
+		body    string
+		status  int
+		code    int64
+		outcome string
+		says    string
+	}{
+		{"no token", at.with("Authorization", ""), "POST", ping, 401, 401, "unauthenticated", "no access token"},
+		{"a token that is not valid here", at.with("Authorization", "Bearer forged"), "POST", ping, 401, 401, "unauthenticated", "not valid here"},
+		{"a scheme that is no token", at.with("Authorization", "Basic Ym90LXRva2Vu"), "POST", ping, 401, 401, "unauthenticated", "no access token"},
+		{"no token on the stream", legacy.with("Authorization", ""), "GET", "", 401, 401, "unauthenticated", "no access token"},
+		{"no token and a body that is broken", at.with("Authorization", ""), "POST", `{`, 401, 401, "unauthenticated", "no access token"},
+		{"a host that a name server was made to point here", legacy.with("Host", "evil.example"), "POST", ping, 403, 403, "denied", "public_url"},
+		{"a page from elsewhere", legacy.with("Origin", "http://evil.example"), "POST", ping, 403, 403, "denied", "another origin"},
+		{"a page without an origin", legacy.with("Origin", "null"), "POST", ping, 403, 403, "denied", "another origin"},
+		{"a page from elsewhere on the stream", legacy.with("Origin", "http://evil.example"), "GET", "", 403, 403, "denied", "another origin"},
+		{"a server that is not there", h.visit(t, "/mcp/nope"), "POST", ping, 404, -32602, "not_found", "you may use /mcp/shop"},
+		{"a server whose name cannot be one", h.visit(t, "/mcp/a/b"), "POST", ping, 404, -32602, "not_found", "you may use /mcp/shop"},
+		{"another method of HTTP", legacy, "PUT", ping, 405, -32600, "invalid", "GET, POST, DELETE"},
+		{"a stream without a session", at, "GET", "", 405, -32600, "invalid", "POST"},
+		{"a stream for a modern client", modern, "GET", "", 405, -32600, "invalid", "POST"},
+		{"the end of a session of a modern client", modern, "DELETE", "", 405, -32600, "invalid", "POST"},
+		{"a stream for who takes no streams", legacy.with("Accept", "application/json"), "GET", "", 406, -32600, "invalid", "text/event-stream"},
+		{"another content type", legacy.with("Content-Type", "text/plain"), "POST", ping, 415, -32600, "invalid", "application/json"},
+		{"no content type", legacy.with("Content-Type", ""), "POST", ping, 415, -32600, "invalid", "application/json"},
+		{"a compressed body", legacy.with("Content-Encoding", "gzip"), "POST", ping, 415, -32600, "invalid", "Content-Encoding"},
+		{"a client that takes pictures only", legacy.with("Accept", "image/png"), "POST", ping, 406, -32600, "invalid", "Accept"},
+		{"a body that is too large", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"` + strings.Repeat("x", 1<<20) + `"}`, 413, -32600, "invalid", "larger than 1048576 bytes"},
+		{"nothing", legacy, "POST", ``, 400, -32700, "invalid", "empty"},
+		{"no JSON", legacy, "POST", `hello`, 400, -32700, "invalid", "not valid JSON"},
+		{"a message that is cut off", legacy, "POST", ping[:20], 400, -32700, "invalid", "cut off"},
+		{"two messages in a row", legacy, "POST", ping + ping, 400, -32700, "invalid", "more than one"},
+		{"bytes that are not UTF-8", legacy, "POST", "{\"jsonrpc\":\"2.0\",\"id\":\"\xff\",\"method\":\"ping\"}", 400, -32700, "invalid", "UTF-8"},
+		{"nesting without end", legacy, "POST", nested(200), 400, -32700, "invalid", "nested deeper"},
+		{"a name twice in the envelope", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"ping","method":"tools/call"}`, 400, -32700, "invalid", "twice"},
+		{"a name twice in the arguments", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"shop__refund","arguments":{"a":1,"\u0061":2}}}`, 400, -32700, "invalid", "twice"},
+		{"a name in another case in the envelope", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"ping","METHOD":"tools/call"}`, 400, -32600, "invalid", "does not have"},
+		{"a name in another case in params", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"shop__refund","NAME":"shop__drop"}}`, 400, -32600, "invalid", "case"},
+		{"no version of JSON-RPC", legacy, "POST", `{"id":7,"method":"ping"}`, 400, -32600, "invalid", "jsonrpc"},
+		{"an id with a fraction", legacy, "POST", `{"jsonrpc":"2.0","id":1.5,"method":"ping"}`, 400, -32600, "invalid", "id must be"},
+		{"an id that is null", legacy, "POST", `{"jsonrpc":"2.0","id":null,"method":"ping"}`, 400, -32600, "invalid", "id must be"},
+		{"an id that is a list", legacy, "POST", `{"jsonrpc":"2.0","id":[1],"method":"ping"}`, 400, -32600, "invalid", "id must be"},
+		{"params that are a list", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"ping","params":[1]}`, 400, -32600, "invalid", "params"},
+		{"a text", legacy, "POST", `"ping"`, 400, -32600, "invalid", "not a JSON-RPC"},
+		{"a batch in a later version", legacy, "POST", `[` + ping + `]`, 400, -32600, "invalid", "batches are only in"},
+		{"a batch of a modern client", modern, "POST", `[` + list + `]`, 400, -32600, "invalid", "batches are only in"},
+		{"an empty batch", batching, "POST", `[]`, 400, -32600, "invalid", "empty"},
+		{"a batch that is too long", batching, "POST", `[` + strings.Repeat(ping+",", 100) + ping + `]`, 400, -32600, "invalid", "more than 100"},
+		{"a batch with a bad message", batching, "POST", `[` + ping + `,{"jsonrpc":"2.0","id":8}]`, 400, -32600, "invalid", "neither"},
+		{"a batch that initializes", batching, "POST", `[{"jsonrpc":"2.0","id":8,"method":"initialize","params":{}}]`, 400, -32600, "invalid", "initialize"},
+		{"no session", at, "POST", ping, 400, -32600, "invalid", "send initialize first"},
+		{"a session that nobody has", at.with("Mcp-Session-Id", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"), "POST", ping, 404, 404, "not_found", "no such session"},
+		{"the session of another agent", legacy.with("Authorization", "Bearer other-token"), "POST", ping, 404, 404, "not_found", "no such session"},
+		{"the end of the session of another agent", legacy.with("Authorization", "Bearer other-token"), "DELETE", "", 404, 404, "not_found", "no such session"},
+		{"the stream of the session of another agent", legacy.with("Authorization", "Bearer other-token"), "GET", "", 404, 404, "not_found", "no such session"},
+		{"a session of another endpoint", one.with("Mcp-Session-Id", legacy.header.Get("Mcp-Session-Id")), "POST", ping, 404, 404, "not_found", "no such session"},
+		{"a version that nobody speaks", legacy.with("Mcp-Protocol-Version", "2024-11-05"), "POST", ping, 400, -32022, "invalid", "not supported"},
+		{"initialize without a version", at, "POST", `{"jsonrpc":"2.0","id":7,"method":"initialize","params":{}}`, 200, -32602, "invalid", "protocolVersion"},
+		{"a method that is not there", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"resources/subscribe","params":{"uri":"x"}}`, 200, -32601, "not_found", "resources/subscribe"},
+		{"a task", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"tasks/get","params":{}}`, 200, -32601, "not_found", "tasks/get"},
+		{"a tool without a name", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{}}`, 200, -32602, "invalid", "params.name"},
+		{"no params at all", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"tools/call"}`, 200, -32602, "invalid", "params.name"},
+		{"a tool whose name is a number", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":7}}`, 200, -32602, "invalid", "params.name"},
+		{"a tool whose name has no end", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"shop__` + strings.Repeat("x", 2000) + `"}}`, 200, -32602, "invalid", "params.name"},
+		{"a tool whose name has a line break", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"shop__a\nb"}}`, 200, -32602, "invalid", "params.name"},
+		{"arguments that are a list", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"shop__refund","arguments":[]}}`, 200, -32602, "invalid", "params.arguments"},
+		{"a tool of no server", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"refund"}}`, 200, -32602, "not_found", "there is no tool"},
+		{"a tool of a server that is not there", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"nope__refund"}}`, 200, -32602, "not_found", "there is no tool"},
+		{"a prompt of no server", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"prompts/get","params":{"name":"greet"}}`, 200, -32602, "not_found", "there is no prompt"},
+		{"a resource of no server", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"resources/read","params":{"uri":"else://x"}}`, 200, -32002, "not_found", "no server has"},
+		{"a completion for nothing", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"completion/complete","params":{"argument":{}}}`, 200, -32602, "invalid", "params.ref"},
+		{"a level that is none", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"logging/setLevel","params":{"level":"loud"}}`, 200, -32602, "invalid", "params.level"},
+		{"a cursor of somebody else", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"tools/list","params":{"cursor":"next"}}`, 200, -32602, "invalid", "cursor"},
+		{"a cursor of an item that is gone", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"tools/list","params":{"cursor":"c2hvcABnb25l"}}`, 200, -32602, "invalid", "changed"},
+
+		{"modern: a method of sessions", modern.with("Mcp-Method", "ping"), "POST", strings.Replace(list, "tools/list", "ping", 1), 404, -32601, "not_found", "ping"},
+		{"modern: a handshake", modern.with("Mcp-Method", "initialize"), "POST", strings.Replace(list, "tools/list", "initialize", 1), 404, -32601, "not_found", "initialize"},
+		{"modern: a subscription", modern.with("Mcp-Method", "subscriptions/listen"), "POST", strings.Replace(list, "tools/list", "subscriptions/listen", 1), 404, -32601, "not_found", "subscriptions/listen"},
+		{"modern: no header of the version", modern.with("Mcp-Protocol-Version", "", "Mcp-Method", "tools/list"), "POST", list, 400, -32020, "invalid", "Mcp-Protocol-Version is missing"},
+		{"modern: another version in the header", modern.with("Mcp-Protocol-Version", "2025-11-25", "Mcp-Method", "tools/list"), "POST", list, 400, -32020, "invalid", "Mcp-Protocol-Version"},
+		{"modern: a version that is still to come", modern.with("Mcp-Protocol-Version", "2027-01-01", "Mcp-Method", "tools/list"), "POST", strings.Replace(list, "2026-07-28", "2027-01-01", 1), 400, -32022, "invalid", "2026-07-28, 2025-11-25"},
+		{"modern: no metadata", modern.with("Mcp-Method", "tools/list"), "POST", `{"jsonrpc":"2.0","id":7,"method":"tools/list"}`, 400, -32602, "invalid", "protocolVersion"},
+		{"modern: no capabilities", modern.with("Mcp-Method", "tools/list"), "POST", `{"jsonrpc":"2.0","id":7,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}`, 400, -32602, "invalid", "clientCapabilities"},
+		{"modern: metadata in another case", modern.with("Mcp-Method", "tools/list"), "POST", `{"jsonrpc":"2.0","id":7,"method":"tools/list","params":{"_Meta":{},"_meta":{` + modernMeta + `}}}`, 400, -32600, "invalid", "case"},
+		{"modern: a level that is none", modern.with("Mcp-Method", "tools/list"), "POST", `{"jsonrpc":"2.0","id":7,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/logLevel":"loud",` + modernMeta + `}}}`, 400, -32602, "invalid", "level"},
+		{"modern: no header of the method", modern, "POST", list, 400, -32020, "invalid", "Mcp-Method is missing"},
+		{"modern: another method in the header", modern.with("Mcp-Method", "prompts/list"), "POST", list, 400, -32020, "invalid", "Mcp-Method"},
+		{"modern: the method in another case in the header", modern.with("Mcp-Method", "Tools/List"), "POST", list, 400, -32020, "invalid", "Mcp-Method"},
+		{"modern: no header of the name", modern.with("Mcp-Method", "tools/call"), "POST", use, 400, -32020, "invalid", "Mcp-Name is missing"},
+		{"modern: another name in the header", modern.with("Mcp-Method", "tools/call", "Mcp-Name", "shop__drop"), "POST", use, 400, -32020, "invalid", "Mcp-Name"},
+		{"modern: a name in broken Base64", modern.with("Mcp-Method", "tools/call", "Mcp-Name", "=?base64?!?="), "POST", use, 400, -32020, "invalid", "Base64"},
+		{"modern: a tool without a name", modern.with("Mcp-Method", "tools/call"), "POST", strings.Replace(use, `"name":"shop__refund",`, "", 1), 400, -32602, "invalid", "params.name"},
+		{"modern: a resource of no server", modern.with("Mcp-Method", "resources/read", "Mcp-Name", "else://x"), "POST", `{"jsonrpc":"2.0","id":7,"method":"resources/read","params":{"uri":"else://x","_meta":{` + modernMeta + `}}}`, 400, -32602, "not_found", "no server has"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.from.t = t
+			before := len(h.log.Records())
+			r := tt.from.do(tt.method, tt.body)
+			if r.status != tt.status || r.last("error.code").Int() != tt.code || !strings.Contains(r.last("error.message").Str, tt.says) {
+				t.Errorf("HTTP %d %s, want HTTP %d, code %d and %q", r.status, r.body, tt.status, tt.code, tt.says)
+			}
+			if !gjson.Valid(r.body) || r.last("jsonrpc").Str != "2.0" || !r.last("id").Exists() {
+				t.Errorf("not an answer of JSON-RPC: %s", r.body)
+			}
+			if tt.status == http.StatusUnauthorized && r.header.Get("Www-Authenticate") != `Bearer resource_metadata="/mcp"` {
+				t.Errorf("WWW-Authenticate = %q", r.header.Get("Www-Authenticate"))
+			}
+			records := h.log.Records()[before:]
+			if len(records) != 1 || records[0].Outcome != tt.outcome {
+				t.Fatalf("records = %+v, want one of %q", records, tt.outcome)
+			}
+			if call := r.header.Get("Callgate-Call"); call != records[0].Call || r.last("error.data.call").Str != call {
+				t.Errorf("call %q in the head, %q in the body, %q on record", call, r.last("error.data.call").Str, records[0].Call)
+			}
+		})
+	}
+	if n := len(up.got("tools/call")); n > 0 {
+		t.Errorf("%d calls came to the server", n)
+	}
+}
+
+func TestARefusalIsTold(t *testing.T) {
+	up := shop()
+	h := open(t, rules{"tool:shop/drop", "prompt:shop/secret", "resource:shop|shop://keys"}, map[string]*mcp.Server{"shop": behind(t, "shop", up.start(t))})
+	for _, version := range eras {
+		a := h.visit(t, "/mcp").speak(version)
+		t.Run(version+": of a tool as its result, so that the model reads it", func(t *testing.T) {
+			r := a.ask("tools/call", `{"name":"shop__drop","arguments":{"key":"hunter2"}}`, "")
+			if r.status != http.StatusOK || !r.last("result.isError").Bool() || r.last("result.content.0.text").Str != "no rule allows agent:bot to use tool:shop/drop" {
+				t.Errorf("HTTP %d %s", r.status, r.body)
+			}
+			meta := r.last("result._meta").Map()
+			if meta["callgate/call"].Str != r.header.Get("Callgate-Call") || meta["callgate/rule"].Str != "NO" || meta["callgate/code"].Str != "denied" {
+				t.Errorf("_meta = %v", meta)
+			}
+			if modern := version == "2026-07-28"; modern != (r.last("result.resultType").Str == "complete") {
+				t.Errorf("result = %s", r.body)
+			}
+		})
+		for _, tt := range []struct{ method, params string }{
+			{"prompts/get", `{"name":"shop__secret"}`},
+			{"resources/read", `{"uri":"shop://keys"}`},
+			{"completion/complete", `{"ref":{"type":"ref/prompt","name":"shop__secret"},"argument":{"name":"a","value":"b"}}`},
+		} {
+			t.Run(version+": of "+tt.method+" as an error", func(t *testing.T) {
+				r := a.ask(tt.method, tt.params, "")
+				if r.status != http.StatusOK || r.last("error.code").Int() != 403 || r.last("error.data.rule").Str != "NO" || r.last("error.data.call").Str != r.header.Get("Callgate-Call") {
+					t.Errorf("HTTP %d %s", r.status, r.body)
+				}
+			})
+		}
+	}
+	for _, method := range []string{"tools/call", "prompts/get", "resources/read", "completion/complete"} {
+		if n := len(up.got(method)); n > 0 {
+			t.Errorf("%d of %s came to the server", n, method)
+		}
+	}
+	for _, r := range h.log.Records() {
+		if r.Type == audit.Refused && (r.Outcome != "denied" || r.Rule != "NO") {
+			t.Errorf("record = %+v", r)
+		}
+	}
+}
+
+func TestHostsAndOriginsOfThisGateAreAnswered(t *testing.T) {
+	h := open(t, rules{}, nil)
+	init := `{"jsonrpc":"2.0","id":7,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}`
+	for _, host := range []string{"localhost", "LOCALHOST:8700", "127.0.0.1:8700", "127.8.9.1", "[::1]:8700", "gate.example", "Gate.Example:8443"} {
+		if r := h.visit(t, "/mcp", "Host", host).post(init); r.status != http.StatusOK {
+			t.Errorf("host %s: HTTP %d %s", host, r.status, r.body)
+		}
+		if r := h.visit(t, "/mcp", "Origin", "http://"+host).post(init); r.status != http.StatusOK {
+			t.Errorf("origin http://%s: HTTP %d %s", host, r.status, r.body)
+		}
+	}
+	for _, host := range []string{"gate.example.evil", "notgate.example", "10.0.0.1", "0.0.0.0", "localhost.evil", "127.0.0.1.evil"} {
+		if r := h.visit(t, "/mcp", "Host", host).post(init); r.status != http.StatusForbidden {
+			t.Errorf("host %s: HTTP %d", host, r.status)
+		}
+	}
+}
+
+func TestATokenIsTakenFromWhereClientsPutIt(t *testing.T) {
+	h := open(t, rules{}, nil)
+	init := `{"jsonrpc":"2.0","id":7,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}`
+	for _, header := range [][2]string{{"Authorization", "Bearer bot-token"}, {"Authorization", "bearer bot-token"}, {"X-Api-Key", "bot-token"}, {"X-Goog-Api-Key", "bot-token"}} {
+		if r := h.visit(t, "/mcp", "Authorization", "", header[0], header[1]).post(init); r.status != http.StatusOK {
+			t.Errorf("%s: HTTP %d %s", header[0], r.status, r.body)
+		}
+	}
+	two := h.visit(t, "/mcp")
+	two.header["Authorization"] = []string{"Bearer bot-token", "Bearer other-token"}
+	if r := two.post(init); r.status != http.StatusUnauthorized {
+		t.Errorf("two tokens: HTTP %d", r.status)
 	}
 }

@@ -124,8 +124,10 @@ func (v *visit) fault(err error, method string) *fault {
 	return f
 }
 
-// onRecord puts a refusal that the door itself made on record.
+// onRecord puts a refusal that the door itself made on record. Arguments that no
+// guard has read are not part of it.
 func (v *visit) onRecord(ctx context.Context, call *firewall.Call, f *fault) *firewall.Error {
+	call.ArgsAt = ""
 	var e *firewall.Error
 	if !errors.As(v.gate.Refuse(ctx, call, f.Error), &e) {
 		return f.Error
@@ -157,6 +159,9 @@ func (v *visit) deny(m *Message, f *fault, out *reply) {
 	if f.result {
 		_ = out.succeeded(m.ID, v.told(f))
 		return
+	}
+	if v.modern && f.code == mcpgo.INVALID_PARAMS && f.status == http.StatusOK {
+		f.status = http.StatusBadRequest
 	}
 	doc := append([]byte(`{"code":`), strconv.Itoa(f.code)...)
 	doc = append(doc, `,"message":`...)

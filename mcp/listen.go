@@ -41,10 +41,7 @@ func (v *visit) listen(ctx context.Context) {
 		if ev.Name != "" {
 			return out.notify(ev.Name, nil, ev.More)
 		}
-		if !out.streaming {
-			out.streaming = true
-			out.head("text/event-stream", http.StatusOK, -1)
-		}
+		out.open()
 		return out.raw(ev.Frame, false)
 	})
 	if err != nil && !out.streaming && ctx.Err() == nil {

@@ -133,12 +133,19 @@ func (o *reply) head(kind string, status, length int) {
 	o.w.WriteHeader(status)
 }
 
+// open sends the head of a stream, once.
+func (o *reply) open() {
+	if o.streaming {
+		return
+	}
+	o.streaming = true
+	o.w.Header().Set("X-Accel-Buffering", "no") // a proxy in between must not collect events
+	o.head("text/event-stream", http.StatusOK, -1)
+}
+
 // event sends one message of a stream. It goes out at once unless more follows.
 func (o *reply) event(doc []byte, more bool) error {
-	if !o.streaming {
-		o.streaming = true
-		o.head("text/event-stream", http.StatusOK, -1)
-	}
+	o.open()
 	frame := append(make([]byte, 0, len(doc)+32), "event: message\ndata: "...)
 	for {
 		i := bytes.IndexAny(doc, "\r\n") // white space between tokens, but an end of line here

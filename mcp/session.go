@@ -257,7 +257,8 @@ func (v *visit) leave(ctx context.Context) {
 // request in it is a call of its own, one after the other.
 func (v *visit) batch(ctx context.Context, doc []byte, out *reply) {
 	messages, f := v.parseBatch(doc)
-	if f == nil {
+	modern := isModern(v.r.Header.Get(mcpgo.HeaderProtocolVersion))
+	if f == nil && !modern {
 		f = v.resume()
 	}
 	if f == nil && v.version != mcpgo.ProtocolVersion20250326 {
