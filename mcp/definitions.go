@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -67,7 +68,7 @@ type listing struct {
 	public bool // every caller gets the same
 	until  time.Time
 
-	withheld int // items
+	withheld []string // items, and why
 }
 
 // List is all that the server has of one kind for caller, over all pages:
@@ -115,10 +116,10 @@ func (s *Server) listing(ctx context.Context, caller *identity.Principal, method
 	if !info.has(which.capability) {
 		return &listing{}, nil
 	}
-	key := listKey{method: method}
-	if s.cfg.URL != "" { // a process cannot tell callers apart
-		key.principal = principalKey(caller)
+	if s.cfg.URL == "" { // a process cannot tell callers apart
+		caller = nil
 	}
+	key := listKey{method, principalKey(caller)}
 	f, mine := s.lists.take(key, time.Now())
 	if mine {
 		var who *identity.Principal // the caller may be gone before the list is there
@@ -173,7 +174,10 @@ func (s *Server) fetch(ctx context.Context, caller *identity.Principal, which li
 		l.public = l.public && page.Get("cacheScope").String() == "public"
 		next := page.Get("nextCursor")
 		if next.Type != gjson.String {
-			l.until = time.Now().Add(ttl)
+			if n := len(l.withheld); n > 0 {
+				s.cfg.Logger.Warn("items of a server withheld", "list", which.method, "count", n, "items", l.withheld[:min(n, 10)])
+			}
+			l.withheld, l.until = nil, time.Now().Add(ttl)
 			return l, nil
 		}
 		if next.Raw == cursor {
@@ -227,10 +231,7 @@ func (s *Server) add(l *listing, which list, page gjson.Result, mirrored bool) e
 			why = errors.New("its name stands twice in the list")
 		}
 		if why != nil {
-			if l.withheld++; l.withheld > maxLogged {
-				return true
-			}
-			s.cfg.Logger.Warn("item of a server withheld", "list", which.method, "name", d.Name, "error", why)
+			l.withheld = append(l.withheld, strconv.Quote(d.Name)+": "+why.Error())
 			return true
 		}
 		l.byName[d.Name] = len(l.defs)

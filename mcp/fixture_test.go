@@ -175,6 +175,10 @@ func (f *fixture) call(m gjson.Result, result func(string), fail func(int, strin
 		fail(-32042, "as asked")
 	case "die":
 		os.Exit(3)
+	case "hang-after-progress":
+		say(`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":1,"progressToken":` + m.Get("params._meta.progressToken").Raw + `}}`)
+	case "two-ways":
+		say(`{"jsonrpc":"2.0","id":` + m.Get("id").Raw + `,"result":{},"result":{"content":[]}}`)
 	case "hang":
 	default:
 		fail(-32602, "unknown tool")

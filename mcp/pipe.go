@@ -74,6 +74,7 @@ func newPipe(w *stdio, proc *process) *pipe {
 // fail ends the pipe and all that wait for it. The first reason counts.
 func (p *pipe) fail(why error) {
 	p.once.Do(func() {
+		p.wire.renew(p) // before anybody knows and asks again
 		p.mu.Lock()
 		p.why = why
 		for _, w := range p.waiting {
@@ -161,9 +162,21 @@ func (p *pipe) deliver(id uint64, m Message) {
 		w.queue = append(w.queue, m)
 	}
 	if m.IsResponse() {
-		delete(p.waiting, id)
+		p.end(id, w)
 	}
 	w.wake()
+}
+
+// end takes a request out of those that wait. It needs mu.
+func (p *pipe) end(id uint64, w *waiter) {
+	delete(p.waiting, id)
+	if w.key == "" {
+		return
+	}
+	if p.ended[0].key != w.key {
+		p.ended[1] = p.ended[0]
+	}
+	p.ended[0] = past{w.key, time.Now()}
 }
 
 func (w *waiter) wake() {
@@ -175,20 +188,24 @@ func (w *waiter) wake() {
 
 // whose is the request that a notification without a mark of its own is about: the
 // latest of the only principal who has any, or had one a moment ago. 0 is
-// nobody's: what a server says must not be shown to a stranger.
+// nobody's: what a server says must not be shown to a stranger. What callgate
+// asked on its own account is about nobody.
 func (p *pipe) whose(now time.Time) uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var latest uint64
 	key := ""
 	for id, w := range p.waiting {
-		if latest != 0 && w.key != key {
+		switch {
+		case w.key == "":
+			continue
+		case latest != 0 && w.key != key:
 			return 0
 		}
 		latest, key = max(latest, id), w.key
 	}
 	for _, e := range p.ended {
-		if e.key != key && now.Sub(e.at) < shyTime {
+		if e.key != "" && e.key != key && now.Sub(e.at) < shyTime {
 			return 0
 		}
 	}
@@ -261,11 +278,9 @@ func (p *pipe) collect(w *waiter) ([]Message, error) {
 // leave ends a request, and tells the server so if it has not answered.
 func (p *pipe) leave(out outgoing, w *waiter, answered bool, ctx context.Context) {
 	p.mu.Lock()
-	delete(p.waiting, out.id)
-	if p.ended[0].key != w.key {
-		p.ended[1] = p.ended[0]
+	if p.waiting[out.id] == w {
+		p.end(out.id, w)
 	}
-	p.ended[0] = past{w.key, time.Now()}
 	p.mu.Unlock()
 	if !answered && out.method != "initialize" {
 		p.later(cancellation(out.id, ctx))

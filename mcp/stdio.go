@@ -76,43 +76,58 @@ func (w *stdio) close() { w.work.Wait() }
 func (w *stdio) supervise() {
 	var delay backoff
 	careful := false
-	for {
+	for w.life.Err() == nil {
 		began := time.Now()
 		p, err := w.launch(careful)
 		if err != nil {
 			careful = !careful // it may have ended over the question that only modern servers know
-		}
-		w.mu.Lock()
-		up := w.up
-		w.mu.Unlock()
-		if err == nil {
+			w.land(nil, w.unavailable("did not start", err))
+			w.renew(nil)
+		} else {
 			w.cfg.Logger.Info("server started", "version", p.about.Version, "pid", p.proc.cmd.Process.Pid)
-			up.land(p, nil)
+			w.land(p, nil)
 			select {
 			case <-p.dead:
+				kill(p.proc.cmd)
 			case <-w.life.Done():
 			}
+			w.renew(p)
 			p.stop()
 			err = p.why
 		}
-		if w.life.Err() != nil {
-			if !up.landed() {
-				up.land(nil, w.unavailable("is closed", nil))
-			}
-			return
+		if w.life.Err() == nil {
+			w.rest(delay.after(time.Since(began)), err)
 		}
-		wait := delay.after(time.Since(began))
-		w.cfg.Logger.Warn("server stopped", "error", err, "again_in", wait)
-		w.mu.Lock()
-		w.up, w.due, w.stopped = newFlight[*pipe](), time.Now().Add(wait), err
-		w.mu.Unlock()
-		if !up.landed() {
-			up.land(nil, w.unavailable("did not start", err))
-		}
-		select {
-		case <-time.After(wait):
-		case <-w.life.Done():
-		}
+	}
+	w.renew(nil)
+	w.land(nil, w.unavailable("is closed", nil))
+}
+
+// land gives those who wait for a process p, or the reason why there is none.
+func (w *stdio) land(p *pipe, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.up.land(p, err)
+}
+
+// renew has those who ask from now on wait for the process after p.
+func (w *stdio) renew(p *pipe) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.up.landed() && w.up.val == p {
+		w.up, w.due = newFlight[*pipe](), time.Time{}
+	}
+}
+
+// rest waits before the next process is started.
+func (w *stdio) rest(wait time.Duration, why error) {
+	w.cfg.Logger.Warn("server stopped", "error", why, "again_in", wait)
+	w.mu.Lock()
+	w.due, w.stopped = time.Now().Add(wait), why
+	w.mu.Unlock()
+	select {
+	case <-time.After(wait):
+	case <-w.life.Done():
 	}
 }
 
