@@ -51,15 +51,43 @@ func (r rules) May(_ *identity.Principal, object, _ string) firewall.Answer {
 // house is a door with a gate behind it and servers behind that, all real.
 type house struct {
 	url  string
-	log  *audit.Memory
+	log  *ledger
 	door *mcp.Handler
 	gate *firewall.Gate
+}
+
+// ledger is a log that can be waited for.
+type ledger struct {
+	audit.Memory
+	grown chan struct{} // holds a token when there is more
+}
+
+func (l *ledger) Append(r *audit.Record) audit.Ticket {
+	ticket := l.Memory.Append(r)
+	select {
+	case l.grown <- struct{}{}:
+	default:
+	}
+	return ticket
+}
+
+// await returns when there is a record of an outcome, such as closed:ok.
+func (l *ledger) await(t testing.TB, outcome string) {
+	t.Helper()
+	late := time.After(10 * time.Second)
+	for !strings.Contains(types(l.Records()), outcome) {
+		select {
+		case <-l.grown:
+		case <-late:
+			t.Fatalf("no %s in %s", outcome, types(l.Records()))
+		}
+	}
 }
 
 // open puts servers behind a door for the agents bot and other.
 func open(t testing.TB, policy firewall.Policy, servers map[string]*mcp.Server, guards ...firewall.Guard) *house {
 	t.Helper()
-	h := &house{log: new(audit.Memory)}
+	h := &house{log: &ledger{grown: make(chan struct{}, 1)}}
 	logger := slog.New(slog.DiscardHandler)
 	h.gate = firewall.New(firewall.Config{
 		Verify: func(_ context.Context, token, _ string) (identity.Principal, error) {
@@ -75,6 +103,7 @@ func open(t testing.TB, policy firewall.Policy, servers map[string]*mcp.Server, 
 		PublicURL: "https://gate.example:8443",
 		Challenge: func(route string, _ error) string { return `Bearer resource_metadata="` + route + `"` },
 		Limits:    firewall.Limits{Bytes: 1 << 20},
+		Wait:      time.Second, // for servers that never answer
 		Version:   "1.2.3", Logger: logger,
 	}, h.gate)
 	h.door.SetServers(servers)
