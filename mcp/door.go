@@ -88,9 +88,12 @@ func New(cfg Config, gate *firewall.Gate) *Handler {
 // door. Calls in flight end with the server that they began with; the caller
 // closes it. Clients that listen are told that the lists changed.
 func (h *Handler) SetServers(servers map[string]*Server) {
-	next := &behind{byName: maps.Clone(servers), gone: make(chan struct{})}
-	for _, name := range slices.Sorted(maps.Keys(servers)) {
-		next.servers = append(next.servers, servers[name])
+	next := &behind{byName: make(map[string]*Server, len(servers)), gone: make(chan struct{})}
+	for _, s := range servers {
+		next.byName[s.Name()] = s // the name that lists show is the one that calls are judged by
+	}
+	for _, name := range slices.Sorted(maps.Keys(next.byName)) {
+		next.servers = append(next.servers, next.byName[name])
 	}
 	close(h.behind.Swap(next).gone)
 }

@@ -160,8 +160,8 @@ func (a *answer) last(path string) gjson.Result {
 	return gjson.Get(m[len(m)-1], path)
 }
 
-// client is an agent that is written by hand.
-type client struct {
+// byHand is an agent whose bytes are written by hand.
+type byHand struct {
 	t       testing.TB
 	url     string // endpoint
 	header  http.Header
@@ -169,8 +169,8 @@ type client struct {
 }
 
 // visit is a client at a path of the house. The header is what it always sends.
-func (h *house) visit(t testing.TB, path string, header ...string) *client {
-	a := &client{t: t, url: h.url + path, header: http.Header{
+func (h *house) visit(t testing.TB, path string, header ...string) *byHand {
+	a := &byHand{t: t, url: h.url + path, header: http.Header{
 		"Authorization": {"Bearer bot-token"},
 		"Content-Type":  {"application/json"},
 		"Accept":        {"application/json, text/event-stream"},
@@ -180,7 +180,7 @@ func (h *house) visit(t testing.TB, path string, header ...string) *client {
 
 // with is the client with other headers: name, value, name, value. A value of ""
 // takes the header away.
-func (a *client) with(header ...string) *client {
+func (a *byHand) with(header ...string) *byHand {
 	b := *a
 	b.header = a.header.Clone()
 	for i := 0; i < len(header); i += 2 {
@@ -192,7 +192,7 @@ func (a *client) with(header ...string) *client {
 	return &b
 }
 
-func (a *client) send(ctx context.Context, method, body string) (*http.Response, error) {
+func (a *byHand) send(ctx context.Context, method, body string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, a.url, strings.NewReader(body))
 	if err != nil {
 		a.t.Fatal(err)
@@ -205,12 +205,12 @@ func (a *client) send(ctx context.Context, method, body string) (*http.Response,
 }
 
 // post sends a body as it is.
-func (a *client) post(body string) *answer {
+func (a *byHand) post(body string) *answer {
 	a.t.Helper()
 	return a.do(http.MethodPost, body)
 }
 
-func (a *client) do(method, body string) *answer {
+func (a *byHand) do(method, body string) *answer {
 	a.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -227,7 +227,7 @@ func (a *client) do(method, body string) *answer {
 }
 
 // legacy is the client after it has shaken hands in a version with sessions.
-func (a *client) legacy(version string) *client {
+func (a *byHand) legacy(version string) *byHand {
 	a.t.Helper()
 	r := a.post(`{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"` + version + `","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}`)
 	id := r.header.Get("Mcp-Session-Id")
@@ -247,14 +247,14 @@ func (a *client) legacy(version string) *client {
 const modernMeta = `"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}`
 
 // modern is the client as one of 2026-07-28.
-func (a *client) modern() *client {
+func (a *byHand) modern() *byHand {
 	b := a.with("Mcp-Protocol-Version", "2026-07-28")
 	b.version = "2026-07-28"
 	return b
 }
 
 // speak is the client in a version.
-func (a *client) speak(version string) *client {
+func (a *byHand) speak(version string) *byHand {
 	a.t.Helper()
 	if version == "2026-07-28" {
 		return a.modern()
@@ -264,13 +264,13 @@ func (a *client) speak(version string) *client {
 
 // ask sends a request with params, an object without its metadata, as a client of
 // the agent's version does. meta is members of the metadata.
-func (a *client) ask(method, params, meta string) *answer {
+func (a *byHand) ask(method, params, meta string) *answer {
 	a.t.Helper()
 	b, body := a.request(method, params, meta)
 	return b.post(body)
 }
 
-func (a *client) request(method, params, meta string) (*client, string) {
+func (a *byHand) request(method, params, meta string) (*byHand, string) {
 	if a.version == "2026-07-28" {
 		header := []string{"Mcp-Method", method}
 		switch method {
@@ -456,7 +456,7 @@ func TestABadRequestIsRefusedInItsDialectAndOnRecord(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name    string
-		from    *client
+		from    *byHand
 		method  string
 		body    string
 		status  int

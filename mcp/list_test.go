@@ -167,6 +167,7 @@ func TestALongNameIsCutAndFoundAgain(t *testing.T) {
 }
 
 func TestAServerThatIsNotThereHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
 	dead := behind(t, "dead", "http://127.0.0.1:1/mcp")
 	slow := &upstream{handle: func(_ http.ResponseWriter, r *http.Request, _ gjson.Result) bool {
 		<-r.Context().Done()
@@ -196,6 +197,7 @@ func TestAServerThatIsNotThereHoldsNobodyUp(t *testing.T) {
 }
 
 func TestALongListHasPages(t *testing.T) {
+	t.Parallel()
 	var items []string
 	for i := range 30 {
 		items = append(items, fmt.Sprintf(`{"name":"t%02d","description":%q}`, i, strings.Repeat("x", 300<<10)))

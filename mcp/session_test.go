@@ -97,13 +97,13 @@ func TestACallEndsWithWhomItWasFor(t *testing.T) {
 	const use = `{"jsonrpc":"2.0","id":"a\u0062c","method":"tools/call","params":{"name":"shop__refund"}}`
 	for _, tt := range []struct {
 		name string
-		end  func(a *client, hangUp context.CancelFunc)
+		end  func(a *byHand, hangUp context.CancelFunc)
 	}{
-		{"the client hangs up", func(_ *client, hangUp context.CancelFunc) { hangUp() }},
-		{"the client cancels it", func(a *client, _ context.CancelFunc) {
+		{"the client hangs up", func(_ *byHand, hangUp context.CancelFunc) { hangUp() }},
+		{"the client cancels it", func(a *byHand, _ context.CancelFunc) {
 			a.post(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"abc","reason":"changed my mind"}}`)
 		}},
-		{"the client ends the session", func(a *client, _ context.CancelFunc) {
+		{"the client ends the session", func(a *byHand, _ context.CancelFunc) {
 			if r := a.do("DELETE", ""); r.status != http.StatusNoContent || r.header.Get("Callgate-Call") == "" {
 				t.Errorf("DELETE: HTTP %d %s", r.status, r.body)
 			}
@@ -131,7 +131,7 @@ func TestACallEndsWithWhomItWasFor(t *testing.T) {
 				done <- resp.StatusCode
 			}()
 			<-began
-			for _, not := range []*client{stranger, a} { // another's call of this id, and one of another id
+			for _, not := range []*byHand{stranger, a} { // another's call of this id, and one of another id
 				not.post(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":` + map[bool]string{true: `"abc"`, false: `7`}[not == stranger] + `}}`)
 			}
 			select {
