@@ -6,7 +6,6 @@ import (
 	"errors"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 	"unicode"
 
@@ -33,9 +32,7 @@ const (
 	maxPages     = 1000
 	maxItems     = 10_000
 	maxListBytes = 16 << 20
-	maxLists     = 4096      // that are kept of one server
-	maxListsKept = 128 << 20 // bytes of them
-	maxName      = 1024      // bytes of a name
+	maxName      = 1024 // bytes of a name
 )
 
 // A list is one of the four kinds of things that servers list.
@@ -219,7 +216,7 @@ func (s *Server) add(l *listing, which list, page gjson.Result, mirrored bool) e
 	var err error
 	items.ForEach(func(_, item gjson.Result) bool {
 		l.bytes += len(item.Raw)
-		if len(l.defs) >= maxItems || l.bytes > maxListBytes {
+		if len(l.defs)+len(l.withheld) >= maxItems || l.bytes > maxListBytes {
 			err = s.unavailable("lists more than callgate takes: "+which.method, nil)
 			return false
 		}
@@ -295,77 +292,4 @@ func impact(annotations gjson.Result) firewall.Impact {
 		i |= firewall.OpenWorld
 	}
 	return i
-}
-
-// listings is what is known of a server's lists, or being asked.
-type listings struct {
-	mu    sync.Mutex
-	known map[listKey]*flight[*listing]
-	bytes int
-}
-
-// listKey is which list, and whose; "" is everybody's.
-type listKey struct{ method, principal string }
-
-// take is the listing that is known or being asked for, else a new one that the
-// caller must put.
-func (k *listings) take(key listKey, now time.Time) (f *flight[*listing], mine bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, at := range []listKey{{method: key.method}, key} {
-		if f := k.known[at]; f != nil && (!f.landed() || now.Before(f.val.until)) {
-			return f, false
-		}
-	}
-	if k.known == nil {
-		k.known = make(map[listKey]*flight[*listing])
-	}
-	f = newFlight[*listing]()
-	k.drop(key)
-	k.known[key] = f
-	return f, true
-}
-
-// put makes l known, to all callers if it is for all. What was forgotten while
-// it was asked for stays forgotten.
-func (k *listings) put(key listKey, f *flight[*listing], l *listing, err error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	defer f.land(l, err)
-	if k.known[key] != f {
-		return
-	}
-	delete(k.known, key)
-	if err != nil {
-		return
-	}
-	if k.bytes += l.bytes; k.bytes > maxListsKept || len(k.known) >= maxLists {
-		k.known, k.bytes = make(map[listKey]*flight[*listing]), l.bytes
-	}
-	if l.public {
-		key.principal = ""
-	}
-	k.drop(key)
-	k.known[key] = f
-}
-
-// drop forgets one listing. It needs mu.
-func (k *listings) drop(key listKey) {
-	if f := k.known[key]; f != nil && f.landed() {
-		k.bytes -= f.val.bytes
-	}
-	delete(k.known, key)
-}
-
-// forget drops all listings that a notification says have changed, for all
-// callers; "" is all lists.
-func (k *listings) forget(notification string) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	what := strings.TrimSuffix(strings.TrimPrefix(notification, "notifications/"), "list_changed")
-	for key := range k.known {
-		if strings.HasPrefix(key.method, what) {
-			k.drop(key)
-		}
-	}
 }

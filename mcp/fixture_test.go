@@ -340,3 +340,8 @@ func call(ctx context.Context, s *mcp.Server, who, params string) (notifications
 	}
 	return notifications, mcp.Message{}, fmt.Errorf("no response")
 }
+
+func readAll(r *http.Request) string {
+	doc, _ := io.ReadAll(r.Body)
+	return string(doc)
+}
