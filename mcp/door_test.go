@@ -84,6 +84,24 @@ func (l *ledger) await(t testing.TB, outcome string) {
 	}
 }
 
+// awaitCall returns when the call is over.
+func (l *ledger) awaitCall(t testing.TB, call string) {
+	t.Helper()
+	late := time.After(10 * time.Second)
+	for {
+		for _, r := range l.Records() {
+			if r.Call == call && r.Type == audit.Closed {
+				return
+			}
+		}
+		select {
+		case <-l.grown:
+		case <-late:
+			t.Fatalf("call %s is not over", call)
+		}
+	}
+}
+
 // open puts servers behind a door for the agents bot and other.
 func open(t testing.TB, policy firewall.Policy, servers map[string]*mcp.Server, guards ...firewall.Guard) *house {
 	t.Helper()
@@ -362,6 +380,16 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"result":%s}`, m.Get("id").Raw, result)
+}
+
+// hold has each call of a tool wait until before returns.
+func (u *upstream) hold(before func()) {
+	u.handle = func(_ http.ResponseWriter, _ *http.Request, m gjson.Result) bool {
+		if m.Get("method").Str == "tools/call" {
+			before()
+		}
+		return false
+	}
 }
 
 // got is the messages of a method that have come.
