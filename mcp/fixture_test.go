@@ -20,6 +20,7 @@ import (
 	"callgate/identity"
 	"callgate/mcp"
 
+	"github.com/mark3labs/mcp-go/server"
 	"github.com/tidwall/gjson"
 )
 
@@ -36,7 +37,8 @@ func TestMain(m *testing.M) {
 // A fixture is an MCP server written by hand, byte by byte, so that tests see
 // what is lost. Its tools are named for what they do.
 type fixture struct {
-	modern bool // speaks 2026-07-28 only, else 2025-11-25 only
+	modern    bool // speaks 2026-07-28 only, else 2025-11-25 only
+	forgetful bool // does not keep what it saw
 
 	mu      sync.Mutex
 	seen    []string // messages as they came
@@ -80,7 +82,9 @@ const fixtureTools = `[` +
 // take is what the server does with one message. say writes one message back.
 func (f *fixture) take(line string, say func(string)) {
 	f.mu.Lock()
-	f.seen = append(f.seen, line)
+	if !f.forgetful {
+		f.seen = append(f.seen, line)
+	}
 	f.mu.Unlock()
 	select {
 	case f.arrived <- struct{}{}:
@@ -179,6 +183,8 @@ func (f *fixture) call(m gjson.Result, result func(string), fail func(int, strin
 		say(`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":1,"progressToken":` + m.Get("params._meta.progressToken").Raw + `}}`)
 	case "two-ways":
 		say(`{"jsonrpc":"2.0","id":` + m.Get("id").Raw + `,"result":{},"result":{"content":[]}}`)
+	case "plain":
+		result(done)
 	case "hang":
 	default:
 		fail(-32602, "unknown tool")
@@ -195,7 +201,12 @@ func play(character string) {
 		_, _ = out.WriteString(s + "\n")
 		_ = out.Flush()
 	}
+	if character == "mcp-go" {
+		_ = server.ServeStdio(goServer())
+		return
+	}
 	f := newFixture(strings.HasPrefix(character, "modern"))
+	f.forgetful = true
 	fmt.Fprintln(os.Stderr, "fixture is up")
 	in := bufio.NewReader(os.Stdin)
 	for {
@@ -271,7 +282,9 @@ func (w *web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	id := r.Header.Get("Mcp-Session-Id")
 	w.mu.Lock()
-	w.requests = append(w.requests, r)
+	if !w.forgetful {
+		w.requests = append(w.requests, r)
+	}
 	known := w.sessions[id]
 	if r.Method == http.MethodDelete {
 		delete(w.sessions, id)

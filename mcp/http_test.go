@@ -105,7 +105,9 @@ func TestAServerThatForgetsEverySessionIsGivenUp(t *testing.T) {
 
 func TestAModernServerCanRouteByHeaders(t *testing.T) {
 	w := newWeb(true, false)
-	s := overHTTP(t, w, func(c *mcp.ServerConfig) { c.Headers = map[string]mcp.Credential{"Authorization": token("Bearer operator")} })
+	s := overHTTP(t, w, func(c *mcp.ServerConfig) {
+		c.Headers = map[string]mcp.Credential{"Authorization": token("Bearer operator")}
+	})
 	for m, err := range s.Do(t.Context(), agent("ana"), mcp.Request{
 		Method: "tools/call",
 		Params: []byte(`{"name":"echo","arguments":{"region":" Zürich","deep":{"n":1.2e1}}}`),
