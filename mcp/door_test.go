@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -60,10 +61,12 @@ type house struct {
 type ledger struct {
 	audit.Memory
 	grown chan struct{} // holds a token when there is more
+	count atomic.Int64
 }
 
 func (l *ledger) Append(r *audit.Record) audit.Ticket {
 	ticket := l.Memory.Append(r)
+	l.count.Add(1)
 	select {
 	case l.grown <- struct{}{}:
 	default:
