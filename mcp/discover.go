@@ -51,7 +51,7 @@ func (s *Server) discover(ctx context.Context, ask ask) (Info, error) {
 
 // probe asks as a modern client.
 func (s *Server) probe(ctx context.Context, ask ask) (Info, error) {
-	params := []byte(`{"_meta":{"` + metaVersion + `":"` + modernVersion + `","` + metaClient + `":` + s.clientInfo() + `,"` + metaCapabilities + `":{}}}`)
+	params := []byte(`{"_meta":{"` + metaVersion + `":"` + modernVersion + `","` + metaClient + `":` + s.about + `,"` + metaCapabilities + `":{}}}`)
 	m, err := ask(ctx, modernVersion, "server/discover", params)
 	if err != nil {
 		return Info{}, err
@@ -90,7 +90,7 @@ func (s *Server) probe(ctx context.Context, ask ask) (Info, error) {
 // initialize begins a session as a legacy client. callgate declares no
 // capability: it carries no requests from servers to clients.
 func (s *Server) initialize(ctx context.Context, ask ask) (Info, error) {
-	params := []byte(`{"protocolVersion":"` + legacyVersion + `","capabilities":{},"clientInfo":` + s.clientInfo() + `}`)
+	params := []byte(`{"protocolVersion":"` + legacyVersion + `","capabilities":{},"clientInfo":` + s.about + `}`)
 	m, err := ask(ctx, legacyVersion, "initialize", params)
 	if err != nil {
 		return Info{}, err

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -37,6 +38,8 @@ type httpWire struct {
 	*Server
 	url    *url.URL
 	client *http.Transport // driven by hand: no redirect is followed
+	common http.Header     // of each request; credentials aside
+	secret http.Header     // the operator's own headers
 
 	mu       sync.Mutex
 	found    *flight[*Info]
@@ -86,9 +89,19 @@ func checkHeader(name string) error {
 func newHTTPWire(s *Server) *httpWire {
 	u, _ := url.Parse(s.cfg.URL) // checked
 	dial := net.Dialer{Timeout: 10 * time.Second}
+	secret := make(http.Header)
+	for name, value := range s.cfg.Headers {
+		secret.Set(name, value.Reveal())
+	}
 	return &httpWire{
 		Server: s,
 		url:    u,
+		common: http.Header{
+			"Content-Type": {"application/json"},
+			"Accept":       {"application/json, text/event-stream"},
+			"User-Agent":   {"callgate/" + s.cfg.Version},
+		},
+		secret: secret,
 		client: &http.Transport{
 			Proxy:                  http.ProxyFromEnvironment,
 			DialContext:            dial.DialContext,
@@ -306,7 +319,13 @@ func (s *httpLink) ask(ctx context.Context, version, method string, params []byt
 // foreign says whether a status is that of a server which does not know what it
 // is asked, rather than of one that is out of order or refuses callgate.
 func foreign(status int) bool {
-	return status/100 == 4 && status != http.StatusUnauthorized && status != http.StatusForbidden && status != http.StatusTooManyRequests
+	switch status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests:
+		return false
+	case http.StatusInternalServerError, http.StatusNotImplemented:
+		return true
+	}
+	return status/100 == 4
 }
 
 // modernError says whether m is an error that a modern server makes of a request
@@ -363,7 +382,7 @@ func (s *httpLink) send(ctx context.Context, out outgoing) iter.Seq2[Message, er
 			s.cancel(ctx, out)
 			return
 		}
-		s.wire.finish(resp)
+		finish(resp)
 	}
 }
 
@@ -387,20 +406,15 @@ func (w *httpWire) lose(s *httpLink) {
 	}
 }
 
-// finish lets a stream whose response has come end by itself, so that its
-// connection can be used again.
-func (w *httpWire) finish(resp *http.Response) {
-	var b [1]byte
-	if !isKind(resp, "text/event-stream") {
-		_ = resp.Body.Close()
-		return
-	}
-	w.work.Go(func() {
-		stop := time.AfterFunc(time.Second, func() { _ = resp.Body.Close() })
-		_, _ = resp.Body.Read(b[:]) // nothing is left but the end
+// finish takes the end of a stream whose response has come, so that its
+// connection can be used again. A stream that does not end is closed.
+func finish(resp *http.Response) {
+	if isKind(resp, "text/event-stream") {
+		stop := time.AfterFunc(10*time.Millisecond, func() { _ = resp.Body.Close() })
+		_, _ = resp.Body.Read(make([]byte, 1))
 		stop.Stop()
-		_ = resp.Body.Close()
-	})
+	}
+	_ = resp.Body.Close()
 }
 
 // cancel tells a legacy server that nobody waits for the response any more.
@@ -452,11 +466,9 @@ func (s *httpLink) request(msg []byte, extra map[string]string) *http.Request {
 // header is what a request to the server says about itself. The operator's
 // headers are put in last, so that nothing from a client can replace them.
 func (s *httpLink) header(extra map[string]string) http.Header {
-	h := http.Header{
-		"Content-Type": {"application/json"},
-		"Accept":       {"application/json, text/event-stream"},
-		"User-Agent":   {"callgate/" + s.wire.cfg.Version},
-	}
+	w := s.wire
+	h := make(http.Header, len(w.common)+len(extra)+len(w.secret)+2)
+	maps.Copy(h, w.common)
 	if s.version != "" {
 		h[mcpgo.HeaderProtocolVersion] = []string{s.version}
 	}
@@ -466,9 +478,7 @@ func (s *httpLink) header(extra map[string]string) http.Header {
 	for name, value := range extra {
 		h.Set(name, value)
 	}
-	for name, value := range s.wire.cfg.Headers {
-		h.Set(name, value.Reveal())
-	}
+	maps.Copy(h, w.secret)
 	return h
 }
 
@@ -479,9 +489,7 @@ func (s *httpLink) standard(out outgoing) map[string]string {
 		return nil
 	}
 	h := make(map[string]string, len(out.header)+2)
-	for name, value := range out.header {
-		h[name] = value
-	}
+	maps.Copy(h, out.header)
 	h[mcpgo.HeaderMethod] = out.method
 	if name, ok := subject(out.method, out.params); ok {
 		h[mcpgo.HeaderName], _ = mcpgo.EncodeHeaderValue(name)

@@ -287,9 +287,8 @@ func (p *pipe) leave(out outgoing, w *waiter, answered bool, ctx context.Context
 	}
 }
 
-// write writes one message, which must have room for the end of its line. A
-// process that does not take it in time is stuck and is ended, because half a
-// message cannot be taken back.
+// write writes one message, which it may change. A process that does not take it
+// in time is stuck and is ended, because half a message cannot be taken back.
 func (p *pipe) write(ctx context.Context, msg []byte) error {
 	select {
 	case <-p.turn:
@@ -300,11 +299,25 @@ func (p *pipe) write(ctx context.Context, msg []byte) error {
 	}
 	defer func() { p.turn <- struct{}{} }()
 	_ = p.in.SetWriteDeadline(time.Now().Add(writeTime))
-	if _, err := p.in.Write(append(msg, '\n')); err != nil {
+	if _, err := p.in.Write(append(oneLine(msg), '\n')); err != nil {
 		p.fail(fmt.Errorf("write to it: %w", err))
 		return p.wire.unavailable("stopped", err)
 	}
 	return nil
+}
+
+// oneLine makes msg one line, in place: in JSON the ends of lines are white space
+// between tokens. Without this, a client could put a message of its own making,
+// which nobody has judged, on a line within its parameters.
+func oneLine(msg []byte) []byte {
+	for _, end := range []byte("\n\r") {
+		rest := msg
+		for i := bytes.IndexByte(rest, end); i >= 0; i = bytes.IndexByte(rest, end) {
+			rest[i] = ' '
+			rest = rest[i+1:]
+		}
+	}
+	return msg
 }
 
 // later has a message written that nobody waits for, unless there are too many.

@@ -149,10 +149,13 @@ func checkParams(params gjson.Result) error {
 	}
 	var err error
 	params.ForEach(func(name, value gjson.Result) bool {
-		if err = exactly(name.Str, "name", "arguments", "uri", "_meta"); err != nil {
+		if err = exactly(name.Str, "name", "arguments", "uri", "ref", "_meta"); err != nil {
 			return false
 		}
-		if name.Str == "_meta" {
+		switch name.Str {
+		case "ref":
+			err = checkNames(value, "type", "name", "uri")
+		case "_meta":
 			err = checkMeta(value)
 		}
 		return err == nil
@@ -164,9 +167,14 @@ func checkMeta(meta gjson.Result) error {
 	if !meta.IsObject() {
 		return errors.New("_meta must be an object")
 	}
+	return checkNames(meta, "progressToken", metaVersion, metaClient, metaCapabilities, metaLogLevel)
+}
+
+// checkNames refuses an object that has one of wanted in another case.
+func checkNames(object gjson.Result, wanted ...string) error {
 	var err error
-	meta.ForEach(func(name, _ gjson.Result) bool {
-		err = exactly(name.Str, "progressToken", metaVersion, metaClient, metaCapabilities, metaLogLevel)
+	object.ForEach(func(name, _ gjson.Result) bool {
+		err = exactly(name.Str, wanted...)
 		return err == nil
 	})
 	return err
@@ -182,8 +190,8 @@ func exactly(name string, wanted ...string) error {
 	return nil
 }
 
-// request writes a JSON-RPC request, or a notification if id is 0. There is room
-// for one byte behind it.
+// request writes a JSON-RPC request, or a notification if id is 0, into memory of
+// its own with room for one more byte.
 func request(id uint64, method string, params []byte) []byte {
 	b := make([]byte, 0, len(params)+len(method)+72)
 	b = append(b, `{"jsonrpc":"2.0",`...)

@@ -84,6 +84,7 @@ func TestAMessageThatCanBeReadInTwoWaysIsRefused(t *testing.T) {
 		{"arguments in another case", params(`{"name":"a","Arguments":{}}`)},
 		{"arguments with a long s", params(`{"name":"a","argument\u017f":{}}`)},
 		{"a uri in capitals", params(`{"URI":"file:///etc/passwd"}`)},
+		{"a reference's name in capitals", params(`{"ref":{"type":"ref/prompt","name":"safe","Name":"evil"}}`)},
 		{"metadata in capitals", params(`{"_META":{}}`)},
 		{"metadata that is no object", params(`{"_meta":[]}`)},
 		{"a progress token in another case", params(`{"_meta":{"progresstoken":1}}`)},

@@ -14,6 +14,8 @@ import (
 
 	"callgate/firewall"
 	"callgate/identity"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // A Request is what a [Server] is asked for on behalf of a caller.
@@ -85,6 +87,7 @@ const (
 // many goroutines at once.
 type Server struct {
 	cfg   ServerConfig
+	about string // callgate, as its servers know it: clientInfo
 	wire  wire
 	lists listings
 	ids   atomic.Uint64 // of requests, and of their progress tokens
@@ -110,7 +113,7 @@ type wire interface {
 	// link is the way to the server for one principal, named by key; "" is
 	// callgate itself.
 	link(ctx context.Context, key string) (link, error)
-	// close ends what the wire holds. No link is in use any more.
+	// close ends what the wire holds, when no link is to be used any more.
 	close()
 }
 
@@ -148,7 +151,8 @@ func NewServer(cfg ServerConfig) *Server {
 	if cfg.Version == "" {
 		cfg.Version = "dev"
 	}
-	s := &Server{cfg: cfg, idle: make(chan struct{}), notices: make(map[int]func(Message))}
+	version, _ := jsontext.AppendQuote(nil, cfg.Version)
+	s := &Server{cfg: cfg, about: `{"name":"callgate","version":` + string(version) + `}`, idle: make(chan struct{}), notices: make(map[int]func(Message))}
 	s.cfg.Logger = cfg.Logger.With("server", cfg.Name)
 	s.life, s.end = context.WithCancel(context.Background())
 	if cfg.URL != "" {
@@ -255,7 +259,7 @@ func (s *Server) try(clock *clock, caller *identity.Principal, req Request, got 
 	}
 	out := outgoing{id: s.ids.Add(1), method: req.Method}
 	var token json.RawMessage
-	out.params, token, err = hop{l.info().Version, s.clientInfo(), out.id}.params(req)
+	out.params, token, err = hop{l.info().Version, s.about, out.id}.params(req)
 	if err != nil {
 		return err
 	}
@@ -280,11 +284,6 @@ func (s *Server) try(clock *clock, caller *identity.Principal, req Request, got 
 		}
 	}
 	return s.unavailable("broke off before it answered", nil)
-}
-
-// clientInfo is callgate as its servers know it.
-func (s *Server) clientInfo() string {
-	return `{"name":"callgate","version":"` + s.cfg.Version + `"}`
 }
 
 // A clock ends a request that takes too long.
@@ -331,6 +330,8 @@ func (s *Server) explain(ctx context.Context, err error) error {
 		return cause
 	case errors.As(err, &e):
 		return err
+	case errors.Is(err, errForeign):
+		return s.unavailable("does not answer as an MCP server does", err)
 	}
 	return s.unavailable("cannot be reached", err)
 }
@@ -375,7 +376,10 @@ func (s *Server) Close(ctx context.Context) {
 	case <-ctx.Done():
 	}
 	s.end()
-	<-s.idle // a call ends at once when its context does
+	select { // a call ends at once when its context does, unless its client does not read
+	case <-s.idle:
+	case <-time.After(aside):
+	}
 	if !again {
 		s.wire.close()
 	}

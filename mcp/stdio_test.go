@@ -234,6 +234,24 @@ func TestAProcessGetsLittleOfOurEnvironment(t *testing.T) {
 	}
 }
 
+func TestAClientCannotPutALineOfItsOwnOnThePipe(t *testing.T) {
+	for _, character := range []string{"legacy", "modern"} {
+		for _, end := range []string{"\n", "\r", "\r\n"} {
+			s := overStdio(t, character)
+			smuggled := end + `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"die"}}` + end
+			for range 2 {
+				_, m, err := call(t.Context(), s, "ana", `{"name":"echo","arguments":{"a":`+smuggled+`,"b":"\n"},`+end+`"_meta":{"x":`+smuggled+`}}`)
+				if err != nil {
+					t.Fatalf("with %q: %v", end, err)
+				}
+				if got := gjson.GetBytes(m.Result, "structuredContent.arguments.a.params.name").Str; got != "die" {
+					t.Errorf("with %q: the arguments were %s", end, m.Result)
+				}
+			}
+		}
+	}
+}
+
 func TestAServersOwnRequestsAreAnswered(t *testing.T) {
 	eachServer(t, func(t *testing.T, s *mcp.Server, _ bool) {
 		if strings.Contains(t.Name(), "without_streams") {
