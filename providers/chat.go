@@ -1,0 +1,232 @@
+package providers
+
+import (
+	"strings"
+
+	"callgate/firewall"
+
+	"github.com/tidwall/gjson"
+)
+
+// chat reads chat completions. A stream is chunks without a name; what one text
+// is stands in each choice, by its index, and ends with the stream.
+type chat struct{ open pendings }
+
+func (r *chat) event(ev *firewall.Event, t *texts) error {
+	c := &cursor{doc: ev.Body.JSON}
+	return t.object(c, func(name string) (bool, error) {
+		switch name {
+		case "choices":
+			return true, t.array(c, func(int) error { return r.choice(ev, c, t) })
+		case "usage":
+			if c.kind() == '{' {
+				ev.Mark |= markUsage
+			}
+		case "error":
+			ev.Mark |= markError
+			return false, nil
+		case "id", "object", "created", "model", "system_fingerprint", "service_tier", "obfuscation", "provider":
+		default:
+			return false, nil
+		}
+		c.skip()
+		return true, nil
+	})
+}
+
+func (r *chat) choice(ev *firewall.Event, c *cursor, t *texts) error {
+	index, delta := 0, cursor{}
+	err := t.object(c, func(name string) (bool, error) {
+		switch name {
+		case "delta":
+			delta = *c // its lanes need the index, which may come behind it
+		case "index":
+			index = c.integer()
+			return true, nil
+		case "finish_reason":
+			if c.kind() == '"' {
+				ev.Mark |= markCalls
+			}
+		case "logprobs": // see withoutLogprobs
+		default:
+			return false, nil
+		}
+		c.skip()
+		return true, nil
+	})
+	if err != nil || delta.doc == nil {
+		return err
+	}
+	return r.delta(ev, &delta, index, t)
+}
+
+func (r *chat) delta(ev *firewall.Event, c *cursor, choice int, t *texts) error {
+	return t.object(c, func(name string) (bool, error) {
+		switch name {
+		case "role":
+			c.skip()
+			return true, nil
+		case "content":
+			return true, t.slice(c, lane{"choices.#.content", choice, 0})
+		case "refusal":
+			return true, t.slice(c, lane{"choices.#.refusal", choice, 0})
+		case "reasoning_content":
+			return true, t.slice(c, lane{"choices.#.reasoning_content", choice, 0})
+		case "reasoning":
+			return true, t.slice(c, lane{"choices.#.reasoning", choice, 0})
+		case "audio":
+			return true, r.audio(c, choice, t)
+		case "tool_calls":
+			ev.Mark |= markCalls
+			return true, t.array(c, func(n int) error { return r.call(c, choice, n, t) })
+		case "function_call":
+			ev.Mark |= markCalls
+			return true, r.function(c, lane{"choices.#.function_call.arguments", choice, 0}, t)
+		}
+		return false, nil
+	})
+}
+
+func (r *chat) audio(c *cursor, choice int, t *texts) error {
+	return t.object(c, func(name string) (bool, error) {
+		if name == "transcript" {
+			return true, t.slice(c, lane{"choices.#.audio.transcript", choice, 0})
+		}
+		return false, nil
+	})
+}
+
+// call reads a piece of a tool call. A vendor that leaves out the index means the
+// place n.
+func (r *chat) call(c *cursor, choice, n int, t *texts) error {
+	var function cursor
+	err := t.object(c, func(name string) (bool, error) {
+		switch name {
+		case "index":
+			n = c.integer()
+			return true, nil
+		case "function", "custom":
+			function = *c // see choice
+		case "id", "type":
+		default:
+			return false, nil
+		}
+		c.skip()
+		return true, nil
+	})
+	if err != nil || function.doc == nil {
+		return err
+	}
+	return r.function(&function, lane{"choices.#.tool_calls.#.arguments", choice, n}, t)
+}
+
+func (r *chat) function(c *cursor, l lane, t *texts) error {
+	return t.object(c, func(name string) (bool, error) {
+		switch name {
+		case "name":
+			c.skip()
+			return true, nil
+		case "arguments", "input":
+			return true, t.slice(c, l)
+		}
+		return false, nil
+	})
+}
+
+func (r *chat) read(ev *firewall.Event) {
+	doc := gjson.ParseBytes(ev.Body.JSON)
+	if ev.Mark&markUsage != 0 {
+		ev.Usage = openAIUsage(doc.Get("usage"))
+	}
+	if ev.Mark&markError != 0 {
+		ev.Fault = openAIFault(doc.Get("error"))
+	}
+	if ev.Mark&markCalls != 0 {
+		doc.Get("choices").ForEach(func(_, choice gjson.Result) bool {
+			r.follow(ev, choice)
+			return true
+		})
+	}
+	if ev.Last {
+		ev.Wants = r.open.finish(ev.Wants, func(*pending) bool { return true })
+	}
+}
+
+// functionCall is the index of the one call that old vendors know.
+const functionCall = -2
+
+// follow notes what a choice brings of tool calls. A call is complete when
+// another one begins, or the choice ends.
+func (r *chat) follow(ev *firewall.Event, choice gjson.Result) {
+	a, n := int(choice.Get("index").Int()), 0
+	choice.Get("delta.tool_calls").ForEach(func(_, piece gjson.Result) bool {
+		b := n
+		if index := piece.Get("index"); index.Exists() {
+			b = int(index.Int())
+		}
+		n++
+		what := piece.Get("function")
+		if !what.Exists() {
+			what = piece.Get("custom")
+		}
+		r.piece(ev, a, b, piece.Get("id").Str, what)
+		return true
+	})
+	if f := choice.Get("delta.function_call"); f.IsObject() {
+		r.piece(ev, a, functionCall, "", f)
+	}
+	if choice.Get("finish_reason").Type == gjson.String {
+		ev.Wants = r.open.finish(ev.Wants, func(c *pending) bool { return c.a == a })
+	}
+}
+
+func (r *chat) piece(ev *firewall.Event, a, b int, id string, what gjson.Result) {
+	c := r.open.find(a, b)
+	if c == nil || id != "" && c.id != "" && c.id != id {
+		ev.Wants = r.open.finish(ev.Wants, func(c *pending) bool { return c.a == a })
+		c = r.open.begin(a, b)
+	}
+	if id != "" {
+		c.id = strings.Clone(id)
+	}
+	if name := what.Get("name").Str; name != "" {
+		c.name = strings.Clone(name)
+	}
+	args := what.Get("arguments")
+	if !args.Exists() {
+		args = what.Get("input")
+	}
+	r.open.grow(c, string(argsOf(args)))
+}
+
+func (r *chat) whole(ev *firewall.Event) {
+	doc := gjson.ParseBytes(ev.Body.JSON)
+	ev.Usage = openAIUsage(doc.Get("usage"))
+	doc.Get("choices").ForEach(func(_, choice gjson.Result) bool {
+		message := choice.Get("message")
+		message.Get("tool_calls").ForEach(func(_, call gjson.Result) bool {
+			what, args := call.Get("function"), "arguments"
+			if !what.Exists() {
+				what, args = call.Get("custom"), "input"
+			}
+			ev.Wants = append(ev.Wants, want(call.Get("id").Str, what.Get("name").Str, argsOf(what.Get(args))))
+			return true
+		})
+		if f := message.Get("function_call"); f.IsObject() {
+			ev.Wants = append(ev.Wants, want("", f.Get("name").Str, argsOf(f.Get("arguments"))))
+		}
+		return true
+	})
+}
+
+func (r *chat) broken(f failure) []byte {
+	return append(append([]byte("data: "), f.openAI()...), "\n\ndata: [DONE]\n\n"...)
+}
+
+// openAIFault says which error an error object of the OpenAI dialects tells of.
+func openAIFault(e gjson.Result) string {
+	if kind := e.Get("type").Str; kind != "" {
+		return faultOf(kind)
+	}
+	return faultOf(e.Get("code").Str)
+}

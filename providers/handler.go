@@ -1,0 +1,217 @@
+// Package providers is the model side of the gate: agents come in by a
+// [Handler], and what they may use is behind [Provider]s.
+//
+// A request passes so: the door authenticates, reads the body whole and parses
+// it strictly, once; finds out which provider has the model; makes it a
+// [firewall.Call] and gives it to [firewall.Gate.Do], which has it carried out by
+// an exchange with that provider. Both speak the same dialect, so what comes and
+// goes is passed on as it is, byte for byte, unless a guard edits it.
+package providers
+
+import (
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"callgate/firewall"
+)
+
+// Config is what a [Handler] needs. A change of it needs a new Handler.
+type Config struct {
+	Limits    firewall.Limits                      // of a request
+	MaxReply  int64                                // bytes of a plain reply; default 64 MiB
+	MaxEvent  int                                  // bytes of one event of a stream; default 32 MiB
+	MaxStream int64                                // bytes of a stream; default 1 GiB
+	Challenge func(route string, err error) string // WWW-Authenticate of a 401; required
+	Now       func() time.Time                     // default time.Now
+	Logger    *slog.Logger                         // required
+}
+
+const (
+	defaultMaxRequest = 32 << 20
+	defaultMaxReply   = 64 << 20
+	defaultMaxEvent   = 32 << 20
+	defaultMaxStream  = 1 << 30
+)
+
+// A Handler is the front door for models: /v1/chat/completions, /v1/responses and
+// /v1/embeddings in the OpenAI dialect, /v1/messages and its count_tokens in the
+// Anthropic one, and /v1/models in both. It is used by many goroutines at once.
+type Handler struct {
+	cfg    Config
+	gate   *firewall.Gate
+	behind atomic.Pointer[catalog]
+	swap   sync.Mutex // held while the catalog is replaced
+}
+
+// New returns a Handler whose calls pass gate. It has no providers yet.
+func New(cfg Config, gate *firewall.Gate) *Handler {
+	if cfg.Limits.Bytes <= 0 {
+		cfg.Limits.Bytes = defaultMaxRequest
+	}
+	if cfg.MaxReply <= 0 {
+		cfg.MaxReply = defaultMaxReply
+	}
+	if cfg.MaxEvent <= 0 {
+		cfg.MaxEvent = defaultMaxEvent
+	}
+	if cfg.MaxStream <= 0 {
+		cfg.MaxStream = defaultMaxStream
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	h := &Handler{cfg: cfg, gate: gate}
+	h.behind.Store(&catalog{})
+	return h
+}
+
+// SetProviders puts providers, by their names, in the place of those behind the
+// door, or says all that is wrong with them and changes nothing. Calls in flight
+// end with the provider that they began with.
+func (h *Handler) SetProviders(providers map[string]Provider) error {
+	h.swap.Lock()
+	defer h.swap.Unlock()
+	old := h.behind.Load()
+	next, err := newCatalog(providers, old)
+	if err != nil {
+		return err
+	}
+	h.behind.Store(next)
+	old.release(next)
+	return nil
+}
+
+// An endpoint is one path at the door.
+type endpoint struct {
+	kind   firewall.Kind // of the calls that come here; the zero Kind for a path that is none
+	route  string
+	method string
+	speaks string // dialect
+	path   string // of the same endpoint at a provider, below its base
+}
+
+const modelsPath = "/v1/models"
+
+func endpointOf(r *http.Request) endpoint {
+	path := r.URL.Path
+	switch path {
+	case "/v1/chat/completions":
+		return endpoint{firewall.Model, path, "chat", OpenAI, "/chat/completions"}
+	case "/v1/responses":
+		return endpoint{firewall.Model, path, "responses", OpenAI, "/responses"}
+	case "/v1/embeddings":
+		return endpoint{firewall.Model, path, "embeddings", OpenAI, "/embeddings"}
+	case "/v1/messages":
+		return endpoint{firewall.Model, path, "messages", Anthropic, "/messages"}
+	case "/v1/messages/count_tokens":
+		return endpoint{firewall.Model, path, "count_tokens", Anthropic, "/messages/count_tokens"}
+	}
+	speaks := OpenAI
+	if r.Header.Get("Anthropic-Version") != "" || strings.HasPrefix(path, "/v1/messages/") {
+		speaks = Anthropic
+	}
+	if path == modelsPath || strings.HasPrefix(path, modelsPath+"/") {
+		return endpoint{kind: firewall.List, route: modelsPath, method: "models", speaks: speaks}
+	}
+	return endpoint{route: "/v1", speaks: speaks}
+}
+
+// verb is the only HTTP method of the endpoint.
+func (e endpoint) verb() string {
+	if e.kind == firewall.List {
+		return http.MethodGet
+	}
+	return http.MethodPost
+}
+
+func (e endpoint) reading() reading {
+	switch e.method {
+	case "chat":
+		return new(chat)
+	case "responses":
+		return new(responses)
+	case "messages":
+		return new(messages)
+	}
+	return numbers{e.speaks}
+}
+
+// ServeHTTP implements [http.Handler].
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	at := endpointOf(r)
+	call := &firewall.Call{Kind: at.kind, Method: at.method, Route: at.route, Hints: hintsOf(r.Header)}
+	back := &reply{w: w, rc: http.NewResponseController(w), at: at, challenge: h.cfg.Challenge}
+	up, err := h.enter(r, at, call, back)
+	if err != nil {
+		back.fail(h.gate.Refuse(r.Context(), call, err))
+		return
+	}
+	defer back.done()
+	if err := h.gate.Do(r.Context(), call, up, func(ev firewall.Event) error { return back.down(call, ev) }); err != nil {
+		back.fail(err)
+	}
+}
+
+// enter completes call from the request and finds the way to where it is carried
+// out. Who calls is settled before anything else is looked at.
+func (h *Handler) enter(r *http.Request, at endpoint, call *firewall.Call, back *reply) (firewall.Upstream, error) {
+	token, err := tokenOf(r.Header)
+	if err != nil {
+		return nil, err
+	}
+	call.Token = token
+	if call.Caller, err = h.gate.Authenticate(r.Context(), token, at.route); err != nil {
+		return nil, err
+	}
+	switch {
+	case at.kind == 0:
+		return nil, firewall.Refuse(firewall.NotFound, "there is nothing at this path: models are at /v1/chat/completions, /v1/responses, /v1/embeddings, /v1/messages and /v1/models")
+	case r.Method != at.verb():
+		return nil, &firewall.Error{Code: firewall.Invalid, Reason: "this path takes " + at.verb() + " only", Err: errMethod}
+	case at.kind == firewall.List:
+		return &listing{h, h.behind.Load(), strings.Trim(r.URL.Path[len(modelsPath):], "/"), at.speaks, back}, nil
+	case strings.Contains(r.URL.RawQuery, token):
+		return nil, firewall.Refuse(firewall.Invalid, "the access token must not stand in the URL: it would go on to the provider")
+	}
+	body, err := readBody(r, h.cfg.Limits.Bytes)
+	if err != nil {
+		return nil, err
+	}
+	if call.Body, err = firewall.ParseBody(body, h.cfg.Limits); err != nil {
+		return nil, &firewall.Error{Code: firewall.Invalid, Reason: "the body cannot be read: " + err.Error(), Err: err}
+	}
+	to, err := h.route(call, at)
+	if err != nil {
+		return nil, err
+	}
+	return &exchange{cfg: &h.cfg, to: to, path: at.path, query: r.URL.RawQuery, asked: r.Header, reading: at.reading(), back: back}, nil
+}
+
+// route reads what the body says of itself and finds the provider that is meant.
+// The name that the provider knows its model by goes into the body.
+func (h *Handler) route(call *firewall.Call, at endpoint) (*provider, error) {
+	said, err := readRequest(call.Body.JSON)
+	call.Resource = said.model
+	if err != nil {
+		return nil, err
+	}
+	call.Hints.Results = said.results
+	behind := h.behind.Load()
+	to, model, err := behind.find(said.model, at.speaks)
+	if to != nil {
+		call.Target, call.Resource = to.name, model
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case to == nil:
+		return nil, h.unknown(&call.Caller, behind, said.model)
+	case model != said.model:
+		call.Body.Rewrite(func(_ int, s firewall.Span) (string, bool) { return model, s.At == said.modelAt })
+	}
+	return to, nil
+}

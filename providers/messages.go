@@ -1,0 +1,171 @@
+package providers
+
+import (
+	"strings"
+
+	"callgate/firewall"
+
+	"github.com/tidwall/gjson"
+)
+
+// messages reads Anthropic messages. What one text is stands in each content
+// block, by its index, and ends with the block.
+type messages struct {
+	open  pendings
+	usage struct{ input, output, cacheRead, cacheWrite, thinking int64 }
+}
+
+func (r *messages) event(ev *firewall.Event, t *texts) error {
+	h := headOf(ev.Body.JSON)
+	known := true
+	switch h.kind {
+	case "content_block_delta", "ping":
+	case "content_block_start":
+		ev.Mark |= markCalls
+	case "content_block_stop":
+		ev.Mark |= markCalls
+		for _, kind := range []string{textLane, thinkingLane, inputLane} {
+			t.close(ev.Body.JSON, lane{kind, h.index, 0})
+		}
+	case "message_start", "message_delta":
+		ev.Mark |= markUsage
+	case "message_stop":
+		ev.Last = true
+	case "error":
+		ev.Mark |= markError
+	default:
+		known = false
+	}
+	c := &cursor{doc: ev.Body.JSON}
+	if !known {
+		return t.all(c)
+	}
+	return t.object(c, func(name string) (bool, error) {
+		switch name {
+		case "type", "index":
+			c.skip()
+			return true, nil
+		case "delta", "content_block":
+			if h.kind != "message_delta" {
+				return true, r.block(ev, c, h.index, t)
+			}
+		}
+		return false, nil
+	})
+}
+
+const (
+	textLane     = "content.#.text"
+	thinkingLane = "content.#.thinking"
+	inputLane    = "content.#.input"
+)
+
+// block reads a content block, as it begins or a piece of it.
+func (r *messages) block(ev *firewall.Event, c *cursor, index int, t *texts) error {
+	return t.object(c, func(name string) (bool, error) {
+		switch name {
+		case "type", "id", "name":
+			c.skip()
+			return true, nil
+		case "text":
+			return true, t.slice(c, lane{textLane, index, 0})
+		case "thinking":
+			return true, t.slice(c, lane{thinkingLane, index, 0})
+		case "partial_json":
+			ev.Mark |= markCalls
+			return true, t.slice(c, lane{inputLane, index, 0})
+		case "input":
+			return true, t.all(c) // a model chose the names in there
+		case "signature", "data", "encrypted_content":
+			c.skip()
+			return true, nil
+		}
+		return false, nil
+	})
+}
+
+func (r *messages) read(ev *firewall.Event) {
+	doc := gjson.ParseBytes(ev.Body.JSON)
+	if ev.Mark&markUsage != 0 {
+		r.count(doc.Get("message.usage"))
+		r.count(doc.Get("usage"))
+		ev.Usage = r.total()
+	}
+	if ev.Mark&markError != 0 {
+		ev.Fault = faultOf(doc.Get("error.type").Str)
+	}
+	if ev.Mark&markCalls != 0 {
+		r.follow(ev, doc)
+	}
+	if ev.Last {
+		ev.Wants = r.open.finish(ev.Wants, func(*pending) bool { return true })
+	}
+}
+
+// follow notes what an event brings of tool calls. Only those that the client is
+// to carry out are blocks of type tool_use.
+func (r *messages) follow(ev *firewall.Event, doc gjson.Result) {
+	index := int(doc.Get("index").Int())
+	c := r.open.find(index, 0)
+	switch doc.Get("type").Str {
+	case "content_block_start":
+		block := doc.Get("content_block")
+		if block.Get("type").Str != "tool_use" {
+			return
+		}
+		if c != nil { // the block before was never closed
+			ev.Wants = r.open.finish(ev.Wants, func(p *pending) bool { return p == c })
+		}
+		c = r.open.begin(index, 0)
+		c.id, c.name = strings.Clone(block.Get("id").Str), strings.Clone(block.Get("name").Str)
+		if input := block.Get("input"); input.IsObject() && input.Raw != "{}" {
+			r.open.grow(c, input.Raw)
+		}
+	case "content_block_delta":
+		if c != nil {
+			r.open.grow(c, doc.Get("delta.partial_json").Str)
+		}
+	case "content_block_stop":
+		ev.Wants = r.open.finish(ev.Wants, func(p *pending) bool { return p == c })
+	}
+}
+
+// count takes the numbers of u in the place of those that came before. What u
+// leaves out stays as it was.
+func (r *messages) count(u gjson.Result) {
+	set := func(n *int64, path string) {
+		if v := u.Get(path); v.Type == gjson.Number {
+			*n = max(v.Int(), 0)
+		}
+	}
+	set(&r.usage.input, "input_tokens")
+	set(&r.usage.output, "output_tokens")
+	set(&r.usage.cacheRead, "cache_read_input_tokens")
+	set(&r.usage.cacheWrite, "cache_creation_input_tokens")
+	set(&r.usage.thinking, "output_tokens_details.thinking_tokens")
+}
+
+// total is the usage so far. Anthropic's input tokens are without the cache.
+func (r *messages) total() firewall.Usage {
+	u := r.usage
+	return firewall.Usage{
+		Input: u.input + u.cacheRead + u.cacheWrite, Output: u.output,
+		CacheRead: u.cacheRead, CacheWrite: u.cacheWrite, Reasoning: u.thinking,
+	}
+}
+
+func (r *messages) whole(ev *firewall.Event) {
+	doc := gjson.ParseBytes(ev.Body.JSON)
+	r.count(doc.Get("usage"))
+	ev.Usage = r.total()
+	doc.Get("content").ForEach(func(_, block gjson.Result) bool {
+		if block.Get("type").Str == "tool_use" {
+			ev.Wants = append(ev.Wants, want(block.Get("id").Str, block.Get("name").Str, argsOf(block.Get("input"))))
+		}
+		return true
+	})
+}
+
+func (r *messages) broken(f failure) []byte {
+	return append(append([]byte("event: error\ndata: "), f.anthropic()...), "\n\n"...)
+}

@@ -1,0 +1,209 @@
+package providers
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"callgate/firewall"
+	"callgate/identity"
+
+	"github.com/tidwall/gjson"
+)
+
+const (
+	askTimeout = 5 * time.Second // for a provider to tell its models
+	askedFor   = 5 * time.Minute // that its answer is good
+	failedFor  = 30 * time.Second
+	maxList    = 8 << 20 // bytes of its answer
+	maxModels  = 10_000  // of one provider
+	maxNamed   = 20      // models that an error names
+)
+
+// A shelf remembers the models that a provider told of.
+type shelf struct {
+	mu     sync.Mutex // held while the provider is asked, so that it is asked once
+	models []string
+	until  time.Time
+}
+
+// models is what the provider has: as configured, or else as it says.
+func (p *provider) models(ctx context.Context, cfg *Config) []string {
+	if len(p.Models) > 0 {
+		return p.Models
+	}
+	p.shelf.mu.Lock()
+	defer p.shelf.mu.Unlock()
+	if now := cfg.Now(); now.Before(p.shelf.until) {
+		return p.shelf.models
+	}
+	models, err := p.ask(ctx)
+	good := askedFor
+	if err != nil {
+		cfg.Logger.WarnContext(ctx, "provider does not tell its models", "provider", p.name, "err", err)
+		models, good = p.shelf.models, failedFor // what it told before is better than nothing
+	}
+	p.shelf.models, p.shelf.until = models, cfg.Now().Add(good)
+	return models
+}
+
+// ask asks the provider for its models. It goes on when ctx ends: others wait for
+// the answer too.
+func (p *provider) ask(ctx context.Context) ([]string, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
+	defer cancel()
+	header := http.Header{"Accept": {"application/json"}, "Accept-Encoding": {"identity"}}
+	query := ""
+	if p.Kind == Anthropic {
+		header["Anthropic-Version"] = []string{"2023-06-01"}
+		query = "limit=1000"
+	}
+	p.authorize(header)
+	req := (&http.Request{Method: http.MethodGet, URL: p.url("/models", query), Host: p.base.Host, Header: header}).WithContext(ctx)
+	resp, err := p.transport.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, errors.New("it answered " + resp.Status)
+	}
+	doc, err := readAll(resp.Body, resp.ContentLength, maxList)
+	if err != nil {
+		return nil, err
+	}
+	if !gjson.ValidBytes(doc) {
+		return nil, errors.New("its answer is not JSON")
+	}
+	var models []string
+	for _, m := range gjson.GetBytes(doc, "data").Array() {
+		if id := m.Get("id").Str; id != "" && len(id) <= maxModel && len(models) < maxModels {
+			models = append(models, strings.Clone(id))
+		}
+	}
+	return models, nil
+}
+
+// remembered is models without asking anyone.
+func (p *provider) remembered() []string {
+	if len(p.Models) > 0 {
+		return p.Models
+	}
+	if !p.shelf.mu.TryLock() {
+		return nil
+	}
+	defer p.shelf.mu.Unlock()
+	return p.shelf.models
+}
+
+// unknown is the refusal of a model that no provider can be found for. It names
+// what the caller may use instead.
+func (h *Handler) unknown(caller *identity.Principal, behind *catalog, said string) error {
+	var named []string
+	for _, p := range behind.all {
+		for _, model := range p.remembered() {
+			if len(named) < maxNamed && h.gate.May(caller, firewall.Model, p.name, model) != firewall.No {
+				named = append(named, p.name+"/"+model)
+			}
+		}
+	}
+	hint := "write it as provider/model"
+	if len(named) > 0 {
+		hint = "there is " + strings.Join(named, ", ")
+	}
+	return firewall.Refuse(firewall.NotFound, "no provider is known for model %s: %s", clip(said), hint)
+}
+
+// A listing answers which models the caller may use, or tells of one of them. It
+// is the call's [firewall.Upstream].
+type listing struct {
+	*Handler
+	of     *catalog
+	one    string // provider/model; "" for all
+	speaks string
+	back   *reply
+}
+
+// Forward implements [firewall.Upstream].
+func (l *listing) Forward(ctx context.Context, call *firewall.Call) firewall.Events {
+	return func(yield func(firewall.Event, error) bool) {
+		names := l.names(ctx, &call.Caller)
+		doc := l.list(names)
+		if l.one != "" {
+			at := slices.IndexFunc(names, func(n name) bool { return n.String() == l.one || n.model == l.one })
+			if at < 0 {
+				yield(firewall.Event{}, firewall.Refuse(firewall.NotFound, "there is no model %s for this agent: GET %s lists those that are", clip(l.one), modelsPath))
+				return
+			}
+			doc = l.item(names[at])
+		}
+		body, err := firewall.ParseBody(doc, firewall.Limits{})
+		l.back.status = http.StatusOK
+		yield(firewall.Event{Body: body, Last: true}, err)
+	}
+}
+
+// Read implements [firewall.Upstream].
+func (l *listing) Read(*firewall.Event) {}
+
+// name is what a model is called at the door.
+type name struct{ provider, model string }
+
+func (n name) String() string { return n.provider + "/" + n.model }
+
+// names is the models that caller may use, in order of their providers. The
+// providers that must be asked are asked at the same time.
+func (l *listing) names(ctx context.Context, caller *identity.Principal) []name {
+	found := make([][]string, len(l.of.all))
+	var asking sync.WaitGroup
+	for i, p := range l.of.all {
+		asking.Go(func() { found[i] = p.models(ctx, &l.cfg) })
+	}
+	asking.Wait()
+	var names []name
+	for i, p := range l.of.all {
+		for _, model := range found[i] {
+			if l.gate.May(caller, firewall.Model, p.name, model) != firewall.No {
+				names = append(names, name{p.name, model})
+			}
+		}
+	}
+	return names
+}
+
+func (l *listing) list(names []name) []byte {
+	doc := []byte(`{"object":"list","data":[`)
+	if l.speaks == Anthropic {
+		doc = []byte(`{"data":[`)
+	}
+	for i, n := range names {
+		if i > 0 {
+			doc = append(doc, ',')
+		}
+		doc = append(doc, l.item(n)...)
+	}
+	if l.speaks != Anthropic {
+		return append(doc, "]}"...)
+	}
+	first, last := []byte("null"), []byte("null")
+	if len(names) > 0 {
+		first, last = quote(names[0].String()), quote(names[len(names)-1].String())
+	}
+	doc = append(append(doc, `],"has_more":false,"first_id":`...), first...)
+	return append(append(append(doc, `,"last_id":`...), last...), '}')
+}
+
+// item tells of one model. When it was made is not known here.
+func (l *listing) item(n name) []byte {
+	doc := append([]byte(`{"id":`), quote(n.String())...)
+	if l.speaks == Anthropic {
+		doc = append(append(doc, `,"type":"model","display_name":`...), quote(n.model)...)
+		return append(doc, `,"created_at":"1970-01-01T00:00:00Z"}`...)
+	}
+	doc = append(append(doc, `,"object":"model","created":0,"owned_by":`...), quote(n.provider)...)
+	return append(doc, '}')
+}

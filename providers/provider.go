@@ -1,0 +1,217 @@
+package providers
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"callgate/firewall"
+)
+
+// The dialects that a provider may speak.
+const (
+	OpenAI    = "openai"    // chat completions, responses, embeddings
+	Anthropic = "anthropic" // messages
+)
+
+// A Provider is a model API that calls may go to. All of it may change at reload.
+type Provider struct {
+	Kind    string                       // OpenAI or Anthropic; default is the provider's name, if that is one of them
+	BaseURL string                       // up to and with /v1; default is the vendor's own, for a provider of the vendor's name
+	APIKey  interface{ Reveal() string } // sent with each call; nil sends none
+	Models  []string                     // that it has; where empty it is asked
+
+	ConnectTimeout   time.Duration // default 10 s
+	FirstByteTimeout time.Duration // until a reply begins; default 10 min, because models think
+	IdleTimeout      time.Duration // between two pieces of a reply; default 5 min
+}
+
+const (
+	defaultConnect   = 10 * time.Second
+	defaultFirstByte = 10 * time.Minute
+	defaultIdle      = 5 * time.Minute
+)
+
+// provider is a Provider in use. Nothing in it changes but what it remembers of
+// its models.
+type provider struct {
+	Provider
+	name      string
+	base      *url.URL
+	transport *http.Transport
+	shelf     shelf
+}
+
+// newProvider takes over the connections of old, which has the same name, where
+// they are made in the same way.
+func newProvider(name string, p Provider, old *provider) (*provider, error) {
+	if p.Kind == "" && (name == OpenAI || name == Anthropic) {
+		p.Kind = name
+	}
+	if p.Kind != OpenAI && p.Kind != Anthropic {
+		return nil, fmt.Errorf("provider %s: kind must be %s or %s", name, OpenAI, Anthropic)
+	}
+	if p.BaseURL == "" && name == p.Kind {
+		p.BaseURL = "https://api." + name + ".com/v1"
+	}
+	base, err := url.Parse(strings.TrimRight(p.BaseURL, "/"))
+	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" || base.User != nil || base.RawQuery != "" {
+		return nil, fmt.Errorf("provider %s: base URL must be like https://host/v1, without user or query", name)
+	}
+	if strings.ContainsAny(name, "/ ") || name == "" {
+		return nil, fmt.Errorf("provider %q: a name must not be empty or hold / or spaces", name)
+	}
+	setDefault(&p.ConnectTimeout, defaultConnect)
+	setDefault(&p.FirstByteTimeout, defaultFirstByte)
+	setDefault(&p.IdleTimeout, defaultIdle)
+	q := &provider{Provider: p, name: name, base: base}
+	if old != nil && old.ConnectTimeout == p.ConnectTimeout {
+		q.transport = old.transport
+	} else {
+		q.transport = newTransport(p.ConnectTimeout)
+	}
+	return q, nil
+}
+
+func setDefault(d *time.Duration, value time.Duration) {
+	if *d <= 0 {
+		*d = value
+	}
+}
+
+// newTransport is driven by hand: no redirects, no cookies, nothing decoded.
+func newTransport(connect time.Duration) *http.Transport {
+	dialer := &net.Dialer{Timeout: connect, KeepAlive: 30 * time.Second}
+	return &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         dialer.DialContext,
+		TLSHandshakeTimeout: connect,
+		ForceAttemptHTTP2:   true,
+		HTTP2:               &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
+		MaxIdleConnsPerHost: 1024,
+		IdleConnTimeout:     90 * time.Second,
+		DisableCompression:  true,
+		WriteBufferSize:     16 << 10, // so that the head and a usual body leave in one write
+
+		MaxResponseHeaderBytes: 256 << 10,
+	}
+}
+
+// url is where the provider has path, which is below its base.
+func (p *provider) url(path, query string) *url.URL {
+	u := *p.base
+	u.Path += path
+	if u.RawPath != "" {
+		u.RawPath += path
+	}
+	u.RawQuery = query
+	return &u
+}
+
+// authorize puts in the provider's key: last, so that nothing before sees it.
+func (p *provider) authorize(h http.Header) {
+	if p.APIKey == nil {
+		return
+	}
+	key := p.APIKey.Reveal()
+	switch {
+	case key == "":
+	case p.Kind == Anthropic:
+		h["X-Api-Key"] = []string{key}
+	default:
+		h["Authorization"] = []string{"Bearer " + key}
+	}
+}
+
+// catalog is the providers behind the door at one time. It is never changed.
+type catalog struct {
+	all     []*provider // in order of their names
+	byName  map[string]*provider
+	byModel map[string][]*provider // that say to have it
+	byKind  map[string][]*provider
+}
+
+func newCatalog(list map[string]Provider, old *catalog) (*catalog, error) {
+	c := &catalog{byName: make(map[string]*provider, len(list)), byModel: make(map[string][]*provider), byKind: make(map[string][]*provider)}
+	var wrong []error
+	for _, name := range slices.Sorted(maps.Keys(list)) {
+		p, err := newProvider(name, list[name], old.byName[name])
+		if err != nil {
+			wrong = append(wrong, err)
+			continue
+		}
+		c.all = append(c.all, p)
+		c.byName[name] = p
+		c.byKind[p.Kind] = append(c.byKind[p.Kind], p)
+		for _, model := range p.Models {
+			c.byModel[model] = append(c.byModel[model], p)
+		}
+	}
+	return c, errors.Join(wrong...)
+}
+
+// release lets go of the idle connections that next did not take over. Calls in
+// flight keep theirs until they end.
+func (c *catalog) release(next *catalog) {
+	for _, p := range c.all {
+		if q := next.byName[p.name]; q == nil || q.transport != p.transport {
+			p.transport.CloseIdleConnections()
+		}
+	}
+}
+
+// find is the provider of the model that a client names, and the model as the
+// provider calls it: provider/model, or a model that only one provider can be
+// meant by. It must speak kind. There is no provider and no error where nothing
+// of that name is known.
+func (c *catalog) find(said, kind string) (*provider, string, error) {
+	if name, model, ok := strings.Cut(said, "/"); ok && model != "" {
+		if p := c.byName[name]; p != nil {
+			return p, model, p.speaks(kind)
+		}
+	}
+	has := c.byModel[said]
+	switch {
+	case len(has) == 1:
+		return has[0], said, has[0].speaks(kind)
+	case len(has) > 1:
+		if p := onlyOf(kind, has); p != nil {
+			return p, said, nil
+		}
+		return nil, said, firewall.Refuse(firewall.Invalid, "more than one provider has model %s: write it as provider/%s", clip(said), clip(said))
+	case len(c.byKind[kind]) == 1:
+		return c.byKind[kind][0], said, nil
+	}
+	return nil, said, nil
+}
+
+// onlyOf is the only one of list that speaks kind.
+func onlyOf(kind string, list []*provider) *provider {
+	var only *provider
+	for _, p := range list {
+		if p.Kind != kind {
+			continue
+		}
+		if only != nil {
+			return nil
+		}
+		only = p
+	}
+	return only
+}
+
+func (p *provider) speaks(kind string) error {
+	switch {
+	case p.Kind == kind:
+		return nil
+	case p.Kind == Anthropic:
+		return firewall.Refuse(firewall.Invalid, "provider %s speaks the anthropic dialect: call its models at /v1/messages", p.name)
+	}
+	return firewall.Refuse(firewall.Invalid, "provider %s speaks the openai dialect: call its models at /v1/chat/completions or /v1/responses", p.name)
+}
