@@ -143,14 +143,14 @@ func (w *httpWire) discovery() *flight[*Info] {
 		info, err := w.discover(ctx, s.ask)
 		if err == nil && !info.Modern {
 			err = s.greet(ctx, &info)
-			w.discard(s) // it was callgate's own
 		}
 		if err != nil {
 			f.land(nil, w.explain(ctx, err))
-			return
+		} else {
+			w.cfg.Logger.Info("server discovered", "version", info.Version)
+			f.land(&info, nil)
 		}
-		w.cfg.Logger.Info("server discovered", "version", info.Version)
-		f.land(&info, nil)
+		w.discard(s) // a session that was begun to find out is nobody's
 	})
 	return f
 }
@@ -184,11 +184,18 @@ func (w *httpWire) session(key string, about *Info) *httpLink {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
-	w.sweep(now)
+	if now.Sub(w.swept) >= time.Minute {
+		w.sweep(now)
+	}
 	s := w.sessions[key]
 	if s != nil && !(s.opening.landed() && s.opening.err != nil) {
 		s.used = now
 		return s
+	}
+	if len(w.sessions) >= maxSessions {
+		if oldest := w.sweep(now); oldest != nil && len(w.sessions) >= maxSessions {
+			w.drop(oldest)
+		}
 	}
 	s = &httpLink{wire: w, key: key, used: now, opening: newFlight[*httpLink]()}
 	w.sessions[key] = s
@@ -197,7 +204,7 @@ func (w *httpWire) session(key string, about *Info) *httpLink {
 		defer cancel()
 		info, err := w.initialize(ctx, s.ask)
 		if err == nil {
-			err = s.greet(ctx, &info)
+			err = s.greet(ctx, &Info{Version: info.Version})
 		}
 		if err != nil {
 			w.rediscover(about)
@@ -208,15 +215,10 @@ func (w *httpWire) session(key string, about *Info) *httpLink {
 	return s
 }
 
-// sweep ends sessions that have been idle for long, and, where there are too
-// many, the one that has been idle for longest. It needs mu.
-func (w *httpWire) sweep(now time.Time) {
-	full := len(w.sessions) >= maxSessions
-	if !full && now.Sub(w.swept) < time.Minute {
-		return
-	}
+// sweep ends sessions that have been idle for long. Of the others that nobody uses
+// now, it returns the one that has been idle for longest. It needs mu.
+func (w *httpWire) sweep(now time.Time) (oldest *httpLink) {
 	w.swept = now
-	var oldest *httpLink
 	for _, s := range w.sessions {
 		switch {
 		case s.busy > 0 || !s.opening.landed():
@@ -226,9 +228,7 @@ func (w *httpWire) sweep(now time.Time) {
 			oldest = s
 		}
 	}
-	if full && oldest != nil && len(w.sessions) >= maxSessions {
-		w.drop(oldest)
-	}
+	return oldest
 }
 
 // drop forgets a session and ends it at the server. It needs mu.

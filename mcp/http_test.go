@@ -58,7 +58,7 @@ func TestEachPrincipalHasASessionOfItsOwn(t *testing.T) {
 			t.Errorf("a request said version %q", r.Header.Get("Mcp-Protocol-Version"))
 		}
 	}
-	if len(ids) != 3 { // callgate's own, to discover it, and two
+	if len(ids) != 3 { // one to find out what the server is, and two
 		t.Errorf("sessions %v", ids)
 	}
 	s.Close(t.Context())
