@@ -1,0 +1,252 @@
+package identity
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A Registry knows all agents and holds them in memory, so that a call is never
+// kept waiting for the store; what changes is in the store first. It is used by
+// many goroutines at once.
+type Registry struct {
+	store  Store
+	places sync.Map // name → *place
+
+	mu     sync.Mutex       // held while something changes
+	known  map[string]Agent // every agent that ever was, by name, as the store has it
+	record func(what, by, name, state string)
+}
+
+// A place is where an agent is found for as long as the process lives: a token
+// that was verified once leads there. It is empty while the config does not name
+// its agent.
+type place struct{ agent atomic.Pointer[Agent] }
+
+// OpenRegistry reads all agents from store. Those that come from the config are
+// unknown until [Registry.Configure] names them.
+func OpenRegistry(ctx context.Context, store Store) (*Registry, error) {
+	agents, err := store.Agents(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read agents: %w", err)
+	}
+	r := &Registry{store: store, known: make(map[string]Agent, len(agents)), record: func(_, _, _, _ string) {}}
+	for _, a := range agents {
+		r.known[a.Name] = a
+		if a.Source != FromConfig || a.Status == Revoked {
+			r.settle(a)
+		}
+	}
+	return r, nil
+}
+
+// Create registers a, which needs a Name and may have Roles, Owner, Purpose and
+// MaxTTL, and returns it complete with its secret, which is told this once. The
+// error is [ErrInvalid], or [ErrTaken] if an agent ever had that name.
+func (r *Registry) Create(ctx context.Context, a Agent) (Agent, Secret, error) {
+	a, err := a.register()
+	if err != nil {
+		return Agent{}, Secret{}, err
+	}
+	secret := randomSecret()
+	a.Status, a.Source, a.Epoch = Active, FromAPI, 1
+	a.SecretHash = secret.Hash()
+	a.Created, a.Revoked = now(), time.Time{}
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.known[a.Name]; ok {
+		return Agent{}, Secret{}, &mistake{ErrTaken, "the name " + a.Name + " is taken, and names are never used again: choose another one"}
+	}
+	if err := r.store.PutAgent(ctx, a); err != nil {
+		return Agent{}, Secret{}, fmt.Errorf("store agent %s: %w", a.Name, err)
+	}
+	r.known[a.Name] = a
+	r.settle(a)
+	r.record("agent.created", "admin", a.subject(), describe(a))
+	return a.clone(), secret, nil
+}
+
+// Revoke ends the agent for good: when it returns, no call with any of its
+// tokens passes, whether the error is nil or not. An error other than
+// [ErrUnknown] says that the store does not have it yet; then Revoke must be
+// called again, or the agent is back after a restart. Revoking twice is no error.
+func (r *Registry) Revoke(ctx context.Context, name string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a, ok := r.Get(name)
+	if !ok {
+		return unknown(name)
+	}
+	news := a.Status != Revoked
+	if news {
+		a.Status, a.Revoked = Revoked, now()
+		a.Epoch++
+	}
+	err := r.store.PutAgent(ctx, a)
+	r.known[name] = a
+	r.settle(a)
+	if news {
+		r.record("agent.revoked", "admin", a.subject(), fmt.Sprintf("epoch %d", a.Epoch))
+	}
+	if err != nil {
+		return fmt.Errorf("agent %s is revoked in this process, but not in the store; revoke it again: %w", name, err)
+	}
+	return nil
+}
+
+// Configure makes agents the ones that come from the config. Those that the
+// config named until now and does not name any more are unknown from their next
+// call on; the revoked stay revoked. A changed SecretHash ends the tokens issued
+// before. When an error is returned, of [ErrInvalid] or [ErrTaken] or of the
+// store, the agents in force are still those from before.
+func (r *Registry) Configure(ctx context.Context, agents []Agent) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	next, err := r.configured(agents)
+	if err != nil {
+		return err
+	}
+	for _, a := range next {
+		if old, ok := r.known[a.Name]; ok && same(old, a) {
+			continue
+		}
+		if err := r.store.PutAgent(ctx, a); err != nil {
+			return fmt.Errorf("store agent %s: %w", a.Name, err)
+		}
+	}
+	r.swap(next)
+	return nil
+}
+
+// configured is agents as they will be, with what is known of them already, or
+// all that is wrong with them.
+func (r *Registry) configured(agents []Agent) (map[string]Agent, error) {
+	next := make(map[string]Agent, len(agents))
+	var wrong []error
+	for _, given := range agents {
+		a, err := given.register()
+		if err != nil {
+			wrong = append(wrong, err)
+			continue
+		}
+		if _, twice := next[a.Name]; twice {
+			wrong = append(wrong, invalid("agent %s stands in the config twice", a.Name))
+			continue
+		}
+		a.Status, a.Source, a.Epoch = Active, FromConfig, 1
+		a.Created, a.Revoked = now(), time.Time{}
+		if old, ok := r.known[a.Name]; ok {
+			if old.Source != FromConfig {
+				wrong = append(wrong, &mistake{ErrTaken, "agent " + a.Name +
+					" in the config has the name of one that was made by callgate agent create: choose another name for the one in the config"})
+				continue
+			}
+			a.Status, a.Epoch, a.Created, a.Revoked = old.Status, old.Epoch, old.Created, old.Revoked
+			if !bytes.Equal(a.SecretHash, old.SecretHash) {
+				a.Epoch++
+			}
+		}
+		next[a.Name] = a
+	}
+	return next, errors.Join(wrong...)
+}
+
+// swap puts the configured agents in force.
+func (r *Registry) swap(next map[string]Agent) {
+	for name, a := range r.known {
+		if _, stays := next[name]; stays || a.Source != FromConfig || a.Status == Revoked {
+			continue
+		}
+		if p := r.place(name); p != nil && p.agent.Swap(nil) != nil {
+			r.record("agent.removed", "config", a.subject(), "not in the config any more")
+		}
+	}
+	for name, a := range next {
+		old, ok := r.known[name]
+		r.known[name] = a
+		r.settle(a)
+		switch {
+		case !ok:
+			r.record("agent.created", "config", a.subject(), describe(a))
+		case !same(old, a):
+			r.record("agent.changed", "config", a.subject(), describe(a))
+		}
+	}
+}
+
+// Get is the agent of that name, and whether there is one.
+func (r *Registry) Get(name string) (Agent, bool) {
+	if p := r.place(name); p != nil {
+		if a := p.agent.Load(); a != nil {
+			return a.clone(), true
+		}
+	}
+	return Agent{}, false
+}
+
+// List is all agents, the revoked too, by name.
+func (r *Registry) List() []Agent {
+	var list []Agent
+	r.places.Range(func(_, p any) bool {
+		if a := p.(*place).agent.Load(); a != nil {
+			list = append(list, a.clone())
+		}
+		return true
+	})
+	slices.SortFunc(list, func(a, b Agent) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}
+
+// place is where the agent of that name is found, nil if there never was one.
+func (r *Registry) place(name string) *place {
+	if p, ok := r.places.Load(name); ok {
+		return p.(*place)
+	}
+	return nil
+}
+
+// settle puts a in force. What is in force is never changed, only replaced.
+func (r *Registry) settle(a Agent) {
+	a = a.clone()
+	p, _ := r.places.LoadOrStore(a.Name, new(place))
+	p.(*place).agent.Store(&a)
+}
+
+// recordTo has every later change told to record.
+func (r *Registry) recordTo(record func(what, by, name, state string)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.record = record
+}
+
+func unknown(name string) error {
+	return &mistake{ErrUnknown, fmt.Sprintf("there is no agent %.80q: create it, or name it in the config", name)}
+}
+
+// same says whether nothing about an agent changed that is worth a write.
+func same(a, b Agent) bool {
+	return a.Owner == b.Owner && a.Purpose == b.Purpose && a.Status == b.Status && a.MaxTTL == b.MaxTTL && a.Epoch == b.Epoch &&
+		slices.Equal(a.Roles, b.Roles) && bytes.Equal(a.SecretHash, b.SecretHash)
+}
+
+// describe is the agent in a few words, for the record.
+func describe(a Agent) string {
+	s := a.Status
+	if len(a.Roles) > 0 {
+		s += ", roles " + strings.Join(a.Roles, " ")
+	}
+	if a.Owner != "" {
+		s += ", owner " + a.Owner
+	}
+	return s
+}
+
+// now is the time at the precision that a [Store] keeps.
+func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
