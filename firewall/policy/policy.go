@@ -1,0 +1,311 @@
+// Package policy answers from rules who may do what. Rules are rows of Casbin's
+// CSV under one built-in model; docs/policy.md describes them for people.
+//
+// Casbin is the law: what a policy means is what Casbin v2 makes of its rows.
+// Casbin reads all rows for every call, though, so [Load] compiles them into an
+// index that finds the few rows a call can meet and judges them as Casbin would,
+// in the same order, with the same parser and evaluation of conditions. What it
+// answers is what [Policy.Plain], which asks Casbin itself, answers; the tests
+// hold one to the other.
+//
+// Load is strict, because Casbin is not: a row that Casbin would quietly read
+// otherwise than its author meant is refused, with its place and what to write.
+package policy
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+
+	"callgate/firewall"
+	"callgate/identity"
+
+	"github.com/casbin/casbin/v2/model"
+)
+
+// A Policy decides by rows. It never changes, and many goroutines may use it.
+type Policy struct {
+	digest  string
+	model   model.Model // the rows, as Casbin holds them; only read
+	verdict *index      // of p
+	duties  *index      // of p2
+	classes map[string][]string
+}
+
+var _ firewall.Policy = (*Policy)(nil)
+
+// byIdentity is the rule of calls that need an identity and nothing more.
+const byIdentity = "identity"
+
+// Load makes a Policy of all rows of sources, which may be none: then every call
+// is denied. The error is [Problems], all that must be put right.
+func Load(sources ...Source) (*Policy, error) {
+	c := check(sources)
+	if errs := c.problems.only(Error); errs != nil {
+		return nil, errs
+	}
+	m, err := newModel(c.rows)
+	if err != nil {
+		return nil, err
+	}
+	return compile(m, c)
+}
+
+// Check finds all that is wrong with the policy that sources make together, in
+// the order of its rows.
+func Check(sources ...Source) []Problem { return check(sources).problems }
+
+// Digest names the policy: rows and model, not the files and comments around them.
+func (p *Policy) Digest() string { return p.digest }
+
+// compile makes the indexes of m, whose rows c has checked.
+func compile(m model.Model, c *checker) (*Policy, error) {
+	p := &Policy{digest: digest(c.rows), model: m, classes: make(map[string][]string)}
+	first := builder{buckets: make(map[place]*bucket)}
+	for _, r := range m["p"]["p"].Policy {
+		u := rule{id: r[colID], deny: r[colEffect] == "deny", cond: c.conditions[r[colCondition]]}
+		u.acts, _ = parseActions(r[colAction])
+		first.add(place{r[colTenant], r[colSubject]}, r[colObject], u)
+	}
+	second := builder{buckets: make(map[place]*bucket)}
+	for _, r := range m["p"]["p2"].Policy {
+		u := rule{id: r[colDutyID], cond: c.conditions[r[colCondition]]}
+		u.acts, _ = parseActions(r[colAction])
+		var err error
+		if u.duty, err = parseObligation(r[colDuty], u.id); err != nil {
+			return nil, err
+		}
+		second.add(place{r[colTenant], r[colSubject]}, r[colObject], u)
+	}
+	p.verdict, p.duties = first.build(c.members), second.build(c.members)
+	for object := range c.classes {
+		p.classes[object] = c.classes.closure(object)[1:]
+	}
+	return p, nil
+}
+
+// digest is of what decides: the model and the rows in order. Fields hold no
+// control characters, so that two policies never look the same.
+func digest(rows []row) string {
+	h := sha256.New()
+	h.Write([]byte(law))
+	for _, r := range rows {
+		h.Write([]byte(strings.Join(r.fields, "\x1f") + "\n"))
+	}
+	return hex.EncodeToString(h.Sum(nil))[:12]
+}
+
+// Decide answers for call. Every principal of its chain must be allowed; the
+// first that is not is named. Roles of the registry are those of the acting
+// agent, and everyone is in group:everyone.
+func (p *Policy) Decide(call *firewall.Call) firewall.Decision {
+	d := firewall.Decision{Policy: p.digest}
+	if !known(&call.Caller) {
+		d.Reason = "nothing is allowed to a caller that is not known"
+		return d
+	}
+	if call.Kind == firewall.Session || call.Kind == firewall.List {
+		d.Effect, d.Rule = firewall.Allow, byIdentity
+		return d
+	}
+	var space [256]byte
+	q, ok := p.ask(call, space[:0])
+	if !ok {
+		d.Reason = "the call names nothing that a rule could allow"
+		return d
+	}
+	for hop := range q.hops() {
+		o := p.judge(&q, hop)
+		if o.answer != firewall.Yes {
+			d.Rule, d.Reason = o.explain(&q, hop)
+			return d
+		}
+		if hop == 0 {
+			d.Rule = o.rule.id
+		}
+	}
+	d.Effect = firewall.Allow
+	p.oblige(&q, &d)
+	return d
+}
+
+// May answers for caller and an object whose arguments and time are not known
+// yet. Depends is also the answer where a person may have to approve.
+func (p *Policy) May(caller *identity.Principal, object, action string) firewall.Answer {
+	if !known(caller) || object == "" {
+		return firewall.No
+	}
+	var space [256]byte
+	q := question{caller: caller, object: append(space[:0], object...)}
+	q.act, _ = parseActions(action)
+	if action == "*" { // no call does everything
+		q.act = doUnknown
+	}
+	q.classes = p.classes[object]
+	answer := firewall.Yes
+	for hop := range q.hops() {
+		answer = min(answer, p.judge(&q, hop).answer)
+	}
+	if answer == firewall.Yes && p.oblige(&q, &firewall.Decision{}) {
+		return firewall.Depends
+	}
+	return answer
+}
+
+// known says that every principal of the caller's chain has a name, in a tenant.
+func known(caller *identity.Principal) bool {
+	for _, actor := range caller.Actors {
+		if actor == "" {
+			return false
+		}
+	}
+	return caller.Subject != "" && caller.Tenant != ""
+}
+
+// A question is what a policy is asked: may caller, and all for whom it acts, do
+// act to object?
+type question struct {
+	caller  *identity.Principal
+	call    *firewall.Call // nil: it is not made yet
+	object  []byte
+	act     actions
+	classes []string // of object
+	facts   *facts   // made when a condition needs them
+}
+
+// ask makes the question that call puts, with space for its object.
+func (p *Policy) ask(call *firewall.Call, space []byte) (question, bool) {
+	object, ok := appendObject(space, call)
+	if !ok {
+		return question{}, false
+	}
+	q := question{caller: &call.Caller, call: call, object: object, classes: p.classes[string(object)]}
+	q.act, ok = parseActions(call.Action())
+	return q, ok
+}
+
+// hops is how many principals must be allowed.
+func (q *question) hops() int { return len(q.caller.Actors) + 1 }
+
+// hop is one of them: first the acting agent, last the root of the delegation.
+func (q *question) hop(i int) string {
+	if i < len(q.caller.Actors) {
+		return q.caller.Actors[i]
+	}
+	return q.caller.Subject
+}
+
+// model is the model that a model call asks for, as provider/name.
+func (q *question) model() string {
+	name, ok := bytes.CutPrefix(q.object, []byte("model:"))
+	if !ok {
+		return ""
+	}
+	return string(name)
+}
+
+// holds says whether the condition of r holds for q.
+func (q *question) holds(r *rule) (bool, error) {
+	if r.cond == nil {
+		return true, nil
+	}
+	if q.facts == nil {
+		q.facts = &facts{caller: q.caller, call: q.call, model: q.model()}
+	}
+	return r.cond.holds(q.facts)
+}
+
+// An outcome is what the rules say of one hop. The zero outcome is that no rule
+// allows it.
+type outcome struct {
+	answer firewall.Answer
+	rule   *rule // that decided, if one did
+	err    error // why rule could not be evaluated
+}
+
+// judge asks the p rules for one hop, in the order of the rows, as Casbin does:
+// the first deny or error ends it, and then the first allow counts. What is not
+// known before the call may be either.
+func (p *Policy) judge(q *question, hop int) outcome {
+	var space [64]int32
+	var first *rule
+	open, maybe := false, false
+	for _, n := range p.verdict.candidates(q, hop, space[:0]) {
+		r := &p.verdict.rules[n]
+		holds, err := q.holds(r)
+		switch {
+		case err == errUnknown:
+			open, maybe = true, maybe || !r.deny
+		case err != nil:
+			return outcome{rule: r, err: err}
+		case !holds:
+		case r.deny:
+			return outcome{rule: r}
+		case first == nil:
+			first = r
+		}
+	}
+	switch {
+	case first == nil && !maybe:
+		return outcome{}
+	case open:
+		return outcome{answer: firewall.Depends, rule: first}
+	}
+	return outcome{answer: firewall.Yes, rule: first}
+}
+
+// oblige adds what the p2 rules ask for along with an allowed call, and says
+// whether any does. A rule whose condition cannot be evaluated applies.
+func (p *Policy) oblige(q *question, d *firewall.Decision) bool {
+	var space [64]int32
+	var asked []int32
+	for hop := range q.hops() {
+		for _, n := range p.duties.candidates(q, hop, space[:0]) {
+			if holds, err := q.holds(&p.duties.rules[n]); holds || err != nil {
+				asked = append(asked, n)
+			}
+		}
+	}
+	if asked == nil {
+		return false
+	}
+	slices.Sort(asked)
+	for _, n := range slices.Compact(asked) {
+		d.Obligations = append(d.Obligations, p.duties.rules[n].duty)
+	}
+	first := d.Obligations[0]
+	d.Effect, d.Rule = firewall.Ask, first.Rule
+	d.Reason = "rule " + first.Rule + " asks that someone of " + first.With + " approves this call first"
+	return true
+}
+
+// explain says which rule denied the hop, and why.
+func (o *outcome) explain(q *question, hop int) (rule, reason string) {
+	if o.rule == nil {
+		return "", fmt.Sprintf("no rule allows %s to %s", q.who(hop), q.what())
+	}
+	if o.err != nil {
+		return o.rule.id, fmt.Sprintf("rule %s could not be evaluated for %s, so the call is denied: %v", o.rule.id, q.who(hop), o.err)
+	}
+	return o.rule.id, fmt.Sprintf("rule %s forbids %s to %s", o.rule.id, q.who(hop), q.what())
+}
+
+// who is the principal of the hop, in a sentence.
+func (q *question) who(hop int) string {
+	if hop == 0 {
+		return q.hop(0)
+	}
+	return q.hop(hop) + ", for whom " + q.hop(hop-1) + " acts,"
+}
+
+// what is what the question is about, in a sentence.
+func (q *question) what() string {
+	verb := map[actions]string{doGenerate: "generate with ", doEmbed: "embed with ", doSubscribe: "subscribe to ", doRead: "read ", doGet: "get "}[q.act]
+	if verb == "" {
+		verb = "call "
+	}
+	return verb + cut(string(q.object))
+}
