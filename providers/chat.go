@@ -89,7 +89,11 @@ func (r *chat) delta(ev *firewall.Event, c *cursor, choice int, t *texts) error 
 
 func (r *chat) audio(c *cursor, choice int, t *texts) error {
 	return t.object(c, func(name string) (bool, error) {
-		if name == "transcript" {
+		switch name {
+		case "id", "data":
+			c.skip()
+			return true, nil
+		case "transcript":
 			return true, t.slice(c, lane{"choices.#.audio.transcript", choice, 0})
 		}
 		return false, nil
