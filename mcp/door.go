@@ -12,6 +12,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"maps"
 	"net"
@@ -228,7 +229,7 @@ func (v *visit) post(ctx context.Context) {
 	}
 	m, f := v.parse(doc)
 	if f == nil {
-		f = v.meet(ctx, &m)
+		f = v.meet(&m)
 	}
 	if f != nil {
 		v.refuse(ctx, &m, f)
@@ -247,19 +248,30 @@ func (v *visit) read() ([]byte, *fault) {
 	if v.r.ContentLength > int64(limit) {
 		return nil, tooLarge(limit)
 	}
-	var doc bytes.Buffer
-	if n := v.r.ContentLength; n > 0 {
-		doc.Grow(min(int(n), 64<<10) + bytes.MinRead) // more only once it arrives
-	}
-	switch _, err := doc.ReadFrom(&bounded{v.r.Body, limit + 1}); {
-	case errors.Is(err, errTooLarge) || err == nil && doc.Len() > limit:
+	doc, err := readBody(v.r, limit)
+	switch {
+	case errors.Is(err, errTooLarge):
 		return nil, tooLarge(limit)
 	case err != nil:
 		f := bad(http.StatusBadRequest, mcpgo.INVALID_REQUEST, "the body broke off")
 		f.Err = err
 		return nil, f
 	}
-	return doc.Bytes(), nil
+	return doc, nil
+}
+
+// readBody takes memory for a large body only as it arrives.
+func readBody(r *http.Request, limit int) ([]byte, error) {
+	if n := r.ContentLength; 0 <= n && n <= 64<<10 {
+		doc := make([]byte, n)
+		_, err := io.ReadFull(r.Body, doc)
+		return doc, err
+	}
+	doc, err := io.ReadAll(&bounded{r.Body, limit + 1})
+	if err == nil && len(doc) > limit {
+		err = errTooLarge
+	}
+	return doc, err
 }
 
 // parse reads one message.

@@ -55,6 +55,8 @@ type house struct {
 	log  *ledger
 	door *mcp.Handler
 	gate *firewall.Gate
+
+	revoked atomic.Bool // no token is valid any more
 }
 
 // ledger is a log that can be waited for.
@@ -108,12 +110,22 @@ func (l *ledger) awaitCall(t testing.TB, call string) {
 // open puts servers behind a door for the agents bot and other.
 func open(t testing.TB, policy firewall.Policy, servers map[string]*mcp.Server, guards ...firewall.Guard) *house {
 	t.Helper()
+	h := build(policy, guards...)
+	h.door.SetServers(servers)
+	web := httptest.NewServer(h.door)
+	t.Cleanup(web.Close)
+	h.url = web.URL
+	return h
+}
+
+// build makes a house that is not on a network and has no servers.
+func build(policy firewall.Policy, guards ...firewall.Guard) *house {
 	h := &house{log: &ledger{grown: make(chan struct{}, 1)}}
 	logger := slog.New(slog.DiscardHandler)
 	h.gate = firewall.New(firewall.Config{
 		Verify: func(_ context.Context, token, _ string) (identity.Principal, error) {
 			name, ok := strings.CutSuffix(token, "-token")
-			if !ok {
+			if !ok || h.revoked.Load() {
 				return identity.Principal{}, errors.New("the token is not valid here")
 			}
 			return identity.Principal{Tenant: "default", Subject: "agent:" + name, TokenID: "jti"}, nil
@@ -127,10 +139,6 @@ func open(t testing.TB, policy firewall.Policy, servers map[string]*mcp.Server, 
 		Wait:      time.Second, // for servers that never answer
 		Version:   "1.2.3", Logger: logger,
 	}, h.gate)
-	h.door.SetServers(servers)
-	web := httptest.NewServer(h.door)
-	t.Cleanup(web.Close)
-	h.url = web.URL
 	return h
 }
 

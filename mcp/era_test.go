@@ -138,6 +138,7 @@ func TestClientsOfMCPGoSeeNoGate(t *testing.T) {
 				}
 				var options []client.ClientOption
 				if era == "legacy" {
+					//lint:ignore SA1019 what such clients see is what is tested
 					options = append(options, client.WithLegacyProtocolOnly())
 				}
 				c := client.NewClient(carrier, options...)
@@ -202,6 +203,7 @@ func TestClientsOfMCPGoSeeNoGate(t *testing.T) {
 					}
 				}
 				if era == "legacy" {
+					//lint:ignore SA1019 what such clients see is what is tested
 					if err := c.Ping(ctx); err != nil {
 						t.Error(err)
 					}

@@ -90,7 +90,10 @@ func (v *visit) unauthenticated(err error) *fault {
 func (v *visit) fault(err error, method string) *fault {
 	var e *firewall.Error
 	if !errors.As(err, &e) {
-		e = &firewall.Error{Code: firewall.Internal, Reason: "callgate failed", Err: err}
+		e = &firewall.Error{Code: firewall.Internal, Reason: "callgate failed; the call's record has the cause", Err: err}
+		if errors.Is(err, context.Canceled) {
+			e.Code, e.Reason = firewall.Canceled, "the client closed the request"
+		}
 	}
 	f := &fault{Error: e, status: http.StatusOK}
 	switch e.Code {

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"callgate/mcp"
 
@@ -115,4 +117,19 @@ func TestANewSetOfServersIsToldAndTakesTheCalls(t *testing.T) {
 	if r := c.ask("tools/call", `{"name":"shop__refund"}`, ""); r.last("error.code").Int() != -32602 {
 		t.Errorf("a call when there are none: %s", r.body)
 	}
+}
+
+func TestAStreamEndsWithItsToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(rules{})
+		session := h.knock("POST", "bot-token", "", hello).Header().Get("Mcp-Session-Id")
+		heard := make(chan string)
+		go func() { heard <- h.knock("GET", "bot-token", session, "").Body.String() }()
+		time.Sleep(time.Minute)
+		h.revoked.Store(true)
+		began := time.Now()
+		if got := <-heard; got != strings.Repeat(":\n\n", 3) || time.Since(began) > 25*time.Second {
+			t.Errorf("heard %q, the last after %v", got, time.Since(began))
+		}
+	})
 }

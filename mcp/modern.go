@@ -1,7 +1,6 @@
 package mcp
 
 import (
-	"context"
 	"math/big"
 	"net/http"
 	"strings"
@@ -40,7 +39,7 @@ func envelopeOf(params []byte) envelope {
 
 // meet finds out of which era the client is, and sees that m is complete and
 // consistent by the rules of that era.
-func (v *visit) meet(_ context.Context, m *Message) *fault {
+func (v *visit) meet(m *Message) *fault {
 	header := v.r.Header.Get(mcpgo.HeaderProtocolVersion)
 	e := envelopeOf(m.Params)
 	switch {
@@ -229,7 +228,7 @@ func complete(result []byte, cached bool) []byte {
 	if !kind.Exists() {
 		more = append(more, `,"resultType":"complete"`...)
 	}
-	if cached = cached && (!kind.Exists() || kind.Str == "complete"); cached {
+	if cached && (!kind.Exists() || kind.Str == "complete") {
 		if !ttl.Exists() {
 			more = append(more, `,"ttlMs":0`...)
 		}
@@ -237,7 +236,7 @@ func complete(result []byte, cached bool) []byte {
 			more = append(more, `,"cacheScope":"private"`...)
 		}
 	}
-	if scope.Exists() && scope.Str != "private" {
+	if cached && scope.Exists() && scope.Str != "private" {
 		out := append(make([]byte, 0, len(result)+len(more)+8), result[:scope.Index]...)
 		out = append(out, `"private"`...)
 		result = append(out, result[scope.Index+len(scope.Raw):]...)

@@ -20,7 +20,6 @@ type reply struct {
 	streaming bool   // the head of a stream is out
 	array     []byte // responses of a batch that will be one document
 	answered  bool
-	buf       []byte
 }
 
 // answerer sees what the client sends and takes.
@@ -65,13 +64,12 @@ func (o *reply) notify(method string, params []byte, more bool) error {
 	if !o.sse {
 		return nil
 	}
-	o.buf = append(o.buf[:0], `{"jsonrpc":"2.0","method":`...)
-	o.buf = append(o.buf, quoted(method)...)
+	buf := append(make([]byte, 0, len(params)+len(method)+48), `{"jsonrpc":"2.0","method":`...)
+	buf = append(buf, quoted(method)...)
 	if params != nil {
-		o.buf = append(append(o.buf, `,"params":`...), params...)
+		buf = append(append(buf, `,"params":`...), params...)
 	}
-	o.buf = append(o.buf, '}')
-	return o.event(o.buf, more)
+	return o.event(append(buf, '}'), more)
 }
 
 // succeeded sends the response to request id.
@@ -93,8 +91,9 @@ func (o *reply) respond(status int, id []byte, member string, doc []byte) error 
 	}
 	o.answered = true
 	n := len(`{"jsonrpc":"2.0","id":}`) + len(id) + len(member) + len(doc)
-	head := append(o.buf[:0], `{"jsonrpc":"2.0","id":`...)
-	head = append(append(head, id...), member...)
+	buf := make([]byte, 0, n)
+	buf = append(append(append(buf, `{"jsonrpc":"2.0","id":`...), id...), member...)
+	buf = append(append(buf, doc...), '}')
 	switch {
 	case o.batch && !o.sse:
 		if o.array == nil {
@@ -102,26 +101,18 @@ func (o *reply) respond(status int, id []byte, member string, doc []byte) error 
 		} else {
 			o.array = append(o.array, ',')
 		}
-		o.array = append(append(append(o.array, head...), doc...), '}')
+		o.array = append(o.array, buf...)
 		return nil
 	case o.batch || o.streaming || !o.json && status == http.StatusOK:
-		o.buf = append(append(head, doc...), '}')
-		return o.event(o.buf, false)
+		return o.event(buf, false)
 	}
 	o.head("application/json", status, n)
 	if n > slowBytes {
 		o.hurry(true)
 		defer o.hurry(false)
-	} else {
-		_, err := o.w.Write(append(append(head, doc...), '}'))
-		return err
 	}
-	for _, part := range [][]byte{head, doc, []byte("}")} {
-		if _, err := o.w.Write(part); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err := o.w.Write(buf)
+	return err
 }
 
 func (o *reply) head(kind string, status, length int) {

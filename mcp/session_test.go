@@ -24,6 +24,7 @@ func (h *house) knock(method, token, session, body string) *httptest.ResponseRec
 	r := httptest.NewRequest(method, "http://localhost/mcp", strings.NewReader(body))
 	r.Header.Set("Authorization", "Bearer "+token)
 	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Accept", "application/json, text/event-stream")
 	r.Header.Set("Mcp-Session-Id", session)
 	w := httptest.NewRecorder()
 	h.door.ServeHTTP(w, r)
@@ -33,8 +34,8 @@ func (h *house) knock(method, token, session, body string) *httptest.ResponseRec
 const ping = `{"jsonrpc":"2.0","id":7,"method":"ping"}`
 
 func TestASessionEndsWhenItIsLeftAlone(t *testing.T) {
-	h := open(t, rules{}, nil)
 	synctest.Test(t, func(t *testing.T) {
+		h := build(rules{})
 		used := h.knock("POST", "bot-token", "", hello).Header().Get("Mcp-Session-Id")
 		left := h.knock("POST", "bot-token", "", hello).Header().Get("Mcp-Session-Id")
 		if used == left || len(used) < 26 {
@@ -55,8 +56,8 @@ func TestASessionEndsWhenItIsLeftAlone(t *testing.T) {
 }
 
 func TestAnAgentWithTooManySessionsLosesItsOldest(t *testing.T) {
-	h := open(t, rules{}, nil)
 	synctest.Test(t, func(t *testing.T) {
+		h := build(rules{})
 		others := h.knock("POST", "other-token", "", hello).Header().Get("Mcp-Session-Id")
 		var ids []string
 		for range 1000 {
