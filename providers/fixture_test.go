@@ -46,11 +46,6 @@ func (p except) May(_ *identity.Principal, object, _ string) firewall.Answer {
 	return firewall.Yes
 }
 
-// key is a provider's key.
-type key string
-
-func (k key) Reveal() string { return string(k) }
-
 // A house is a gate with its door and its log.
 type house struct {
 	log  audit.Memory
@@ -62,8 +57,8 @@ type house struct {
 func newHouse(t testing.TB, upstream string, guards ...firewall.Guard) *house {
 	t.Helper()
 	return newHouseWith(t, providers.Config{}, map[string]providers.Provider{
-		"openai":    {BaseURL: upstream + "/v1", APIKey: key("sk-real"), Models: []string{"gpt", "small"}},
-		"anthropic": {BaseURL: upstream + "/v1", APIKey: key("sk-ant"), Models: []string{"claude"}},
+		"openai":    {BaseURL: upstream + "/v1", APIKey: identity.NewSecret("sk-real"), Models: []string{"gpt", "small"}},
+		"anthropic": {BaseURL: upstream + "/v1", APIKey: identity.NewSecret("sk-ant"), Models: []string{"claude"}},
 	}, guards...)
 }
 
@@ -216,4 +211,18 @@ func (m mask) edit(text string, from int, end bool) (int, []firewall.Edit, error
 		}
 	}
 	return len(text), edits, nil
+}
+
+// hints is a guard that changes nothing and notes which results a call carries.
+type hints struct{ results []string }
+
+func (*hints) Name() string { return "hints" }
+
+func (g *hints) Request(_ context.Context, call *firewall.Call) (firewall.Decision, error) {
+	g.results = call.Hints.Results
+	return firewall.Decision{Effect: firewall.Allow}, nil
+}
+
+func (*hints) Reply(_ context.Context, _ *firewall.Call, events firewall.Events) firewall.Events {
+	return events
 }

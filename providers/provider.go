@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"callgate/firewall"
+	"callgate/identity"
 )
 
 // The dialects that a provider may speak.
@@ -22,10 +23,10 @@ const (
 
 // A Provider is a model API that calls may go to. All of it may change at reload.
 type Provider struct {
-	Kind    string                       // OpenAI or Anthropic; default is the provider's name, if that is one of them
-	BaseURL string                       // up to and with /v1; default is the vendor's own, for a provider of the vendor's name
-	APIKey  interface{ Reveal() string } // sent with each call; nil sends none
-	Models  []string                     // that it has; where empty it is asked
+	Kind    string          // OpenAI or Anthropic; default is the provider's name, if that is one of them
+	BaseURL string          // up to and with /v1; default is the vendor's own, for a provider of the vendor's name
+	APIKey  identity.Secret // sent with each call; the zero Secret sends none
+	Models  []string        // that it has; where empty it is asked
 
 	ConnectTimeout   time.Duration // default 10 s
 	FirstByteTimeout time.Duration // until a reply begins; default 10 min, because models think
@@ -116,9 +117,6 @@ func (p *provider) url(path, query string) *url.URL {
 
 // authorize puts in the provider's key: last, so that nothing before sees it.
 func (p *provider) authorize(h http.Header) {
-	if p.APIKey == nil {
-		return
-	}
 	key := p.APIKey.Reveal()
 	switch {
 	case key == "":
