@@ -38,12 +38,14 @@ type Config struct {
 	Version     string                               // callgate's own; default "dev"
 	Wait        time.Duration                        // that /mcp waits for each of its servers before it answers without it; default 5 s
 	SessionIdle time.Duration                        // after which a legacy client's session ends; default 30 min
+	Sessions    int                                  // of legacy clients of one agent at once; default 10,000
 	Logger      *slog.Logger                         // required
 }
 
 const (
 	defaultWait        = 5 * time.Second
 	defaultSessionIdle = 30 * time.Minute
+	defaultSessions    = 10_000
 	singleWait         = time.Minute // that /mcp/<server> waits: nothing else waits with it
 )
 
@@ -76,11 +78,14 @@ func New(cfg Config, gate *firewall.Gate) *Handler {
 	if cfg.SessionIdle <= 0 {
 		cfg.SessionIdle = defaultSessionIdle
 	}
+	if cfg.Sessions <= 0 {
+		cfg.Sessions = defaultSessions
+	}
 	h := &Handler{cfg: cfg, gate: gate}
 	if u, err := url.Parse(cfg.PublicURL); err == nil {
 		h.public = strings.ToLower(u.Hostname())
 	}
-	h.sessions.idle = cfg.SessionIdle
+	h.sessions.idle, h.sessions.most = cfg.SessionIdle, cfg.Sessions
 	h.behind.Store(&behind{gone: make(chan struct{})})
 	return h
 }

@@ -137,6 +137,7 @@ func build(policy firewall.Policy, guards ...firewall.Guard) *house {
 		Challenge: func(route string, _ error) string { return `Bearer resource_metadata="` + route + `"` },
 		Limits:    firewall.Limits{Bytes: 1 << 20},
 		Wait:      time.Second, // for servers that never answer
+		Sessions:  100,
 		Version:   "1.2.3", Logger: logger,
 	}, h.gate)
 	return h

@@ -1,6 +1,7 @@
 package mcp
 
 import (
+	queue "container/list"
 	"context"
 	"crypto/rand"
 	"net/http"
@@ -26,7 +27,8 @@ type session struct {
 
 	// guarded by sessions.mu
 	used   time.Time
-	level  string // least severe log message that the client wants; "" is all
+	place  *queue.Element // among the agent's own
+	level  string         // least severe log message that the client wants; "" is all
 	calls  []*inflight
 	listen *inflight // the stream of notifications, if there is one
 	ended  bool
@@ -38,15 +40,14 @@ type inflight struct {
 	cancel context.CancelFunc
 }
 
-const maxAgentSessions = 1000 // of one agent; the one that is unused for longest makes room
-
 // sessions is all sessions at the door.
 type sessions struct {
 	idle time.Duration
+	most int // of one agent; the one that is unused for longest makes room
 
 	mu     sync.Mutex
 	byID   map[string]*session
-	agents map[string]map[*session]bool
+	agents map[string]*queue.List // of *session, the one that is unused for longest first
 	swept  time.Time
 }
 
@@ -56,40 +57,57 @@ func (s *sessions) open(caller *identity.Principal, route, version string) (*ses
 	defer s.mu.Unlock()
 	now := time.Now()
 	if s.byID == nil {
-		s.byID, s.agents = make(map[string]*session), make(map[string]map[*session]bool)
+		s.byID, s.agents = make(map[string]*session), make(map[string]*queue.List)
 	}
-	if now.Sub(s.swept) > time.Minute {
-		s.swept = now
-		for _, x := range s.byID {
-			if s.isIdle(x, now) {
-				s.drop(x)
-			}
-		}
-	}
-	n := &session{
+	s.sweep(now)
+	x := &session{
 		id: rand.Text(), owner: principalKey(caller), agent: caller.Tenant + "\x00" + caller.Agent(),
 		route: route, version: version, used: now,
 	}
-	own := s.agents[n.agent]
-	if len(own) >= maxAgentSessions {
-		var oldest *session
-		for x := range own {
-			if !x.busy() && (oldest == nil || x.used.Before(oldest.used)) {
-				oldest = x
-			}
-		}
-		if oldest == nil {
-			return nil, firewall.Refuse(firewall.Exhausted, "%d MCP sessions of this agent are in use: end some with DELETE", maxAgentSessions)
-		}
-		s.drop(oldest)
+	if own := s.agents[x.agent]; own != nil && own.Len() >= s.most && !s.makeRoom(own) {
+		return nil, firewall.Refuse(firewall.Exhausted, "%d MCP sessions of this agent are in use: end some with DELETE", s.most)
 	}
-	if own = s.agents[n.agent]; own == nil {
-		own = make(map[*session]bool)
-		s.agents[n.agent] = own
+	own := s.agents[x.agent] // not there, or not any more, if it is empty
+	if own == nil {
+		own = queue.New()
+		s.agents[x.agent] = own
 	}
-	own[n] = true
-	s.byID[n.id] = n
-	return n, nil
+	x.place = own.PushBack(x)
+	s.byID[x.id] = x
+	return x, nil
+}
+
+// sweep ends sessions that have been left alone for too long. It needs mu.
+func (s *sessions) sweep(now time.Time) {
+	if now.Sub(s.swept) < time.Minute {
+		return
+	}
+	s.swept = now
+	for _, x := range s.byID {
+		if s.isIdle(x, now) {
+			s.drop(x)
+		}
+	}
+}
+
+// makeRoom ends the session that is unused for longest, if one is not in use. It
+// needs mu.
+func (s *sessions) makeRoom(own *queue.List) bool {
+	for e := own.Front(); e != nil; e = e.Next() {
+		if x := e.Value.(*session); !x.busy() {
+			s.drop(x)
+			return true
+		}
+	}
+	return false
+}
+
+// touch notes that x is used. It needs mu.
+func (s *sessions) touch(x *session, now time.Time) {
+	x.used = now
+	if own := s.agents[x.agent]; own != nil && !x.ended {
+		own.MoveToBack(x.place)
+	}
 }
 
 // find is the session of caller with id at route, and what it wants to read of
@@ -106,7 +124,7 @@ func (s *sessions) find(id string, caller *identity.Principal, route string) (fo
 		s.drop(x)
 		return nil, ""
 	}
-	x.used = now
+	s.touch(x, now)
 	return x, x.level
 }
 
@@ -125,7 +143,7 @@ func (s *sessions) begin(ctx context.Context, x *session, key string) (context.C
 		cancel()
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		x.used = time.Now()
+		s.touch(x, time.Now())
 		for i := range x.calls {
 			if x.calls[i] == c {
 				x.calls[i] = x.calls[len(x.calls)-1]
@@ -165,7 +183,7 @@ func (s *sessions) hear(ctx context.Context, x *session) (context.Context, func(
 		cancel()
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		x.used = time.Now()
+		s.touch(x, time.Now())
 		if x.listen == c {
 			x.listen = nil
 		}
@@ -186,20 +204,22 @@ func (s *sessions) end(x *session) {
 	s.drop(x)
 }
 
-// drop is end with mu held.
+// drop is end with mu held. It may come twice.
 func (s *sessions) drop(x *session) {
-	x.ended = true
 	for _, c := range x.calls {
 		c.cancel()
 	}
 	if x.listen != nil {
 		x.listen.cancel()
 	}
+	if x.ended {
+		return
+	}
+	x.ended = true
 	delete(s.byID, x.id)
-	if own := s.agents[x.agent]; own != nil {
-		if delete(own, x); len(own) == 0 {
-			delete(s.agents, x.agent)
-		}
+	own := s.agents[x.agent]
+	if own.Remove(x.place); own.Len() == 0 {
+		delete(s.agents, x.agent)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -21,7 +22,11 @@ const hello = `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocol
 // knock sends one request to the door without a network, so that time can be
 // that of synctest.
 func (h *house) knock(method, token, session, body string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(method, "http://localhost/mcp", strings.NewReader(body))
+	return h.knockAs(context.Background(), method, token, session, body)
+}
+
+func (h *house) knockAs(ctx context.Context, method, token, session, body string) *httptest.ResponseRecorder {
+	r := httptest.NewRequestWithContext(ctx, method, "http://localhost/mcp", strings.NewReader(body))
 	r.Header.Set("Authorization", "Bearer "+token)
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Accept", "application/json, text/event-stream")
@@ -60,19 +65,33 @@ func TestAnAgentWithTooManySessionsLosesItsOldest(t *testing.T) {
 		h := build(rules{})
 		others := h.knock("POST", "other-token", "", hello).Header().Get("Mcp-Session-Id")
 		var ids []string
-		for range 1000 {
+		for range 100 {
 			ids = append(ids, h.knock("POST", "bot-token", "", hello).Header().Get("Mcp-Session-Id"))
 			time.Sleep(time.Millisecond)
 		}
 		h.knock("POST", "bot-token", ids[0], ping)
 		h.knock("POST", "bot-token", "", hello)
-		for i, want := range map[int]int{0: 200, 1: 404, 2: 200, 999: 200} {
+		for i, want := range map[int]int{0: 200, 1: 404, 2: 200, 99: 200} {
 			if got := h.knock("POST", "bot-token", ids[i], ping).Code; got != want {
 				t.Errorf("session %d: HTTP %d, want %d", i, got, want)
 			}
 		}
 		if got := h.knock("POST", "other-token", others, ping).Code; got != http.StatusOK {
 			t.Errorf("the session of another agent: HTTP %d", got)
+		}
+		ctx, leave := context.WithCancel(t.Context())
+		for range 100 { // now all are in use
+			id := h.knock("POST", "bot-token", "", hello).Header().Get("Mcp-Session-Id")
+			go h.knockAs(ctx, "GET", "bot-token", id, "")
+			synctest.Wait()
+		}
+		if w := h.knock("POST", "bot-token", "", hello); gjson.Get(w.Body.String(), "error.code").Int() != 429 {
+			t.Errorf("one more session: HTTP %d %s", w.Code, w.Body)
+		}
+		leave()
+		synctest.Wait()
+		if w := h.knock("POST", "bot-token", "", hello); w.Header().Get("Mcp-Session-Id") == "" {
+			t.Errorf("one more session after they are free: HTTP %d %s", w.Code, w.Body)
 		}
 	})
 }
@@ -207,5 +226,23 @@ func TestASessionIsNotBegunIfThatCannotBeRecorded(t *testing.T) {
 	r := h.visit(t, "/mcp").post(hello)
 	if r.last("error.code").Int() != 503 || r.header.Get("Mcp-Session-Id") != "" {
 		t.Errorf("HTTP %d %v %s", r.status, r.header, r.body)
+	}
+}
+
+func TestABodyThatBreaksOffIsOnRecord(t *testing.T) {
+	h := build(rules{})
+	session := h.knock("POST", "bot-token", "", hello).Header().Get("Mcp-Session-Id")
+	for _, length := range []int64{100, 100 << 10, -1} {
+		r := httptest.NewRequest("POST", "http://localhost/mcp", io.MultiReader(strings.NewReader(ping[:20]), iotest.ErrReader(io.ErrUnexpectedEOF)))
+		r.ContentLength = length
+		r.Header.Set("Authorization", "Bearer bot-token")
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Mcp-Session-Id", session)
+		w := httptest.NewRecorder()
+		h.door.ServeHTTP(w, r)
+		records := h.log.Records()
+		if last := records[len(records)-1]; w.Code != http.StatusBadRequest || last.Outcome != "invalid" || last.Fault != "unexpected EOF" {
+			t.Errorf("HTTP %d %s, record %+v", w.Code, w.Body, last)
+		}
 	}
 }
