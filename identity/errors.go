@@ -12,6 +12,8 @@ var (
 	ErrTaken   = errors.New("name is taken")
 	ErrUnknown = errors.New("no such agent")
 	ErrRevoked = errors.New("agent is revoked")
+	ErrScope   = errors.New("no such scope")
+	ErrTarget  = errors.New("no such resource")
 )
 
 // A mistake is one of the errors above, told by a text of its own.

@@ -73,8 +73,8 @@ func (r *Registry) Create(ctx context.Context, a Agent) (Agent, Secret, error) {
 	return a.clone(), secret, nil
 }
 
-// Revoke ends the agent for good: when it returns, no call with any of its
-// tokens passes, whether the error is nil or not. An error other than
+// Revoke ends the agent for good: no call with any of its tokens passes any
+// more, at once, and whether the error is nil or not. An error other than
 // [ErrUnknown] says that the store does not have it yet; then Revoke must be
 // called again, or the agent is back after a restart. Revoking twice is no error.
 func (r *Registry) Revoke(ctx context.Context, name string) error {
@@ -89,9 +89,9 @@ func (r *Registry) Revoke(ctx context.Context, name string) error {
 		a.Status, a.Revoked = Revoked, now()
 		a.Epoch++
 	}
-	err := r.store.PutAgent(ctx, a)
 	r.known[name] = a
-	r.settle(a)
+	r.settle(a) // before it is stored: a store that hangs must not keep the agent going
+	err := r.store.PutAgent(ctx, a)
 	if news {
 		r.record("agent.revoked", "admin", a.subject(), fmt.Sprintf("epoch %d", a.Epoch))
 	}

@@ -1,0 +1,303 @@
+package identity
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	tokenPath    = "/oauth/token"
+	jwksPath     = "/.well-known/jwks.json"
+	serverPath   = "/.well-known/oauth-authorization-server"
+	resourcePath = "/.well-known/oauth-protected-resource"
+
+	maxForm     = 64 << 10 // bytes
+	maxMetadata = 300      // seconds that others may keep keys and metadata
+)
+
+// Handler serves what agents need to get a token and to find out where:
+// /oauth/token, and what is below /.well-known/.
+func (a *Authority) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST "+tokenPath, a.token)
+	mux.Handle("GET "+jwksPath, document(a.keys.jwks()))
+	mux.Handle("GET "+serverPath, document(map[string]any{ // RFC 8414
+		"issuer":                                a.cfg.Issuer,
+		"token_endpoint":                        a.base + tokenPath,
+		"jwks_uri":                              a.base + jwksPath,
+		"grant_types_supported":                 []string{"client_credentials"},
+		"response_types_supported":              []string{}, // required; there is no authorization endpoint
+		"token_endpoint_auth_methods_supported": []string{"client_secret_basic", "client_secret_post"},
+	}))
+	mux.Handle("GET "+resourcePath, document(a.resource("")))
+	mux.Handle("GET "+resourcePath+"/mcp", document(a.resource("/mcp")))
+	mux.HandleFunc("GET "+resourcePath+"/mcp/{server}", func(w http.ResponseWriter, r *http.Request) {
+		path := "/mcp/" + r.PathValue("server")
+		if !isPath(path) || len(path) > maxResource {
+			http.NotFound(w, r)
+			return
+		}
+		document(a.resource(path)).ServeHTTP(w, r)
+	})
+	return mux
+}
+
+// resource is the RFC 9728 metadata of what is at path.
+func (a *Authority) resource(path string) any {
+	return map[string]any{
+		"resource":                 a.audience(path),
+		"authorization_servers":    []string{a.cfg.Issuer},
+		"bearer_methods_supported": []string{"header"},
+		"resource_name":            "callgate",
+	}
+}
+
+// document serves v as JSON, encoded once.
+func document(v any) http.Handler {
+	doc, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // strings only
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "max-age="+strconv.Itoa(maxMetadata))
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Write(doc)
+	})
+}
+
+// Challenge is the WWW-Authenticate header of a 401 for route: where to find
+// out how to get a token and, if err holds a [Refusal], what is wrong with the
+// one that was presented.
+func (a *Authority) Challenge(route string, err error) string {
+	path := ""
+	if route == "/mcp" || strings.HasPrefix(route, "/mcp/") && isPath(route) && strings.Count(route, "/") == 2 {
+		path = route
+	}
+	at := `resource_metadata="` + a.base + resourcePath + path + `"`
+	var r Refusal
+	if !errors.As(err, &r) {
+		return "Bearer " + at
+	}
+	return `Bearer error="invalid_token", error_description="` + string(r) + `", ` + at
+}
+
+// A fault is an error of the token endpoint as RFC 6749 tells it.
+type fault struct {
+	status int
+	code   string
+	text   string
+	retry  time.Duration // for 429
+}
+
+func (f *fault) Error() string { return f.code + ": " + f.text }
+
+func badRequest(code, format string, args ...any) *fault {
+	return &fault{status: http.StatusBadRequest, code: code, text: fmt.Sprintf(format, args...)}
+}
+
+func badClient(text string) *fault {
+	return &fault{status: http.StatusUnauthorized, code: "invalid_client", text: text}
+}
+
+func (f *fault) write(w http.ResponseWriter) {
+	switch f.status {
+	case http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", `Basic realm="callgate", charset="UTF-8"`)
+	case http.StatusTooManyRequests:
+		w.Header().Set("Retry-After", strconv.Itoa(int((f.retry+time.Second-1)/time.Second)))
+	}
+	answer(w, f.status, map[string]string{"error": f.code, "error_description": f.text})
+}
+
+// answer writes a reply of the token endpoint, which nobody may keep.
+func answer(w http.ResponseWriter, status int, v any) {
+	doc, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // strings and numbers only
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Pragma", "no-cache")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	w.Write(doc)
+}
+
+// token is POST /oauth/token.
+func (a *Authority) token(w http.ResponseWriter, r *http.Request) {
+	t, err := a.grant(w, r)
+	var f *fault
+	switch {
+	case errors.As(err, &f):
+		f.write(w)
+	case err != nil:
+		a.cfg.Logger.ErrorContext(r.Context(), "token not issued", "error", err)
+		(&fault{status: http.StatusInternalServerError, code: "server_error", text: "callgate could not issue the token; its log says why"}).write(w)
+	default:
+		answer(w, http.StatusOK, struct {
+			Access  string `json:"access_token"`
+			Type    string `json:"token_type"`
+			Expires int64  `json:"expires_in"`
+		}{t.Access.Reveal(), "Bearer", int64(t.TTL / time.Second)})
+	}
+}
+
+func (a *Authority) grant(w http.ResponseWriter, r *http.Request) (Token, error) {
+	form, err := readForm(w, r)
+	if err != nil {
+		return Token{}, err
+	}
+	switch grant := form["grant_type"]; grant {
+	case "client_credentials":
+	case "":
+		return Token{}, badRequest("invalid_request", "grant_type is missing: write grant_type=client_credentials")
+	default:
+		return Token{}, badRequest("unsupported_grant_type", "there is only grant_type=client_credentials")
+	}
+	c, err := readCredentials(r.Header, form)
+	if err != nil {
+		return Token{}, err
+	}
+	name, err := a.authenticate(c, origin(r.RemoteAddr))
+	if err != nil {
+		return Token{}, err
+	}
+	if form["authorization_details"] != "" { // left away it would widen what was asked for
+		return Token{}, badRequest("invalid_authorization_details", "there are no authorization_details yet: leave them away")
+	}
+	t, err := a.Mint(r.Context(), name, MintOptions{Scope: form["scope"], Audience: form["resource"], By: "agent:" + name})
+	switch {
+	case errors.Is(err, ErrScope):
+		return Token{}, badRequest("invalid_scope", "%v", err)
+	case errors.Is(err, ErrTarget):
+		return Token{}, badRequest("invalid_target", "%v", err)
+	case errors.Is(err, ErrRevoked), errors.Is(err, ErrUnknown): // since it was authenticated
+		return Token{}, badClient(err.Error())
+	}
+	return t, err
+}
+
+// readForm reads the parameters of the request: each at most once, from the
+// body and nowhere else.
+func readForm(w http.ResponseWriter, r *http.Request) (map[string]string, error) {
+	if r.URL.RawQuery != "" {
+		return nil, badRequest("invalid_request", "parameters belong into the body, where no log finds them")
+	}
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || kind != "application/x-www-form-urlencoded" || len(r.Header["Content-Type"]) > 1 {
+		return nil, badRequest("invalid_request", "want Content-Type: application/x-www-form-urlencoded")
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxForm))
+	if err != nil {
+		var tooLong *http.MaxBytesError
+		if errors.As(err, &tooLong) {
+			return nil, &fault{status: http.StatusRequestEntityTooLarge, code: "invalid_request", text: fmt.Sprintf("the body is larger than %d bytes", maxForm)}
+		}
+		return nil, badRequest("invalid_request", "the body was cut off")
+	}
+	values, err := url.ParseQuery(string(body))
+	if err != nil {
+		return nil, badRequest("invalid_request", "the body is not application/x-www-form-urlencoded")
+	}
+	form := make(map[string]string, len(values))
+	for name, v := range values {
+		switch {
+		case len(v) == 1:
+			form[name] = v[0]
+		case name == "resource": // RFC 8707 allows more, but a token of ours is for one
+			return nil, badRequest("invalid_target", "a token is for one resource: ask for one at a time")
+		default:
+			return nil, badRequest("invalid_request", "a parameter stands in the body more than once")
+		}
+	}
+	return form, nil
+}
+
+// credentials are what a client presents. A secret in a Basic header should be
+// form-encoded (RFC 6749 2.3.1) and often is not, so both readings count.
+type credentials struct {
+	client  string
+	secrets []string
+}
+
+func readCredentials(h http.Header, form map[string]string) (credentials, error) {
+	auth := h["Authorization"]
+	if len(auth) == 0 {
+		if form["client_id"] == "" || form["client_secret"] == "" {
+			return credentials{}, badClient("send client_id and client_secret, as HTTP Basic or in the body")
+		}
+		return credentials{form["client_id"], []string{form["client_secret"]}}, nil
+	}
+	scheme, encoded, _ := strings.Cut(auth[0], " ")
+	if len(auth) > 1 || !strings.EqualFold(scheme, "Basic") {
+		return credentials{}, badClient("want one Authorization header, with HTTP Basic")
+	}
+	plain, err := base64.StdEncoding.DecodeString(strings.TrimSpace(encoded))
+	client, secret, ok := strings.Cut(string(plain), ":")
+	if err != nil || !ok {
+		return credentials{}, badClient("the Authorization header is not HTTP Basic")
+	}
+	if form["client_secret"] != "" {
+		return credentials{}, badRequest("invalid_request", "the client authenticates twice: use HTTP Basic or client_secret, not both")
+	}
+	if client, err = url.QueryUnescape(client); err != nil {
+		return credentials{}, badClient("the Authorization header is not HTTP Basic")
+	}
+	if other := form["client_id"]; other != "" && other != client {
+		return credentials{}, badRequest("invalid_request", "client_id is not the client that authenticates")
+	}
+	c := credentials{client, []string{secret}}
+	if decoded, err := url.QueryUnescape(secret); err == nil && decoded != secret {
+		c.secrets = append(c.secrets, decoded)
+	}
+	return c, nil
+}
+
+// authenticate is the name of the agent whose credentials c are. It compares for
+// a client that is not there as for one that is.
+func (a *Authority) authenticate(c credentials, address string) (string, error) {
+	name := c.client
+	if !isName(name) {
+		name = "?" // all that cannot be names fail as one, and none of them is on record
+	}
+	at := a.cfg.Now()
+	if wait := a.failures.wait(name, address, at); wait > 0 {
+		return "", &fault{http.StatusTooManyRequests, "temporarily_unavailable", "too many wrong tries: wait before the next", wait}
+	}
+	agent, _ := a.registry.Get(name)
+	want := agent.SecretHash
+	if len(want) == 0 {
+		want = make([]byte, sha256.Size) // of no secret
+	}
+	right := 0
+	for _, secret := range c.secrets {
+		right |= subtle.ConstantTimeCompare(NewSecret(secret).Hash(), want)
+	}
+	if right == 1 && agent.Status == Active {
+		return name, nil
+	}
+	told, state := "client_id or client_secret is wrong", "wrong client_id or client_secret"
+	if right == 1 { // only who knows the secret may know more
+		told, state = "agent "+name+" was revoked", "revoked"
+	}
+	state += ", from " + address
+	a.failures.note(name, address, at)
+	if a.failures.wait(name, address, at) > 0 {
+		state += ", throttled"
+	}
+	a.cfg.Record("token.refused", "agent:"+name, "agent:"+name, state)
+	return "", badClient(told)
+}
