@@ -75,8 +75,8 @@ func objMatch(args ...any) (any, error) {
 // call's way. The error is Casbin's own, where it has one; the call is denied then.
 func (p *Policy) Plain(call *firewall.Call) (firewall.Decision, error) {
 	d := firewall.Decision{Policy: p.digest}
-	q, ok := p.ask(call, nil)
-	if !ok || !known(q.caller) || len(p.model["p"]["p"].Policy) == 0 { // where there is no rule, eval would be an error
+	var q question
+	if !known(&call.Caller) || !q.ask(p, call) || len(p.model["p"]["p"].Policy) == 0 { // where there is no rule, eval would be an error
 		return d, nil
 	}
 	e, err := p.enforcer(&q)
@@ -87,6 +87,7 @@ func (p *Policy) Plain(call *firewall.Call) (firewall.Decision, error) {
 	for hop := range q.hops() {
 		ok, why, err := e.EnforceEx(q.hop(hop), q.caller.Tenant, string(q.object), call.Action(), env)
 		if err != nil || !ok {
+			d.Rule = ""
 			if len(why) > colID {
 				d.Rule = why[colID]
 			}
@@ -143,11 +144,10 @@ func (p *Policy) enforcer(q *question) (*casbin.Enforcer, error) {
 
 // environment is r.env, whole.
 func environment(q *question) map[string]any {
-	f := facts{caller: q.caller, call: q.call, model: q.model()}
 	env := map[string]any{"args": gjson.ParseBytes(q.call.Args()).Value()}
 	at := map[string]any{}
 	for name := range attributes {
-		v, _ := f.get(name) // the call is made, so all of these are known
+		v, _ := q.get(name) // the call is made, so all of these are known
 		if name, ok := strings.CutPrefix(name, "time."); ok {
 			at[name] = v
 		} else {

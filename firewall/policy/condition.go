@@ -84,7 +84,12 @@ func parseCondition(src string) (*condition, error) {
 
 // tokenize reads src as Casbin does. Casbin first writes r.env as r_env, with an
 // eye for signs and none for quotes, so texts that this would change are refused.
-func tokenize(src string) ([]govaluate.ExpressionToken, error) {
+func tokenize(src string) (tokens []govaluate.ExpressionToken, err error) {
+	defer func() {
+		if recover() != nil { // the parser's own, such as for x in ()
+			tokens, err = nil, errors.New("it cannot be read; a list or a side of a sign is empty")
+		}
+	}()
 	plain, err := govaluate.NewEvaluableExpression(src)
 	if err != nil {
 		return nil, hint(err)
@@ -93,7 +98,7 @@ func tokenize(src string) ([]govaluate.ExpressionToken, error) {
 	if err != nil {
 		return nil, hint(err)
 	}
-	tokens := expr.Tokens()
+	tokens = expr.Tokens()
 	if len(tokens) != len(plain.Tokens()) {
 		return nil, errors.New("it cannot be read: write spaces around the signs")
 	}

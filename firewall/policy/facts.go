@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -80,12 +81,12 @@ func notInName(r rune) bool {
 // errUnknown is the answer to a question whose call is not made yet.
 var errUnknown = errors.New("not known before the call")
 
-// facts are the attributes of one question. They are read when a condition asks
-// for them, and not before.
+// facts are what a question is about, as conditions read it: attribute by
+// attribute, when one asks for it.
 type facts struct {
 	caller *identity.Principal
 	call   *firewall.Call // nil: the call is not made yet
-	model  string
+	object []byte
 	args   string // of call, once read
 	opened bool   // args is read
 	fault  error  // why the last condition could not read what it asked for
@@ -103,7 +104,10 @@ func (f *facts) Get(name string) (any, error) {
 func (f *facts) get(name string) (any, error) {
 	switch name {
 	case "model":
-		return f.model, nil
+		if name, ok := bytes.CutPrefix(f.object, []byte("model:")); ok {
+			return string(name), nil
+		}
+		return "", nil
 	case "agent":
 		return f.caller.Agent(), nil
 	case "actor":

@@ -111,12 +111,12 @@ func (x *index) of(in, name string) []*bucket {
 	return x.rest[name]
 }
 
-// candidates appends the rules that apply to q for its hop, unless their
-// conditions say otherwise, in the order of the rows.
-func (x *index) candidates(q *question, hop int, dst []int32) []int32 {
-	tenant := q.caller.Tenant
-	dst = x.collect(dst, x.of(tenant, q.hop(hop)), q)
-	if hop == 0 {
+// candidates are the rules that apply to q for its hop, unless their conditions
+// say otherwise, in the order of the rows. They are valid until q asks again.
+func (x *index) candidates(q *question, hop int) []int32 {
+	tenant, name, dst := q.caller.Tenant, q.hop(hop), q.found[:0]
+	dst = x.collect(dst, x.of(tenant, name), q)
+	if name == q.hop(0) { // the acting agent's roles are its own, and nobody else's
 		for _, role := range q.caller.Roles {
 			if prefixed(role, held) { // so that no role can be somebody's name
 				dst = x.collect(dst, x.of(tenant, role), q)
@@ -124,6 +124,7 @@ func (x *index) candidates(q *question, hop int, dst []int32) []int32 {
 		}
 	}
 	dst = x.collect(dst, x.of(tenant, everyone), q)
+	q.found = dst
 	slices.Sort(dst)
 	return slices.Compact(dst)
 }

@@ -132,7 +132,7 @@ func checkHeld(s string) error {
 		return err
 	}
 	if !prefixed(s, held) {
-		return fmt.Errorf("%s has no members: write a role: or a group:", quote(s))
+		return fmt.Errorf("%s has no members: what a row gives is a role: or group: with its name", quote(s))
 	}
 	return nil
 }
@@ -222,10 +222,10 @@ func appendObject(dst []byte, c *firewall.Call) ([]byte, bool) {
 	case firewall.Prompt:
 		dst = append(dst, "prompt:"...)
 	default:
-		return nil, false
+		return dst, false
 	}
 	if c.Target == "" || c.Resource == "" || strings.IndexByte(c.Target, sign) >= 0 {
-		return nil, false
+		return dst, false
 	}
 	dst = append(dst, c.Target...)
 	dst = append(dst, sign)

@@ -13,12 +13,12 @@
 package policy
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"callgate/firewall"
 	"callgate/identity"
@@ -111,16 +111,16 @@ func (p *Policy) Decide(call *firewall.Call) firewall.Decision {
 		d.Effect, d.Rule = firewall.Allow, byIdentity
 		return d
 	}
-	var space [256]byte
-	q, ok := p.ask(call, space[:0])
-	if !ok {
+	q := questions.Get().(*question)
+	defer q.done()
+	if !q.ask(p, call) {
 		d.Reason = "the call names nothing that a rule could allow"
 		return d
 	}
 	for hop := range q.hops() {
-		o := p.judge(&q, hop)
+		o := p.judge(q, hop)
 		if o.answer != firewall.Yes {
-			d.Rule, d.Reason = o.explain(&q, hop)
+			d.Rule, d.Reason = o.explain(q, hop)
 			return d
 		}
 		if hop == 0 {
@@ -128,7 +128,7 @@ func (p *Policy) Decide(call *firewall.Call) firewall.Decision {
 		}
 	}
 	d.Effect = firewall.Allow
-	p.oblige(&q, &d)
+	p.oblige(q, &d)
 	return d
 }
 
@@ -138,18 +138,18 @@ func (p *Policy) May(caller *identity.Principal, object, action string) firewall
 	if !known(caller) || object == "" {
 		return firewall.No
 	}
-	var space [256]byte
-	q := question{caller: caller, object: append(space[:0], object...)}
+	q := questions.Get().(*question)
+	defer q.done()
+	q.caller, q.object, q.classes = caller, append(q.object, object...), p.classes[object]
 	q.act, _ = parseActions(action)
 	if action == "*" { // no call does everything
 		q.act = doUnknown
 	}
-	q.classes = p.classes[object]
 	answer := firewall.Yes
 	for hop := range q.hops() {
-		answer = min(answer, p.judge(&q, hop).answer)
+		answer = min(answer, p.judge(q, hop).answer)
 	}
-	if answer == firewall.Yes && p.oblige(&q, &firewall.Decision{}) {
+	if answer == firewall.Yes && p.oblige(q, &firewall.Decision{}) {
 		return firewall.Depends
 	}
 	return answer
@@ -166,25 +166,34 @@ func known(caller *identity.Principal) bool {
 }
 
 // A question is what a policy is asked: may caller, and all for whom it acts, do
-// act to object?
+// act to object? Questions are pooled, so that asking costs no memory.
 type question struct {
-	caller  *identity.Principal
-	call    *firewall.Call // nil: it is not made yet
-	object  []byte
+	facts
 	act     actions
 	classes []string // of object
-	facts   *facts   // made when a condition needs them
+	found   []int32  // space for candidates
 }
 
-// ask makes the question that call puts, with space for its object.
-func (p *Policy) ask(call *firewall.Call, space []byte) (question, bool) {
-	object, ok := appendObject(space, call)
-	if !ok {
-		return question{}, false
+var questions = sync.Pool{New: func() any { return new(question) }}
+
+// done gives q back, without what it was about, unless that was large.
+func (q *question) done() {
+	if cap(q.object) > 4<<10 || cap(q.found) > 1<<10 {
+		return
 	}
-	q := question{caller: &call.Caller, call: call, object: object, classes: p.classes[string(object)]}
+	*q = question{facts: facts{object: q.object[:0]}, found: q.found[:0]}
+	questions.Put(q)
+}
+
+// ask makes q the question that call puts. It answers false where call names no
+// single thing.
+func (q *question) ask(p *Policy, call *firewall.Call) (ok bool) {
+	if q.object, ok = appendObject(q.object, call); !ok {
+		return false
+	}
+	q.caller, q.call, q.classes = &call.Caller, call, p.classes[string(q.object)]
 	q.act, ok = parseActions(call.Action())
-	return q, ok
+	return ok
 }
 
 // hops is how many principals must be allowed.
@@ -198,24 +207,12 @@ func (q *question) hop(i int) string {
 	return q.caller.Subject
 }
 
-// model is the model that a model call asks for, as provider/name.
-func (q *question) model() string {
-	name, ok := bytes.CutPrefix(q.object, []byte("model:"))
-	if !ok {
-		return ""
-	}
-	return string(name)
-}
-
 // holds says whether the condition of r holds for q.
 func (q *question) holds(r *rule) (bool, error) {
 	if r.cond == nil {
 		return true, nil
 	}
-	if q.facts == nil {
-		q.facts = &facts{caller: q.caller, call: q.call, model: q.model()}
-	}
-	return r.cond.holds(q.facts)
+	return r.cond.holds(&q.facts)
 }
 
 // An outcome is what the rules say of one hop. The zero outcome is that no rule
@@ -230,10 +227,9 @@ type outcome struct {
 // the first deny or error ends it, and then the first allow counts. What is not
 // known before the call may be either.
 func (p *Policy) judge(q *question, hop int) outcome {
-	var space [64]int32
 	var first *rule
 	open, maybe := false, false
-	for _, n := range p.verdict.candidates(q, hop, space[:0]) {
+	for _, n := range p.verdict.candidates(q, hop) {
 		r := &p.verdict.rules[n]
 		holds, err := q.holds(r)
 		switch {
@@ -260,10 +256,9 @@ func (p *Policy) judge(q *question, hop int) outcome {
 // oblige adds what the p2 rules ask for along with an allowed call, and says
 // whether any does. A rule whose condition cannot be evaluated applies.
 func (p *Policy) oblige(q *question, d *firewall.Decision) bool {
-	var space [64]int32
 	var asked []int32
 	for hop := range q.hops() {
-		for _, n := range p.duties.candidates(q, hop, space[:0]) {
+		for _, n := range p.duties.candidates(q, hop) {
 			if holds, err := q.holds(&p.duties.rules[n]); holds || err != nil {
 				asked = append(asked, n)
 			}

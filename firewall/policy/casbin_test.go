@@ -1,0 +1,184 @@
+package policy_test
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"callgate/firewall"
+	"callgate/firewall/policy"
+	"callgate/identity"
+
+	"pgregory.net/rapid"
+)
+
+// enough makes rapid try n policies, unless -rapid.checks says otherwise.
+func enough(t *testing.T, n string) {
+	if !slices.ContainsFunc(os.Args, func(arg string) bool { return strings.Contains(arg, "rapid.checks") }) {
+		if err := flag.Set("rapid.checks", n); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = flag.Set("rapid.checks", "100") })
+	}
+}
+
+// Small alphabets, so that rows and calls often meet.
+var (
+	tenantsOf  = []string{"*", "*", "default", "default", "other"}
+	subjectsOf = []string{"agent:a", "agent:b", "user:u", "role:r1", "role:r2", "role:r3", "role:r4", "group:g", "group:everyone"}
+	objectsOf  = []string{"tool:s/x", "tool:s/y", "tool:s/*", "tool:s*", "tool:*", "tool:t/x", "class:c1", "class:c2", "class:c3"}
+	namesOf    = []string{"tool:s/x", "tool:s/y", "tool:t/x", "class:c1", "class:c2"}
+	conditions = []string{"true", "true", "true", "r.env.args.n <= 5", "r.env.args.n > 3 && r.env.args.s == 'a'", "r.env.args.s in ('a', 'b')",
+		"r.env.args.yes", "!r.env.args.yes || r.env.args.n == 1", "r.env.agent == 'agent:a'", "r.env.depth > 0 && r.env.args.n > 0",
+		"r.env.actor == '' || r.env.args.o.n < 2", "r.env.time.hour < 12", "r.env.model == ''", "'a' in r.env.args.list", "r.env.root == 'user:u'"}
+	argsOf = []string{"", `{}`, `{"n":1,"s":"a","yes":true,"o":{"n":1},"list":["a"]}`, `{"n":4,"s":"a","yes":false,"o":{"n":3},"list":[]}`,
+		`{"n":9,"s":"b","yes":true,"o":null,"list":null}`, `{"n":"1","s":1,"yes":"no","o":1,"list":{}}`, `{"n":null}`, `[1]`, `"n"`}
+)
+
+// anyPolicy is the rows of a policy that Load takes.
+func anyPolicy(t *rapid.T) []string {
+	one := func(of []string, label string) string { return rapid.SampledFrom(of).Draw(t, label) }
+	var rows []string
+	for i := range rapid.IntRange(2, 14).Draw(t, "rules") {
+		rows = append(rows, fmt.Sprintf("p, %s, %s, %s, %s, \"%s\", %s, R%d", one(subjectsOf, "subject"), one(tenantsOf, "tenant"), one(objectsOf, "object"),
+			one([]string{"call", "call", "*", "approve"}, "action"), one(conditions, "condition"), one([]string{"allow", "allow", "allow", "deny"}, "effect"), i))
+	}
+	for i := range rapid.IntRange(0, 3).Draw(t, "duties") {
+		rows = append(rows, fmt.Sprintf("p2, %s, %s, %s, call, \"%s\", allow, require_approval:group:g%d, O%d", one(subjectsOf, "subject"), one(tenantsOf, "tenant"),
+			one(objectsOf, "object"), one(conditions, "condition"), i, i))
+	}
+	for range rapid.IntRange(0, 6).Draw(t, "links") { // upwards only: no cycles
+		from := rapid.IntRange(0, 6).Draw(t, "from")
+		to := rapid.IntRange(max(from+1, 3), 7).Draw(t, "to")
+		rows = append(rows, fmt.Sprintf("g, %s, %s, %s", subjectsOf[from], subjectsOf[to], one([]string{"default", "default", "other"}, "tenant")))
+	}
+	for range rapid.IntRange(0, 3).Draw(t, "classes") {
+		from := rapid.IntRange(0, len(namesOf)-1).Draw(t, "from")
+		to := rapid.IntRange(min(max(from-1, 1), 3), 3).Draw(t, "to")
+		rows = append(rows, fmt.Sprintf("g2, %s, class:c%d", namesOf[from], to))
+	}
+	return rows
+}
+
+func anyCaller(t *rapid.T) identity.Principal {
+	return identity.Principal{
+		Tenant:  rapid.SampledFrom([]string{"default", "default", "default", "other", "third", "*"}).Draw(t, "caller's tenant"),
+		Subject: rapid.SampledFrom([]string{"agent:a", "agent:b", "user:u", "agent:unknown", "role:r1"}).Draw(t, "subject"),
+		Actors:  rapid.SliceOfN(rapid.SampledFrom([]string{"agent:a", "agent:b", "agent:unknown"}), 0, 2).Draw(t, "actors"),
+		Roles:   rapid.SliceOfN(rapid.SampledFrom([]string{"role:r1", "role:r2", "role:r4", "role:unknown", "agent:a"}), 0, 2).Draw(t, "roles"),
+	}
+}
+
+func anyCall(t *rapid.T, caller identity.Principal) *firewall.Call {
+	return tool(caller, rapid.SampledFrom([]string{"s", "s", "t", "u"}).Draw(t, "server"),
+		rapid.SampledFrom([]string{"x", "x", "y", "z"}).Draw(t, "tool"), rapid.SampledFrom(argsOf).Draw(t, "args"))
+}
+
+// How often each answer came, so that the test is known to test something.
+type tally map[string]int
+
+func TestTheIndexAnswersWhatCasbinAnswers(t *testing.T) {
+	enough(t, "2000")
+	seen := tally{}
+	rapid.Check(t, func(t *rapid.T) {
+		rows := anyPolicy(t)
+		p, err := policy.Load(policy.Source{Name: "p", Text: []byte(strings.Join(rows, "\n"))})
+		if err != nil {
+			seen["refused"]++
+			t.Skip(err)
+		}
+		for range 4 {
+			call := anyCall(t, anyCaller(t))
+			agrees(t, p, call)
+			d := p.Decide(call)
+			word, _, _ := strings.Cut(said(d), " ")
+			if word == "deny" && d.Rule == "" {
+				word = "none"
+			}
+			seen[word]++
+		}
+	})
+	t.Logf("decisions: %v", seen)
+	for _, word := range []string{"allow", "ask", "deny", "none", "error"} {
+		if seen[word] == 0 && !t.Failed() {
+			t.Errorf("no decision was %q", word)
+		}
+	}
+}
+
+func TestMayNeverContradictsTheCall(t *testing.T) {
+	enough(t, "400")
+	rapid.Check(t, func(t *rapid.T) {
+		p, err := policy.Load(policy.Source{Name: "p", Text: []byte(strings.Join(anyPolicy(t), "\n"))})
+		if err != nil {
+			t.Skip(err)
+		}
+		caller := anyCaller(t)
+		call := anyCall(t, caller)
+		may := p.May(&caller, call.Object(), call.Action())
+		for _, args := range argsOf {
+			call := tool(caller, call.Target, call.Resource, args)
+			d := p.Decide(call)
+			if may == firewall.No && d.Effect != firewall.Deny || may == firewall.Yes && d.Effect != firewall.Allow {
+				t.Fatalf("May = %v, and with arguments %s Decide = %s", may, args, said(d))
+			}
+		}
+	})
+}
+
+// TestWhatAChangeOfThePolicyCannotDo changes a policy and asks the same again.
+func TestWhatAChangeOfThePolicyCannotDo(t *testing.T) {
+	enough(t, "400")
+	passes := func(d firewall.Decision) bool { return d.Effect != firewall.Deny }
+	rapid.Check(t, func(t *rapid.T) {
+		rows := anyPolicy(t)
+		load := func(rows []string) *policy.Policy {
+			p, err := policy.Load(policy.Source{Name: "p", Text: []byte(strings.Join(rows, "\n"))})
+			if err != nil {
+				t.Skip(err)
+			}
+			return p
+		}
+		p := load(rows)
+		shuffled := slices.Clone(rows)
+		rand.New(rand.NewPCG(1, rapid.Uint64().Draw(t, "seed"))).Shuffle(len(rows), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+		names := strings.NewReplacer("role:r1", "role:zz", "role:r2", "role:yy")
+		renamed := names.Replace(strings.Join(rows, "\n"))
+		reordered, others := load(shuffled), load([]string{renamed})
+		denied := load(append(slices.Clone(rows), fmt.Sprintf("p, %s, *, %s, call, \"%s\", deny, NEW", rapid.SampledFrom(subjectsOf).Draw(t, "new subject"),
+			rapid.SampledFrom(objectsOf).Draw(t, "new object"), rapid.SampledFrom(conditions).Draw(t, "new condition"))))
+		foreign := load(append(slices.Clone(rows), "p, group:everyone, elsewhere, tool:*, *, true, deny, NEW", "g, agent:a, role:r4, elsewhere"))
+		unlinked := load(slices.DeleteFunc(slices.Clone(rows), func(r string) bool { return strings.HasPrefix(r, "g, ") }))
+		for range 4 {
+			call := anyCall(t, anyCaller(t))
+			before := p.Decide(call)
+			if after := reordered.Decide(call); passes(after) != passes(before) {
+				t.Fatalf("the order of rows made %s of %s", said(after), said(before))
+			}
+			if after := denied.Decide(call); passes(after) && !passes(before) {
+				t.Fatalf("a deny more made %s of %s", said(after), said(before))
+			}
+			if after := foreign.Decide(call); said(after) != said(before) {
+				t.Fatalf("rows of another tenant made %s of %s", said(after), said(before))
+			}
+			// A link may lead to a deny or to an error; without either it only allows.
+			if before.Effect == firewall.Deny && before.Rule == "" {
+				if after := unlinked.Decide(call); passes(after) {
+					t.Fatalf("fewer links made %s of %s", said(after), said(before))
+				}
+			}
+			other := *call
+			other.Caller.Subject, other.Caller.Roles = names.Replace(call.Caller.Subject), slices.Clone(call.Caller.Roles)
+			for i, r := range other.Caller.Roles {
+				other.Caller.Roles[i] = names.Replace(r)
+			}
+			if after := others.Decide(&other); said(after) != said(before) {
+				t.Fatalf("other names for roles made %s of %s", said(after), said(before))
+			}
+		}
+	})
+}

@@ -1,0 +1,138 @@
+package policy_test
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"callgate/firewall/policy"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// told is problems in short, one a line.
+func told(problems []policy.Problem) string {
+	var lines []string
+	for _, p := range problems {
+		lines = append(lines, p.String())
+	}
+	return strings.Join(lines, "\n")
+}
+
+func TestCheckSaysWhereAndWhatToWrite(t *testing.T) {
+	const good = "p, role:a, *, tool:x/y, call, true, allow, R1\n"
+	for _, tt := range []struct{ name, rows, want string }{
+		{"nothing is wrong", good, ""},
+		{"comments and empty lines count as lines", "# a\n\n  # b\n" + good + "x, y\n", "f:5: error: unknown type of row \"x\": write p (allow or deny)"},
+		{"too few columns", "p, role:a, *, tool:x/y, call, allow, R1\n", "f:1: error: 7 columns, want the 8 of \"p, subject, tenant, object, action, condition, effect, id\""},
+		{"a comma in a condition makes a column too many", "p, role:a, *, tool:x/y, call, r.env.args.s in ('a', 'b'), allow, R1\n", "f:1: error: 9 columns, want the 8 of"},
+		{"too many columns in g", "g, agent:a, role:b, default, x\n" + good, "f:1: error: 5 columns, want the 4 of \"g, member, role, tenant\""},
+		{"an empty column", "p, role:a, *, tool:x/y, call, , allow, R1\n", "f:1: error: column 6 is empty"},
+		{"a missing id", "p, role:a, *, tool:x/y, call, true, allow,\n", "f:1: error: column 8 is empty"},
+		{"the same id twice", good + "p, role:a, *, tool:x/z, call, true, allow, R1\n", "f:2: error: id R1 is taken by f:1"},
+		{"the same id in p and p2", good + "p2, role:a, *, tool:x/z, call, true, allow, require_approval:group:b, R1\n", "f:2: error: id R1 is taken by f:1"},
+		{"an id that is callgate's own", "p, role:a, *, tool:x/y, call, true, allow, identity\n", "f:1: error: id \"identity\" is callgate's own"},
+		{"an id with a space", "p, role:a, *, tool:x/y, call, true, allow, rule one\n", "f:1: error: id \"rule one\": write letters"},
+		{"a double quote inside a column", "p, role:a, *, tool:x/y, call, r.env.args.s == \"a\", allow, R1\n", "f:1: error: a double quote out of place"},
+		{"a double quote that is not closed", "p, role:a, *, tool:x/y, call, \"true, allow, R1\n" + good, "f:1: error: a double quote out of place"},
+		{"a control character", "p, role:a, *, tool:x/\x00y, call, true, allow, R1\n", "f:1: error: a control character"},
+		{"bytes that are not UTF-8", "p, role:a, *, tool:x/\xffy, call, true, allow, R1\n", "f:1: error: not valid UTF-8"},
+		{"a line that is too long", "p, role:a, *, tool:x/" + strings.Repeat("y", 9000) + ", call, true, allow, R1\n", "f:1: error: longer than 8192 bytes"},
+		{"an action that is not one", "p, role:a, *, tool:x/y, run, true, allow, R1\n", "f:1: error: unknown action \"run\": write call, generate"},
+		{"an action that is never done to such an object", "p, role:a, *, tool:x/y, read, true, deny, R1\n", "f:1: error: read is never done to tool: objects: write call"},
+		{"an object that is nothing's name", "p, role:a, *, resource:docs/x, read, true, allow, R1\n", "f:1: error: object \"resource:docs/x\" is nothing's name: write resource:<server>|<uri>"},
+		{"a tenant with a wildcard in it", "p, role:a, ten*, tool:x/y, call, true, allow, R1\n", "f:1: error: tenant \"ten*\""},
+		{"a role in every tenant", "g, agent:a, role:b, *\n" + good, "f:1: error: tenant *: a role is held in one tenant"},
+		{"an obligation that is not carried out yet", "p2, role:a, *, tool:x/y, call, true, allow, redact:args.card, O1\n" + good, "f:1: error: obligation \"redact:args.card\": this version does not carry out redact:"},
+		{"a limit, too", "p2, role:a, *, tool:x/y, call, true, allow, limit:calls=5/1h, O1\n" + good, "f:1: error: obligation \"limit:calls=5/1h\": this version does not carry out limit:"},
+		{"an obligation that is none", "p2, role:a, *, tool:x/y, call, true, allow, log, O1\n" + good, "f:1: error: unknown obligation \"log\""},
+		{"an approval by nobody", "p2, role:a, *, tool:x/y, call, true, allow, require_approval:finance, O1\n" + good, "f:1: error: obligation \"require_approval:finance\": write require_approval:group:NAME"},
+		{"all mistakes of a row", "p, a, *, x, call, y, z, R1\n", `f:1: error: subject "a": write it with user:, agent:, group:, role: or server: before the name
+f:1: error: object "x": write it with model:, tool:, resource:, prompt:, agent:, class: or admin: before the name
+f:1: error: condition: "y" means nothing here: attributes begin with r.env., texts stand in single quotes
+f:1: error: unknown effect "z": write allow or deny`},
+		{"a cycle, at one of its links", good + "g, role:c, role:b, default\ng, role:b, role:c, default\n", "f:3: error: a cycle: role:b → role:c → role:b; take one link out"},
+
+		{"a row that says the same again", good + "p, role:a, *, tool:x/y, call, true, allow, R2\n", "f:2: warning: never decides: f:1 says the same before it"},
+		{"an allow that is denied", good + "p, role:a, *, tool:x/y, call, true, deny, R2\n", "f:1: warning: never allows: f:2 denies the same"},
+		{"a row about lists", "p, role:a, *, tool:x/y, list, true, allow, R1\n", "f:1: warning: has no effect: a list shows what the rows for its items allow"},
+		{"a group without anybody", "p, group:b, *, tool:x/y, call, true, allow, R1\n", "f:1: warning: nobody is in group:b: add a g row"},
+		{"a link that is there", good + "g, agent:a, role:b, default\ng, agent:a, role:b, default\n", "f:3: warning: agent:a is in role:b already"},
+		{"tenants, in one warning", "p, role:a, acme, tool:x/y, call, true, allow, R1\np, role:a, beta, tool:x/y, call, true, allow, R2\n", "f:1: warning: rows for the tenants acme, beta apply only where there are such tenants"},
+		{"no rule at all", "g, agent:a, role:b, default\n", "f:1: warning: no p row: every call is denied"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			problems := policy.Check(policy.Source{Name: "f", Text: []byte(tt.rows)})
+			got := told(problems)
+			if tt.want == "" && got != "" || !strings.HasPrefix(got, tt.want) {
+				t.Errorf("Check = %s\nwant    %s", got, tt.want)
+			}
+			if len(problems) > 1 && strings.Count(tt.want, "\n")+1 != len(problems) && !strings.Contains(tt.want, "columns") {
+				for _, p := range problems[strings.Count(tt.want, "\n")+1:] {
+					if p.Severity == policy.Error {
+						t.Errorf("and also %s", p)
+					}
+				}
+			}
+			_, err := policy.Load(policy.Source{Name: "f", Text: []byte(tt.rows)})
+			if (err != nil) != strings.Contains(got, ": error: ") {
+				t.Errorf("Check = %s\nLoad = %v", got, err)
+			}
+		})
+	}
+}
+
+func TestAllMistakesOfAllFilesAreReportedInOrder(t *testing.T) {
+	_, err := policy.Load(
+		policy.Source{Name: "z.csv", Text: []byte("p, dev, *, tool:x/y, call, true, allow, R1\nhello\ng, agent:a, role:b, default\n")},
+		policy.Source{Name: "a.csv", Text: []byte("p, role:a, *, tool:x/y, call, true, allow, R1\ng, role:b, agent:a, default\n")},
+	)
+	var problems policy.Problems
+	if !errors.As(err, &problems) {
+		t.Fatalf("Load: %v, want Problems", err)
+	}
+	var at []string
+	for _, p := range problems {
+		at = append(at, strings.Join(strings.SplitN(p.String(), ":", 3)[:2], ":"))
+	}
+	if diff := cmp.Diff([]string{"z.csv:1", "z.csv:2", "a.csv:1", "a.csv:2"}, at); diff != "" {
+		t.Errorf("places (-want +got):\n%s\n%v", diff, err)
+	}
+}
+
+func TestAProblemIsReadableAsJSON(t *testing.T) {
+	got, err := json.Marshal(policy.Problem{File: "f", Line: 3, Severity: policy.Warning, Text: "x"})
+	if want := `{"file":"f","line":3,"severity":"warning","text":"x"}`; err != nil || string(got) != want {
+		t.Errorf("%s, %v, want %s", got, err, want)
+	}
+}
+
+// FuzzLoad loads rows made of anything. Whatever it takes must decide, and must
+// decide as Casbin does.
+func FuzzLoad(f *testing.F) {
+	f.Add([]byte(shop), []byte(`{"amount": 40}`))
+	f.Add([]byte("p, role:pay, *, tool:stripe/*, call, \"r.env.args.a in (1, -2) || !(r.env.args.b == 'x')\", allow, R\n"), []byte(`{"a":-2,"b":null}`))
+	f.Add([]byte("p, role:pay, *, tool:stripe/refund, call, r.env.args.a in (), allow, R"), []byte(`{}`))
+	f.Add([]byte("p, role:pay, *, tool:stripe/refund, call, ((r.env.args.a - 1) * 2 - 3 > 4) && r.env.args.b, allow, R"), []byte(`{"a":9,"b":true}`))
+	f.Add([]byte("g, agent:bot, role:x, default\ng2, tool:stripe/refund, class:c\np, role:x, *, class:c, call, true, allow, R"), []byte(`[]`))
+	f.Fuzz(func(t *testing.T, rows, args []byte) {
+		src := policy.Source{Name: "f", Text: rows}
+		p, err := policy.Load(src)
+		if fails := strings.Contains(told(policy.Check(src)), "error: "); fails != (err != nil) {
+			t.Fatalf("Load: %v, Check says otherwise", err)
+		}
+		if err != nil {
+			return
+		}
+		call := tool(by("agent:bot", "role:pay"), "stripe", "refund", "")
+		if json.Valid(args) {
+			call = tool(by("agent:bot", "role:pay"), "stripe", "refund", string(args))
+		}
+		agrees(t, p, call)
+		caller := call.Caller
+		if d, may := p.Decide(call), p.May(&caller, call.Object(), call.Action()); may == 0 && d.Effect != 0 {
+			t.Fatalf("May = no, Decide = %s", said(d))
+		}
+	})
+}
