@@ -22,18 +22,53 @@ var ErrClosed = errors.New("audit log is closed")
 // A Ticket stands for one appended record. The zero Ticket stands for no record
 // and is never durable.
 type Ticket struct {
-	batch *batch
-	seq   uint64
+	batch  *batch
+	index  uint64  // of the record in the batch
+	before *Ticket // must be durable too; nil if there is none, or it is
 }
 
 // batch is the records that become durable, or fail, together.
 type batch struct {
-	done chan struct{} // closed when err is set
-	err  error
+	done  chan struct{} // closed when the rest is set
+	err   error
+	first uint64 // seq of the first record
 }
 
-// Seq is the record's position in the log, 0 if it was not taken.
-func (t Ticket) Seq() uint64 { return t.seq }
+func newBatch() *batch { return &batch{done: make(chan struct{})} }
+
+func (b *batch) isDone() bool {
+	select {
+	case <-b.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// Seq is the record's position in the log, 0 while it is not durable.
+func (t Ticket) Seq() uint64 {
+	if t.batch == nil || !t.batch.isDone() || t.batch.err != nil {
+		return 0
+	}
+	return t.batch.first + t.index
+}
+
+// After is a Ticket for t's record and the one of before: it waits for both. Of
+// two records that were appended one after the other, the first may fail and the
+// second not.
+func (t Ticket) After(before Ticket) Ticket {
+	switch {
+	case t.batch == nil, before.batch == nil:
+		// nothing to wait for, or nothing else
+	case before.batch.isDone() && before.batch.err == nil && before.before == nil:
+		// durable already
+	case before.batch == t.batch && before.before == nil:
+		// they share their fate
+	default:
+		t.before = &before
+	}
+	return t
+}
 
 // Wait returns nil once the record is durable, or why it is not. When ctx ends
 // first the record may still become durable.
@@ -41,10 +76,13 @@ func (t Ticket) Wait(ctx context.Context) error {
 	if t.batch == nil {
 		return errors.New("audit: no record was appended")
 	}
-	select {
-	case <-t.batch.done: // the usual case: no need to look at ctx
+	if t.before != nil {
+		if err := t.before.Wait(ctx); err != nil {
+			return err
+		}
+	}
+	if t.batch.isDone() { // the usual case: no need to look at ctx
 		return t.batch.err
-	default:
 	}
 	select {
 	case <-t.batch.done:
@@ -55,7 +93,8 @@ func (t Ticket) Wait(ctx context.Context) error {
 }
 
 func failed(err error) Ticket {
-	b := &batch{done: make(chan struct{}), err: err}
+	b := newBatch()
+	b.err = err
 	close(b.done)
 	return Ticket{batch: b}
 }
@@ -68,15 +107,15 @@ type Memory struct {
 	err     error
 }
 
-var inMemory = func() *batch { b := &batch{done: make(chan struct{})}; close(b.done); return b }()
+var inMemory = func() *batch { b := newBatch(); close(b.done); return b }()
 
 // Append implements [Log].
 func (m *Memory) Append(r *Record) Ticket {
-	doc, err := json.Marshal(r)
+	doc := appendJSON(nil, r)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err = errors.Join(err, m.err); err != nil {
-		return failed(err)
+	if m.err != nil {
+		return failed(m.err)
 	}
 	var c Record
 	if err := json.Unmarshal(doc, &c); err != nil {
@@ -84,7 +123,7 @@ func (m *Memory) Append(r *Record) Ticket {
 	}
 	c.Seq = uint64(len(m.records) + 1)
 	m.records = append(m.records, c)
-	return Ticket{inMemory, c.Seq}
+	return Ticket{batch: inMemory, index: c.Seq}
 }
 
 // Fail makes every later Append fail with err; nil ends that.

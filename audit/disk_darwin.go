@@ -1,0 +1,18 @@
+package audit
+
+import (
+	"errors"
+	"os"
+	"syscall"
+)
+
+func datasync(f *os.File) error { return f.Sync() } // F_FULLFSYNC
+
+func allocate(*os.File, int64, int64) error { return errors.ErrUnsupported }
+
+// space is how many bytes are free for callgate where path is, and how many there are.
+func space(path string) (free, total uint64, err error) {
+	var s syscall.Statfs_t
+	err = syscall.Statfs(path, &s)
+	return s.Bavail * uint64(s.Bsize), s.Blocks * uint64(s.Bsize), err
+}
