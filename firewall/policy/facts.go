@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -89,16 +90,27 @@ type facts struct {
 	object []byte
 	args   string // of call, once read
 	opened bool   // args is read
+	seen   []fact // what was asked for, so that many conditions cost one look at args
 	fault  error  // why the last condition could not read what it asked for
+}
+
+type fact struct {
+	name  string
+	value any
+	err   error
 }
 
 // Get is the value of an attribute, for govaluate.
 func (f *facts) Get(name string) (any, error) {
-	v, err := f.get(name)
-	if err != nil {
+	i := slices.IndexFunc(f.seen, func(x fact) bool { return x.name == name })
+	if i < 0 {
+		v, err := f.get(name)
+		i, f.seen = len(f.seen), append(f.seen, fact{name, v, err})
+	}
+	if err := f.seen[i].err; err != nil {
 		f.fault = err
 	}
-	return v, err
+	return f.seen[i].value, f.seen[i].err
 }
 
 func (f *facts) get(name string) (any, error) {

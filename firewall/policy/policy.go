@@ -178,10 +178,11 @@ var questions = sync.Pool{New: func() any { return new(question) }}
 
 // done gives q back, without what it was about, unless that was large.
 func (q *question) done() {
-	if cap(q.object) > 4<<10 || cap(q.found) > 1<<10 {
+	if cap(q.object) > 4<<10 || cap(q.found) > 1<<10 || cap(q.seen) > 64 {
 		return
 	}
-	*q = question{facts: facts{object: q.object[:0]}, found: q.found[:0]}
+	clear(q.seen)
+	*q = question{facts: facts{object: q.object[:0], seen: q.seen[:0]}, found: q.found[:0]}
 	questions.Put(q)
 }
 

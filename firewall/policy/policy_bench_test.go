@@ -106,3 +106,20 @@ func BenchmarkLoad(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkManyConditions is the worst that a client can do to a rule book: a
+// large document that all of many conditions read.
+func BenchmarkManyConditions(b *testing.B) {
+	var rows strings.Builder
+	for i := range 500 {
+		fmt.Fprintf(&rows, "p, role:a, *, tool:shop/*, call, r.env.args.amount > %d, allow, R%d\n", i+1000, i)
+	}
+	p := load(b, rows.String())
+	call := tool(by("agent:bot", "role:a"), "shop", "x", `{"text":"`+strings.Repeat("x", 1<<20)+`","amount":1}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		if p.Decide(call).Effect != firewall.Deny {
+			b.Fatal("not as written")
+		}
+	}
+}
