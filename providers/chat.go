@@ -23,7 +23,9 @@ func (r *chat) event(ev *firewall.Event, t *texts) error {
 				ev.Mark |= markUsage
 			}
 		case "error":
-			ev.Mark |= markError
+			if c.kind() != 'n' { // some vendors say null in every chunk
+				ev.Mark |= markError
+			}
 			return false, nil
 		case "id", "object", "created", "model", "system_fingerprint", "service_tier", "obfuscation", "provider":
 		default:
@@ -206,6 +208,9 @@ func (r *chat) piece(ev *firewall.Event, a, b int, id string, what gjson.Result)
 func (r *chat) whole(ev *firewall.Event) {
 	doc := gjson.ParseBytes(ev.Body.JSON)
 	ev.Usage = openAIUsage(doc.Get("usage"))
+	if e := doc.Get("error"); e.IsObject() { // some vendors answer 200 all the same
+		ev.Fault = openAIFault(e)
+	}
 	doc.Get("choices").ForEach(func(_, choice gjson.Result) bool {
 		message := choice.Get("message")
 		message.Get("tool_calls").ForEach(func(_, call gjson.Result) bool {

@@ -38,8 +38,13 @@ func failureOf(e *firewall.Error) failure {
 		f.status, f.anthropicType = http.StatusRequestEntityTooLarge, "request_too_large"
 	case errors.Is(e, errMethod):
 		f.status = http.StatusMethodNotAllowed
+	case e.Code == firewall.Denied, e.Code == firewall.Pending:
+		f.hopeless = true
+	case e.Code == firewall.Exhausted && e.Retry == 0:
+		f.hopeless, f.code = true, "insufficient_quota"
+	case e.Code == firewall.Canceled: // whoever can read this did not hang up: callgate is stopping
+		f.message = "the call was cut short: try again"
 	}
-	f.hopeless = e.Code == firewall.Denied || e.Code == firewall.Pending || e.Code == firewall.Exhausted && e.Retry == 0
 	return f
 }
 
@@ -57,7 +62,7 @@ func failureAt(code firewall.Code) failure {
 		return failure{status: 400, openAIType: "invalid_request_error", code: "invalid", anthropicType: "invalid_request_error"}
 	case firewall.NotFound:
 		return failure{status: 404, openAIType: "not_found", code: "model_not_found", anthropicType: "not_found_error"}
-	case firewall.Unavailable:
+	case firewall.Unavailable, firewall.Canceled:
 		return failure{status: 503, openAIType: "server_error", code: "unavailable", anthropicType: "overloaded_error"}
 	case firewall.Timeout:
 		return failure{status: 504, openAIType: "server_error", code: "timeout", anthropicType: "timeout_error"}

@@ -45,14 +45,14 @@ func (x *exchange) Forward(ctx context.Context, call *firewall.Call) firewall.Ev
 		defer cancel(nil)
 		watch := newWatch(cancel, x.to.FirstByteTimeout, x.to.IdleTimeout)
 		defer watch.timer.Stop()
-		if err := x.exchange(ctx, call, watch, func(ev firewall.Event) bool { return yield(ev, nil) }); err != nil {
+		if err := x.carry(ctx, call, watch, func(ev firewall.Event) bool { return yield(ev, nil) }); err != nil {
 			yield(firewall.Event{}, x.explain(ctx, err))
 		}
 	}
 }
 
-// exchange sends the call and yields its reply, until it is told to stop.
-func (x *exchange) exchange(ctx context.Context, call *firewall.Call, watch *watch, yield func(firewall.Event) bool) error {
+// carry sends the call and yields its reply, until it is told to stop.
+func (x *exchange) carry(ctx context.Context, call *firewall.Call, watch *watch, yield func(firewall.Event) bool) error {
 	if call.Body.Edited && gjson.GetBytes(call.Body.JSON, "model").Str != call.Resource {
 		return firewall.Refuse(firewall.Denied, "a guard changed the name of the model, so that it is not what was decided on")
 	}
@@ -70,7 +70,7 @@ func (x *exchange) exchange(ctx context.Context, call *firewall.Call, watch *wat
 	case resp.StatusCode < 200 || resp.StatusCode >= 300 && resp.StatusCode < 400:
 		return x.unavailable(fmt.Sprintf("answered HTTP %d, which is not followed", resp.StatusCode), nil)
 	case resp.StatusCode >= 400:
-		return x.fault(watch.over(resp.Body), resp.ContentLength, yield)
+		return x.fault(ctx, watch.over(resp.Body), resp.ContentLength, yield)
 	case kind == "text/event-stream":
 		x.back.broken = x.reading.broken
 		return x.stream(watch, resp.Body, yield)
@@ -116,9 +116,9 @@ func (x *exchange) plain(body io.Reader, length int64, yield func(firewall.Event
 
 // fault yields an error of the provider, in the client's dialect if it is not
 // already.
-func (x *exchange) fault(body io.Reader, length int64, yield func(firewall.Event) bool) error {
+func (x *exchange) fault(ctx context.Context, body io.Reader, length int64, yield func(firewall.Event) bool) error {
 	if x.back.status == http.StatusUnauthorized || x.back.status == http.StatusForbidden {
-		x.cfg.Logger.Warn("provider refuses its key", "provider", x.to.name, "status", x.back.status)
+		x.cfg.Logger.WarnContext(ctx, "provider refuses its key", "provider", x.to.name, "status", x.back.status)
 	}
 	doc, err := readAll(body, length, maxError)
 	if err != nil && !errors.Is(err, errTooLong) {
@@ -147,8 +147,11 @@ func isError(kind string, doc []byte) bool {
 // stream yields a reply event by event.
 func (x *exchange) stream(watch *watch, body io.Reader, yield func(firewall.Event) bool) error {
 	s := stream{src: watch.over(body), maxEvent: x.cfg.MaxEvent, maxTotal: x.cfg.MaxStream}
-	var t texts
-	name := ""
+	var (
+		t    texts
+		name string
+		ev   firewall.Event // here and not in the loop, where each would be on the heap
+	)
 	for {
 		frame, more, err := s.next()
 		if err == io.EOF {
@@ -157,13 +160,13 @@ func (x *exchange) stream(watch *watch, body io.Reader, yield func(firewall.Even
 		if err != nil {
 			return err
 		}
-		ev := firewall.Event{Frame: frame, More: more}
+		ev = firewall.Event{Frame: frame, More: more}
 		said, data := s.parse(frame)
 		if string(said) != name {
 			name = string(said)
 		}
 		ev.Name = name
-		if err := x.read(&ev, data, &t); err != nil {
+		if err := x.document(&ev, data, &t); err != nil {
 			return err
 		}
 		if !yield(ev) {
@@ -176,8 +179,8 @@ func (x *exchange) stream(watch *watch, body io.Reader, yield func(firewall.Even
 	}
 }
 
-// read makes data the document of ev and finds its texts.
-func (x *exchange) read(ev *firewall.Event, data []byte, t *texts) error {
+// document makes data the document of ev and finds its texts.
+func (x *exchange) document(ev *firewall.Event, data []byte, t *texts) error {
 	switch {
 	case data == nil:
 		return nil

@@ -186,7 +186,7 @@ func TestAReplyThatCannotBeJudgedIsNotPassedOn(t *testing.T) {
 			w.Header().Set("Content-Encoding", "gzip")
 			answer(200, "application/json", "\x1f\x8b")(w, r)
 		}, "encoded its reply", "unavailable"},
-		{"a redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://127.0.0.1:1/elsewhere", 307) }, "HTTP 307, which is not followed", "unavailable"},
+		{"a redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://127.0.0.1:1/elsewhere", http.StatusTemporaryRedirect) }, "HTTP 307, which is not followed", "unavailable"},
 		{"a hang-up", cut(func(http.ResponseWriter, *http.Request) {}), "cannot be reached", "unavailable"},
 		{"silence", hang(nil), "did not begin to answer within 250ms", "timeout"},
 		{"silence behind the head", hang(answer(200, "application/json", "")), "did not begin to answer within 250ms", "timeout"},
@@ -195,8 +195,14 @@ func TestAReplyThatCannotBeJudgedIsNotPassedOn(t *testing.T) {
 		{"a stream that is silent", hang(events()), "did not begin to answer within 250ms", "timeout"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			list := map[string]providers.Provider{"openai": {BaseURL: serve(t, tt.up), FirstByteTimeout: 250 * time.Millisecond, IdleTimeout: 250 * time.Millisecond}}
-			h := newHouseWith(t, providers.Config{MaxReply: 1 << 20}, list)
+			to := providers.Provider{BaseURL: serve(t, tt.up)}
+			switch { // the others have all the time that a busy machine needs
+			case strings.Contains(tt.reason, "did not begin"):
+				to.FirstByteTimeout = 250 * time.Millisecond
+			case tt.code == "timeout":
+				to.IdleTimeout = 250 * time.Millisecond
+			}
+			h := newHouseWith(t, providers.Config{MaxReply: 1 << 20}, map[string]providers.Provider{"openai": to})
 			resp, body := post(t, h.url(t), "/v1/chat/completions", chatBody)
 			want := map[string]int{"unavailable": 503, "timeout": 504}[tt.code]
 			if resp.StatusCode != want || !strings.Contains(body, tt.reason) || !strings.HasPrefix(body, `{"error":{`) {
@@ -372,6 +378,54 @@ func contents(t *testing.T, body string) string {
 		}
 	}
 	return text.String()
+}
+
+func TestAnErrorThatCallsItselfASuccessIsAFault(t *testing.T) {
+	h := newHouse(t, serve(t, answer(200, "application/json", `{"error":{"message":"m","code":502,"type":"upstream_error"}}`)))
+	post(t, h.url(t), "/v1/chat/completions", chatBody)
+	if r := h.records()[1]; r.Outcome != "fault" || r.Fault != "error event upstream_error" {
+		t.Errorf("record = %+v", r)
+	}
+}
+
+// A gate that stops cuts off calls whose clients are still there to hear of it.
+func TestAClientHearsThatItsCallWasCutShort(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		up     http.HandlerFunc
+		status int
+		body   string
+	}{
+		{"before its reply", nil, 503, `{"error":{"message":"the call was cut short: try again","type":"server_error","param":null,"code":"unavailable"}}`},
+		{"in the middle of its reply", events(chunk("a")), 200, chunk("a") + `data: {"error":{"message":"the call was cut short: try again","type":"server_error","param":null,"code":"unavailable"}}` + "\n\n" + done},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			begun := make(chan struct{})
+			up := serve(t, hang(func(w http.ResponseWriter, r *http.Request) {
+				if tt.up != nil {
+					tt.up(w, r)
+				}
+				close(begun)
+			}))
+			if tt.up == nil {
+				up = serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+					_, _ = io.Copy(io.Discard, r.Body)
+					close(begun)
+					<-r.Context().Done()
+				}))
+			}
+			h := newHouse(t, up)
+			ctx, stop := context.WithCancel(context.Background())
+			door := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.door.ServeHTTP(w, r.WithContext(ctx)) }))
+			go func() {
+				<-begun
+				stop()
+			}()
+			if resp, body := post(t, door, "/v1/chat/completions", chatBody); resp.StatusCode != tt.status || body != tt.body {
+				t.Errorf("reply = %d %s, want %d %s", resp.StatusCode, body, tt.status, tt.body)
+			}
+		})
+	}
 }
 
 func TestWithoutARecordNothingGoesDown(t *testing.T) {

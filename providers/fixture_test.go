@@ -50,7 +50,6 @@ func (p except) May(_ *identity.Principal, object, _ string) firewall.Answer {
 type house struct {
 	log  audit.Memory
 	door *providers.Handler
-	gate *firewall.Gate
 	busy sync.WaitGroup // requests at the door
 }
 
@@ -65,16 +64,22 @@ func newHouse(t testing.TB, upstream string, guards ...firewall.Guard) *house {
 func newHouseWith(t testing.TB, cfg providers.Config, list map[string]providers.Provider, guards ...firewall.Guard) *house {
 	t.Helper()
 	h := &house{}
-	h.gate = firewall.New(firewall.Config{
-		Verify: verify, Log: &h.log, Runs: firewall.NewRuns(0, time.Now), Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+	h.door = newDoor(t, cfg, &h.log, list, guards...)
+	return h
+}
+
+func newDoor(t testing.TB, cfg providers.Config, log audit.Log, list map[string]providers.Provider, guards ...firewall.Guard) *providers.Handler {
+	t.Helper()
+	gate := firewall.New(firewall.Config{
+		Verify: verify, Log: log, Runs: firewall.NewRuns(0, time.Now), Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 	}, &firewall.Law{Policy: except{"model:openai/secret": true}, Guards: guards})
 	cfg.Challenge = func(route string, _ error) string { return `Bearer realm="` + route + `"` }
 	cfg.Logger = slog.New(slog.DiscardHandler)
-	h.door = providers.New(cfg, h.gate)
-	if err := h.door.SetProviders(list); err != nil {
+	door := providers.New(cfg, gate)
+	if err := door.SetProviders(list); err != nil {
 		t.Fatal(err)
 	}
-	return h
+	return door
 }
 
 // serve starts an HTTP server that ends with the test.

@@ -195,15 +195,16 @@ func (h *Handler) enter(r *http.Request, at endpoint, call *firewall.Call, back 
 // The name that the provider knows its model by goes into the body.
 func (h *Handler) route(call *firewall.Call, at endpoint) (*provider, error) {
 	said, err := readRequest(call.Body.JSON)
-	call.Resource = said.model
+	call.Resource = clip(said.model)
 	if err != nil {
 		return nil, err
 	}
 	call.Hints.Results = said.results
 	behind := h.behind.Load()
 	to, model, err := behind.find(said.model, at.speaks)
+	call.Resource = model
 	if to != nil {
-		call.Target, call.Resource = to.name, model
+		call.Target = to.name
 	}
 	switch {
 	case err != nil:

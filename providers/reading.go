@@ -29,8 +29,7 @@ const (
 	markUsage = 1 << iota
 	markCalls
 	markError
-	markPlain // not an event of a stream
-	markFault // a plain reply that is not the one that was hoped for
+	markPlain // all of the reply in one
 )
 
 // maxArgs bounds the arguments of the tool calls that are being streamed. No

@@ -83,7 +83,6 @@ func (r *reply) fail(err error) {
 		e = &firewall.Error{Reason: "callgate failed", Err: err} // the gate answers with no other errors
 	}
 	switch f := failureOf(e); {
-	case e.Code == firewall.Canceled: // nobody is there
 	case !r.begun:
 		r.common(e.Call)
 		if e.Code == firewall.Unauthenticated {
