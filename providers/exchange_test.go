@@ -390,43 +390,49 @@ func TestAnErrorThatCallsItselfASuccessIsAFault(t *testing.T) {
 
 // A gate that stops cuts off calls whose clients are still there to hear of it.
 func TestAClientHearsThatItsCallWasCutShort(t *testing.T) {
+	const hears = `{"error":{"message":"the call was cut short: try again","type":"server_error","param":null,"code":"unavailable"}}`
 	for _, tt := range []struct {
 		name   string
-		up     http.HandlerFunc
+		up     http.HandlerFunc // what the provider answers before it falls silent
 		status int
 		body   string
 	}{
-		{"before its reply", nil, 503, `{"error":{"message":"the call was cut short: try again","type":"server_error","param":null,"code":"unavailable"}}`},
-		{"in the middle of its reply", events(chunk("a")), 200, chunk("a") + `data: {"error":{"message":"the call was cut short: try again","type":"server_error","param":null,"code":"unavailable"}}` + "\n\n" + done},
+		{"before its reply", nil, 503, hears},
+		{"in the middle of its reply", events(chunk("a")), 200, chunk("a") + "data: " + hears + "\n\n" + done},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			begun := make(chan struct{})
-			up := serve(t, hang(func(w http.ResponseWriter, r *http.Request) {
+			ctx, stop := context.WithCancel(context.Background())
+			defer stop()
+			h := newHouse(t, serve(t, hang(func(w http.ResponseWriter, r *http.Request) {
 				if tt.up != nil {
 					tt.up(w, r)
+					return
 				}
-				close(begun)
-			}))
-			if tt.up == nil {
-				up = serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-					_, _ = io.Copy(io.Discard, r.Body)
-					close(begun)
-					<-r.Context().Done()
-				}))
-			}
-			h := newHouse(t, up)
-			ctx, stop := context.WithCancel(context.Background())
-			door := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.door.ServeHTTP(w, r.WithContext(ctx)) }))
-			go func() {
-				<-begun
 				stop()
-			}()
+				<-r.Context().Done()
+			})))
+			door := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				h.door.ServeHTTP(&stopping{w, stop}, r.WithContext(ctx))
+			}))
 			if resp, body := post(t, door, "/v1/chat/completions", chatBody); resp.StatusCode != tt.status || body != tt.body {
 				t.Errorf("reply = %d %s, want %d %s", resp.StatusCode, body, tt.status, tt.body)
 			}
 		})
 	}
 }
+
+// stopping stops the gate once some of a reply went down.
+type stopping struct {
+	http.ResponseWriter
+	stop func()
+}
+
+func (w *stopping) Write(p []byte) (int, error) {
+	defer w.stop()
+	return w.ResponseWriter.Write(p)
+}
+
+func (w *stopping) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func TestWithoutARecordNothingGoesDown(t *testing.T) {
 	for _, tt := range []struct {
