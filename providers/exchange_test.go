@@ -186,7 +186,9 @@ func TestAReplyThatCannotBeJudgedIsNotPassedOn(t *testing.T) {
 			w.Header().Set("Content-Encoding", "gzip")
 			answer(200, "application/json", "\x1f\x8b")(w, r)
 		}, "encoded its reply", "unavailable"},
-		{"a redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://127.0.0.1:1/elsewhere", http.StatusTemporaryRedirect) }, "HTTP 307, which is not followed", "unavailable"},
+		{"a redirect", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://127.0.0.1:1/elsewhere", http.StatusTemporaryRedirect)
+		}, "HTTP 307, which is not followed", "unavailable"},
 		{"a hang-up", cut(func(http.ResponseWriter, *http.Request) {}), "cannot be reached", "unavailable"},
 		{"silence", hang(nil), "did not begin to answer within 250ms", "timeout"},
 		{"silence behind the head", hang(answer(200, "application/json", "")), "did not begin to answer within 250ms", "timeout"},
