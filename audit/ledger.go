@@ -5,7 +5,6 @@
 package audit
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -209,30 +208,17 @@ func (l *Ledger) Began() uint64 { return l.began }
 // ID tells this ledger from all others.
 func (l *Ledger) ID() [16]byte { return l.id }
 
-// Wait returns when the ledger has grown beyond seq, or with an error when ctx
-// ends or the ledger is closed first.
-func (l *Ledger) Wait(ctx context.Context, seq uint64) error {
-	for {
-		l.mu.Lock()
-		if l.head > seq {
-			l.mu.Unlock()
-			return nil
-		}
-		if l.closed {
-			l.mu.Unlock()
-			return ErrClosed
-		}
-		if l.grown == nil {
-			l.grown = make(chan struct{})
-		}
-		grown := l.grown
-		l.mu.Unlock()
-		select {
-		case <-grown:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+// Grown is closed when the ledger has grown beyond seq, or is closed.
+func (l *Ledger) Grown(seq uint64) <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.head > seq || l.closed {
+		return inMemory.done
 	}
+	if l.grown == nil {
+		l.grown = make(chan struct{})
+	}
+	return l.grown
 }
 
 // tell wakes those who wait for the ledger to grow. l.mu is held.

@@ -99,6 +99,12 @@ func failed(err error) Ticket {
 	return Ticket{batch: b}
 }
 
+func stored() *batch {
+	b := newBatch()
+	close(b.done)
+	return b
+}
+
 // Memory is a [Log] in memory, for tests and for trying things out. The zero
 // Memory is empty and ready.
 type Memory struct {
@@ -107,7 +113,7 @@ type Memory struct {
 	err     error
 }
 
-var inMemory = func() *batch { b := newBatch(); close(b.done); return b }()
+var inMemory = stored()
 
 // Append implements [Log].
 func (m *Memory) Append(r *Record) Ticket {

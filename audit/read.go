@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,14 +30,29 @@ func (p Place) offset() int64   { return int64(p & (1<<32 - 1)) }
 // errBroken says that what stands in a file is no batch that is whole.
 var errBroken = errors.New("no whole batch")
 
-// Records is the durable records from seq on, in order. An error tells of records
-// that cannot be read; whoever goes on gets those behind them.
+// Unreadable is the error of records that are in the ledger's count and cannot be
+// read any more.
+type Unreadable struct {
+	First, Last uint64 // seq of the records
+	Err         error
+}
+
+func (u *Unreadable) Error() string {
+	return fmt.Sprintf("records %d to %d of the ledger cannot be read: %v", u.First, u.Last, u.Err)
+}
+
+func (u *Unreadable) Unwrap() error { return u.Err }
+
+// Records is the durable records from seq on, in order. An error is an
+// [*Unreadable]; whoever goes on gets the records behind it.
 func (l *Ledger) Records(from uint64) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		for e, err := range l.Entries(from) {
 			var r Record
 			if err == nil {
-				r, err = decode(e.JSON)
+				if r, err = decode(e.JSON); err != nil {
+					err = &Unreadable{e.Seq, e.Seq, err}
+				}
 				r.Seq = e.Seq
 			}
 			if !yield(r, err) {
@@ -52,28 +68,24 @@ func (l *Ledger) Entries(from uint64) iter.Seq2[Entry, error] {
 		from := max(from, 1)
 		segments, marks, head := l.snapshot()
 		for i, s := range segments {
-			last, current := head, i == len(segments)-1
-			if !current {
+			last, at := head, int64(sector)
+			if i < len(segments)-1 {
 				last = min(head, segments[i+1].first-1)
+			} else {
+				at = before(marks, from)
 			}
 			if from > last {
 				continue
 			}
 			if s.first > from {
-				if !yield(Entry{}, fmt.Errorf("ledger %s: records %d to %d are missing", l.dir, from, s.first-1)) {
+				if !yield(Entry{}, &Unreadable{from, s.first - 1, errors.New("no segment holds them")}) {
 					return
 				}
 				from = s.first
 			}
-			at := int64(sector)
-			if current {
-				at = before(marks, from)
-			}
-			more, err := l.read(s, at, from, last, yield)
-			if !more {
-				return
-			}
-			if err != nil && !yield(Entry{}, fmt.Errorf("ledger segment %s: %w", s.path(l.dir), err)) {
+			r := span{from: from, last: last}
+			err := r.read(s.path(l.dir), s, at, yield)
+			if r.enough || err != nil && !yield(Entry{}, &Unreadable{r.from, last, err}) {
 				return
 			}
 			from = last + 1
@@ -101,85 +113,95 @@ func before(marks []mark, from uint64) int64 {
 	return marks[i-1].at
 }
 
-// read yields the records from to last of segment s, where a batch begins at
-// offset at. It says whether more are wanted.
-func (l *Ledger) read(s segment, at int64, from, last uint64, yield func(Entry, error) bool) (more bool, err error) {
-	f, err := os.Open(s.path(l.dir))
+// A span is records that are wanted.
+type span struct {
+	from, last uint64 // those not yet read
+	enough     bool   // no more are wanted
+}
+
+// read yields the span's records from segment s, where a batch begins at offset at.
+func (r *span) read(path string, s segment, at int64, yield func(Entry, error) bool) error {
+	f, err := os.Open(path)
 	if err != nil {
-		return true, err
+		return err
 	}
 	defer f.Close()
-	var prev *link // not known in the middle of a segment
-	next := uint64(0)
+	next, prev := uint64(0), link{} // not known in the middle of a segment
 	if at == sector {
 		b := make([]byte, sector)
 		if _, err := io.ReadFull(f, b); err != nil {
-			return true, err
+			return err
 		}
 		if _, err := decodeHead(b, s); err != nil {
-			return true, err
+			return err
 		}
-		p := headLink(b)
-		prev, next = &p, s.first
+		next, prev = s.first, headLink(b)
 	}
-	r := newBatches(f, at)
-	for {
-		h, b, link, err := r.next()
-		if err == nil && (next != 0 && h.first != next || prev != nil && h.prev != *prev) {
+	for in := newBatches(f, at); r.from <= r.last; {
+		h, b, link, err := in.next()
+		if err == nil && next != 0 && (h.first != next || h.prev != prev) {
 			err = errBroken
 		}
-		if errors.Is(err, errBroken) {
-			err = fmt.Errorf("damaged at byte %d: records %d to %d cannot be read", r.at, max(from, next), last)
-		}
 		if err != nil {
-			return true, err
+			return fmt.Errorf("%s is damaged at byte %d: %w", path, in.at, err)
 		}
-		prev, next = &link, h.first+uint64(h.count)
+		next, prev = h.first+uint64(h.count), link
 		frames := b[batchHead:]
-		for seq := h.first; seq < next && next > from; seq++ {
-			at := r.at + int64(len(b)-len(frames))
+		for seq := h.first; seq < next && r.from < next; seq++ {
+			at := in.at + int64(len(b)-len(frames))
 			var payload []byte
 			payload, frames, _, _ = cutFrame(frames)
-			if seq >= from && !yield(Entry{seq, place(s.no, at), payload}, nil) {
-				return false, nil
+			if seq < r.from {
+				continue
+			}
+			r.from++
+			if !yield(Entry{seq, place(s.no, at), payload}, nil) {
+				r.enough = true
+				return nil
 			}
 		}
-		r.at += int64(len(b))
-		if next > last {
-			return true, nil
-		}
+		in.at += int64(len(b))
 	}
+	return nil
 }
 
-// At is the record at p.
+// At is the record at p, without its Seq.
 func (l *Ledger) At(p Place) (Record, error) {
+	doc, err := l.Read(p)
+	if err != nil {
+		return Record{}, err
+	}
+	return decode(doc)
+}
+
+// Read is the record at p as it stands there.
+func (l *Ledger) Read(p Place) ([]byte, error) {
 	segments, _, _ := l.snapshot()
-	i, ok := slices.BinarySearchFunc(segments, p.segment(), func(s segment, no uint64) int { return int(int64(s.no) - int64(no)) })
+	i, ok := slices.BinarySearchFunc(segments, p.segment(), func(s segment, no uint64) int { return cmp.Compare(s.no, no) })
 	if !ok {
-		return Record{}, fmt.Errorf("ledger %s: segment %d is missing", l.dir, p.segment())
+		return nil, fmt.Errorf("no segment %d in %s", p.segment(), l.dir)
 	}
 	f, err := os.Open(segments[i].path(l.dir))
 	if err != nil {
-		return Record{}, err
+		return nil, err
 	}
 	defer f.Close()
 	b := make([]byte, 2<<10) // most records are smaller
 	n, err := f.ReadAt(b, p.offset())
 	if err != nil && err != io.EOF {
-		return Record{}, err
+		return nil, err
+	}
+	if size := frameSize(b[:n]); size > n && size <= frameHead+MaxRecord {
+		b = make([]byte, size)
+		if n, err = f.ReadAt(b, p.offset()); err != nil && err != io.EOF {
+			return nil, err
+		}
 	}
 	payload, _, pad, ok := cutFrame(b[:n])
-	if size := frameSize(b[:n]); !ok && size > len(b) && size <= frameHead+MaxRecord {
-		b = make([]byte, size)
-		if _, err := f.ReadAt(b, p.offset()); err != nil {
-			return Record{}, err
-		}
-		payload, _, pad, ok = cutFrame(b)
-	}
 	if !ok || pad {
-		return Record{}, fmt.Errorf("ledger segment %s: damaged at byte %d", f.Name(), p.offset())
+		return nil, fmt.Errorf("%s is damaged at byte %d", f.Name(), p.offset())
 	}
-	return decode(payload)
+	return payload, nil
 }
 
 func decode(doc []byte) (r Record, err error) {

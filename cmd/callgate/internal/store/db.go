@@ -1,0 +1,181 @@
+// Package store keeps in SQL what callgate must find again: the agents, and an
+// index of the ledger. No SQL is anywhere else.
+//
+// They are two files. What is in the first is nowhere else, so each change of it
+// is on disk when it is told. The second is made from the ledger and may be
+// deleted at any time.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/pressly/goose/v3"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// A DB is callgate's database. It is used by many goroutines at once.
+type DB struct {
+	state *sql.DB
+	write *sql.DB // of the index: one connection
+	read  *sql.DB // of the index, beside that
+}
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+//go:embed index.sql
+var indexSchema string
+
+// Open opens the database in the file path, which it makes if need be, and the
+// index beside it. An index that cannot be read is made anew.
+func Open(path string) (*DB, error) {
+	d := new(DB)
+	err := d.openState(path)
+	if err == nil {
+		err = d.openIndex(strings.TrimSuffix(path, ".db") + "-index.db")
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open database: %w", err), d.Close())
+	}
+	return d, nil
+}
+
+// Close closes the database. Nothing must be under way in it.
+func (d *DB) Close() error {
+	var errs []error
+	for _, db := range []*sql.DB{d.read, d.write, d.state} {
+		if db != nil {
+			errs = append(errs, db.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (d *DB) openState(path string) error {
+	var err error
+	if d.state, err = openFile(path, "synchronous(full)"); err != nil {
+		return err
+	}
+	return migrate(d.state)
+}
+
+// migrate brings the schema to what this callgate needs.
+func migrate(db *sql.DB) error {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	p, err := goose.NewProvider(goose.DialectSQLite3, db, files)
+	if err != nil {
+		return err
+	}
+	_, err = p.Up(context.Background())
+	return err
+}
+
+func (d *DB) openIndex(path string) error {
+	err := d.tryIndex(path)
+	if !isDamaged(err) {
+		return err
+	}
+	if err := errors.Join(d.write.Close(), d.read.Close()); err != nil {
+		return err
+	}
+	for _, file := range []string{path, path + "-wal", path + "-shm"} {
+		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return d.tryIndex(path)
+}
+
+func (d *DB) tryIndex(path string) error {
+	var err error
+	if d.write, err = openFile(path, "synchronous(normal)"); err != nil { // a power cut may take the last batches; they come again
+		return err
+	}
+	if d.read, err = connect(path, "query_only(true)"); err != nil {
+		return err
+	}
+	d.read.SetMaxOpenConns(readers)
+	d.read.SetMaxIdleConns(readers)
+	var version int
+	err = d.write.QueryRow("SELECT version FROM progress").Scan(&version)
+	if isDamaged(err) || err == nil && version == indexVersion {
+		return err
+	}
+	return d.emptyIndex(context.Background()) // it is new, or of another version; any other error comes again here
+}
+
+const (
+	indexVersion = 1 // of index.sql and of what is put there
+	readers      = 4
+)
+
+// emptyIndex makes the index one of nothing.
+func (d *DB) emptyIndex(ctx context.Context) error {
+	return within(ctx, d.write, func(tx *sql.Tx) error {
+		for _, table := range []string{"progress", "calls", "links", "changes"} {
+			if _, err := tx.ExecContext(ctx, "DROP TABLE IF EXISTS "+table); err != nil {
+				return err
+			}
+		}
+		_, err := tx.ExecContext(ctx, indexSchema)
+		return err
+	})
+}
+
+// isDamaged says that the file is no database, or not one any more.
+func isDamaged(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) && (e.Code()&0xff == sqlite3.SQLITE_CORRUPT || e.Code()&0xff == sqlite3.SQLITE_NOTADB)
+}
+
+// openFile opens the file path to write to, by one connection. Nobody else may
+// read it.
+func openFile(path string, pragma ...string) (*sql.DB, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Close(); err != nil {
+		return nil, err
+	}
+	db, err := connect(path, pragma...)
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(1)
+	// The page size must be told before the journal's mode, and not in the address,
+	// where it has no effect.
+	if _, err := db.Exec("PRAGMA page_size = 8192; PRAGMA journal_mode = WAL"); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), db.Close())
+	}
+	return db, nil
+}
+
+func connect(path string, pragma ...string) (*sql.DB, error) {
+	q := url.Values{"_pragma": append([]string{"busy_timeout(10000)"}, pragma...), "_txlock": {"immediate"}}
+	return sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: q.Encode()}).String())
+}
+
+// within runs f in one transaction.
+func within(ctx context.Context, db *sql.DB, f func(*sql.Tx) error) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	if err := f(tx); err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
+	return tx.Commit()
+}

@@ -1,0 +1,280 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"callgate/audit"
+)
+
+// ErrUnknown says that nothing has the id that was asked for.
+var ErrUnknown = errors.New("nothing on record has this id")
+
+// maxChain is the most calls of one chain.
+const maxChain = 1000
+
+const callColumns = `SELECT seq, at_us, id, agent, run, chain, kind, target, resource, args_hash, effect, outcome, places FROM calls`
+
+// A where collects conditions and their values.
+type where struct {
+	terms  []string
+	values []any
+}
+
+// add takes a condition in which each $ stands for the value.
+func (w *where) add(term string, value any) {
+	w.values = append(w.values, value)
+	w.terms = append(w.terms, strings.ReplaceAll(term, "$", "$"+strconv.Itoa(len(w.values))))
+}
+
+func (w *where) text(term, value string) {
+	if value != "" {
+		w.add(term, value)
+	}
+}
+
+func (w *where) String() string {
+	if len(w.terms) == 0 {
+		return ""
+	}
+	return " WHERE " + strings.Join(w.terms, " AND ")
+}
+
+// Calls is the calls that f asks for, newest first.
+func (x *Index) Calls(ctx context.Context, f audit.Filter) ([]audit.Call, error) {
+	var w where
+	w.text("agent = $", f.Agent)
+	w.text("run = $ AND run <> ''", f.Run) // as the index has it
+	w.text("chain = $ AND chain <> ''", f.Chain)
+	w.text("kind = $", f.Kind)
+	w.text("target = $", f.Target)
+	w.text("resource = $", f.Resource)
+	w.text("args_hash = $ AND args_hash <> ''", f.ArgsHash)
+	if f.Effect == "deny" || f.Effect == "ask" {
+		w.terms = append(w.terms, "effect IN ('ask', 'deny')")
+	}
+	w.text("effect = $", f.Effect)
+	switch began := int64(x.ledger.Began()); f.Outcome {
+	case audit.OutcomeOpen:
+		w.add("outcome = '' AND seq >= $", began)
+	case audit.OutcomeUnknown:
+		w.add("outcome = '' AND seq < $", began)
+	default:
+		w.text("outcome = $", f.Outcome)
+	}
+	if !f.Since.IsZero() {
+		w.add("at_us >= $", f.Since.UnixMicro())
+	}
+	if !f.Until.IsZero() {
+		w.add("at_us < $", f.Until.UnixMicro())
+	}
+	if f.Before > 0 {
+		w.add("seq < $", int64(f.Before))
+	}
+	return x.calls(ctx, callColumns+w.String()+" ORDER BY seq DESC LIMIT "+strconv.Itoa(f.Most()), w.values...)
+}
+
+// Call is the call id. The error is [ErrUnknown] if there is none.
+func (x *Index) Call(ctx context.Context, id string) (audit.Call, error) {
+	list, err := x.calls(ctx, callColumns+" WHERE id = $1", id)
+	if err == nil && len(list) == 0 {
+		err = ErrUnknown
+	}
+	if err != nil {
+		return audit.Call{}, fmt.Errorf("call %.80s: %w", id, err)
+	}
+	return list[0], nil
+}
+
+// Chain is what belongs to id: the calls of a run, or those of a chain that a
+// client named, or those that are connected to a call. It is at most the first
+// 1,000 of them; of those connected to a call, the nearest. The error is
+// [ErrUnknown] if there is none.
+func (x *Index) Chain(ctx context.Context, id string) (audit.Chain, error) {
+	list, more, err := x.connected(ctx, id)
+	for _, column := range []string{"run", "chain"} {
+		if err != nil || len(list) > 0 {
+			break
+		}
+		list, err = x.calls(ctx, callColumns+" WHERE "+column+" = $1 AND "+column+" <> '' ORDER BY seq LIMIT "+strconv.Itoa(maxChain+1), id)
+		if more = len(list) > maxChain; more {
+			list = list[:maxChain]
+		}
+	}
+	if err == nil && len(list) == 0 {
+		err = ErrUnknown
+	}
+	if err != nil {
+		return audit.Chain{}, fmt.Errorf("chain %.80s: %w", id, err)
+	}
+	c := audit.NewChain(list)
+	c.More = more
+	return c, nil
+}
+
+// connected is the call id and all that links lead to from there, either way.
+func (x *Index) connected(ctx context.Context, id string) (list []audit.Call, more bool, err error) {
+	seen := map[string]bool{id: true}
+	for next := []string{id}; len(next) > 0; {
+		if room := maxChain - len(list); len(next) > room {
+			next, more = next[:room], true
+		}
+		if len(next) == 0 {
+			break
+		}
+		calls, err := x.calls(ctx, callColumns+" WHERE id IN "+marks(1, len(next)), anys(next)...)
+		if err != nil {
+			return nil, false, err
+		}
+		list = append(list, calls...)
+		next = nil
+		for i := range calls {
+			for _, l := range calls[i].Links {
+				if !seen[l.From] {
+					seen[l.From] = true
+					next = append(next, l.From)
+				}
+			}
+			for _, e := range calls[i].Led {
+				if !seen[e.To] {
+					seen[e.To] = true
+					next = append(next, e.To)
+				}
+			}
+		}
+	}
+	return list, more, nil
+}
+
+func anys(list []string) []any {
+	v := make([]any, len(list))
+	for i, s := range list {
+		v[i] = s
+	}
+	return v
+}
+
+// calls answers a query for [callColumns] with the calls that it finds, as their
+// records in the ledger tell them.
+func (x *Index) calls(ctx context.Context, query string, values ...any) ([]audit.Call, error) {
+	found, err := x.rows(ctx, query, values...)
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	list := make([]audit.Call, len(found))
+	at := make(map[string]int, len(found))
+	ids := make([]string, len(found))
+	for i := range found {
+		list[i] = x.tell(&found[i])
+		at[found[i].id], ids[i] = i, found[i].id
+	}
+	rows, err := x.db.read.QueryContext(ctx, "SELECT from_id, to_id, kind, method, tool_use FROM links WHERE from_id IN "+marks(1, len(ids))+
+		" ORDER BY from_id, to_id", anys(ids)...)
+	if err != nil {
+		return nil, fmt.Errorf("query the index: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var e audit.Edge
+		if err := rows.Scan(&e.From, &e.To, &e.Kind, &e.Method, &e.ID); err != nil {
+			return nil, fmt.Errorf("query the index: %w", err)
+		}
+		list[at[e.From]].Lead(e)
+	}
+	return list, wrap(rows.Err())
+}
+
+func wrap(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("query the index: %w", err)
+}
+
+func (x *Index) rows(ctx context.Context, query string, values ...any) ([]row, error) {
+	rows, err := x.db.read.QueryContext(ctx, query, values...)
+	if err != nil {
+		return nil, wrap(err)
+	}
+	defer rows.Close()
+	var list []row
+	for rows.Next() {
+		var r row
+		err := rows.Scan(&r.seq, &r.at, &r.id, &r.agent, &r.run, &r.chain, &r.kind, &r.target, &r.resource, &r.argsHash, &r.effect, &r.outcome, &r.places)
+		if err != nil {
+			return nil, wrap(err)
+		}
+		list = append(list, r)
+	}
+	return list, wrap(rows.Err())
+}
+
+// tell reads the call's records from the ledger. Where one cannot be read, the call
+// is told as far as the index knows it.
+func (x *Index) tell(r *row) audit.Call {
+	var records []audit.Record
+	for word := range strings.FieldsSeq(string(r.places)) {
+		p, err := strconv.ParseUint(word, 36, 64)
+		var record audit.Record
+		if err == nil {
+			record, err = x.ledger.At(audit.Place(p))
+		}
+		if err == nil && record.Call != r.id {
+			err = errors.New("another call's record stands where the index points")
+		}
+		if err != nil {
+			return audit.Call{
+				ID: r.id, Seq: r.seq, At: r.at, Agent: r.agent, Run: r.run, Chain: r.chain,
+				Kind: r.kind, Target: r.target, Resource: r.resource, ArgsHash: r.argsHash,
+				Effect: r.effect, Outcome: cmp.Or(r.outcome, audit.OutcomeUnknown), Fault: "its records cannot be read: " + err.Error(),
+			}
+		}
+		record.Seq = r.seq // of the first one: it tells where the call began
+		records = append(records, record)
+	}
+	return audit.Tell(records, x.ledger.Began())[0]
+}
+
+// Changes is the changes that f asks for, newest first.
+func (x *Index) Changes(ctx context.Context, f audit.ChangeFilter) ([]audit.Record, error) {
+	var w where
+	if before, ok := strings.CutSuffix(f.What, "."); ok {
+		w.add("what >= $", f.What)
+		w.add("what < $", before+"/") // the sign behind the dot
+	} else {
+		w.text("what = $", f.What)
+	}
+	w.text("name = $", f.Name)
+	if !f.Since.IsZero() {
+		w.add("at_us >= $", f.Since.UnixMicro())
+	}
+	if !f.Until.IsZero() {
+		w.add("at_us < $", f.Until.UnixMicro())
+	}
+	if f.Before > 0 {
+		w.add("seq < $", int64(f.Before))
+	}
+	rows, err := x.db.read.QueryContext(ctx, "SELECT seq, place FROM changes"+w.String()+" ORDER BY seq DESC LIMIT "+strconv.Itoa(f.Most()), w.values...)
+	if err != nil {
+		return nil, wrap(err)
+	}
+	defer rows.Close()
+	var list []audit.Record
+	for rows.Next() {
+		var seq, place int64
+		if err := rows.Scan(&seq, &place); err != nil {
+			return nil, wrap(err)
+		}
+		r, err := x.ledger.At(audit.Place(place))
+		if err != nil {
+			return nil, err
+		}
+		r.Seq = uint64(seq)
+		list = append(list, r)
+	}
+	return list, wrap(rows.Err())
+}
