@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"callgate/firewall"
@@ -181,4 +182,69 @@ func TestWhatAChangeOfThePolicyCannotDo(t *testing.T) {
 			}
 		}
 	})
+}
+
+// anyCondition is an expression that looks like one of the language. Most are
+// taken, and some fail for every call.
+func anyCondition(t *rapid.T, depth int) string {
+	one := func(of ...string) string { return rapid.SampledFrom(of).Draw(t, "part") }
+	if depth == 0 {
+		return one("r.env.args.n", "r.env.args.o.n", "r.env.args.s", "r.env.args.yes", "r.env.args.list", "r.env.depth", "r.env.agent", "r.env.time.hour", "1", "4", "2.5", "'a'", "'agent:a'", "true", "false")
+	}
+	sub := func() string { return anyCondition(t, rapid.IntRange(0, depth-1).Draw(t, "depth")) }
+	switch rapid.IntRange(0, 6).Draw(t, "form") {
+	case 0:
+		return sub() + one(" && ", " || ") + sub()
+	case 1:
+		return "(" + sub() + ")"
+	case 2:
+		return one("!", "-") + "(" + sub() + ")"
+	case 3:
+		return sub() + one(" + ", " - ", " * ", " / ", " % ") + sub()
+	case 4:
+		return sub() + " in " + one("('a', 'b')", "(1, -4, 9)", "(4)", "r.env.args.list")
+	}
+	return sub() + one(" == ", " != ", " < ", " <= ", " > ", " >= ") + sub()
+}
+
+func TestConditionsMeanWhatCasbinMakesOfThem(t *testing.T) {
+	enough(t, "3000")
+	seen := tally{}
+	rapid.Check(t, func(t *rapid.T) {
+		condition := anyCondition(t, 4)
+		p, err := policy.Load(policy.Source{Name: "p", Text: []byte("p, group:everyone, *, tool:s/x, call, \"" + condition + "\", allow, R")})
+		if err != nil {
+			seen["refused"]++
+			return
+		}
+		for _, args := range argsOf {
+			call := tool(by("agent:a"), "s", "x", args)
+			agrees(t, p, call)
+			word, _, _ := strings.Cut(said(p.Decide(call)), " ")
+			seen[word]++
+		}
+	})
+	t.Logf("decisions: %v", seen)
+}
+
+func TestManyMayAskAtOnce(t *testing.T) {
+	p := load(t, shop)
+	var group sync.WaitGroup
+	for i := range 8 {
+		group.Go(func() {
+			for j := range 200 {
+				amount, want := i*j%120, "allow R3"
+				if amount > 100 {
+					want = "deny"
+				} else if amount > 50 {
+					want = "ask O1 require_approval:group:finance by O1"
+				}
+				call := tool(by("agent:bot", "role:pay"), "stripe", "refund", fmt.Sprintf(`{"amount": %d}`, amount))
+				if got := said(p.Decide(call)); got != want {
+					t.Errorf("amount %d: %s, want %s", amount, got, want)
+				}
+			}
+		})
+	}
+	group.Wait()
 }

@@ -189,6 +189,21 @@ p2, group:everyone, *, tool:shop/pay, call, true, allow, require_approval:group:
 	}
 }
 
+func TestEachObligationIsAskedForAlone(t *testing.T) {
+	p := load(t, `
+p,  role:a, *, tool:x/y, call, true, allow, R1
+p2, role:a, *, tool:x/y, call, r.env.args.missing == 1, allow, require_approval:group:one, O1
+p2, role:a, *, tool:x/y, call, r.env.args.n > 5, allow, require_approval:group:two, O2
+p2, role:a, *, tool:x/*, call, r.env.args.n > 0, allow, require_approval:group:three, O3
+p2, role:b, *, tool:x/*, call, true, allow, require_approval:group:four, O4
+`)
+	call := tool(by("agent:a", "role:a"), "x", "y", `{"n": 1}`)
+	if got, want := said(p.Decide(call)), "ask O1 require_approval:group:one by O1 require_approval:group:three by O3"; got != want {
+		t.Errorf("Decide = %q, want %q: one that cannot be evaluated applies, and says nothing of the next", got, want)
+	}
+	agrees(t, p, call)
+}
+
 func TestConditionsReadTheCall(t *testing.T) {
 	caller := identity.Principal{Tenant: "default", Subject: "user:ana", Actors: []string{"agent:bot", "agent:boss"}}
 	args := `{"n": 5, "s": "text", "yes": true, "nil": null, "list": ["a", "b", 3], "deep": {"er": {"n": 7}}, "0": "zero", "_x": 1, "Größe": 9, "am\u006funt": 12, "objects": [{}], "big": 12345678901234567890}`
@@ -277,6 +292,11 @@ p, role:dev, *, tool:fax/*, call, r.env.args.n > 1, allow, R12
 p, role:dev, *, tool:fax/send, call, true, deny, R13
 p, role:dev, *, tool:post/*, call, true, allow, R14
 p2, role:dev, *, tool:post/send, call, true, allow, require_approval:group:finance, O2
+p, role:dev, *, tool:wire/*, call, r.env.args.n > 1, allow, R16
+p, role:dev, *, tool:wire/*, call, r.env.depth > 0, deny, R17
+p, role:dev, *, tool:wire/*, call, r.env.depth == 0, allow, R18
+p, role:dev, *, tool:ring/*, call, r.env.args.n > 1, deny, R19
+p, role:dev, *, tool:ring/*, call, r.env.depth > 0, allow, R20
 p, role:dev, *, model:openai/gpt, generate, r.env.model == 'openai/gpt', allow, R15
 `)
 	bot := by("agent:bot", "role:pay")
@@ -299,6 +319,8 @@ p, role:dev, *, model:openai/gpt, generate, r.env.model == 'openai/gpt', allow, 
 		{"a deny may depend on the time", bot, "tool:sms/send", "call", firewall.Depends},
 		{"a deny that is sure beats what may be", bot, "tool:fax/send", "call", firewall.No},
 		{"a person may have to approve", bot, "tool:post/send", "call", firewall.Depends},
+		{"an allow that is sure does not outweigh a condition that may fail", bot, "tool:wire/x", "call", firewall.Depends},
+		{"where only a deny may hold, the answer is no", bot, "tool:ring/x", "call", firewall.No},
 		{"the model is known", bot, "model:openai/gpt", "generate", firewall.Yes},
 		{"nobody may anything", identity.Principal{}, "tool:github/list", "call", firewall.No},
 		{"one of the chain may not", forAna, "tool:github/list", "call", firewall.No},
