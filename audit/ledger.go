@@ -5,6 +5,7 @@
 package audit
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -219,6 +220,20 @@ func (l *Ledger) Grown(seq uint64) <-chan struct{} {
 		l.grown = make(chan struct{})
 	}
 	return l.grown
+}
+
+// Wait returns when the ledger has grown beyond seq, or with an error when ctx
+// ends or the ledger is closed first.
+func (l *Ledger) Wait(ctx context.Context, seq uint64) error {
+	select {
+	case <-l.Grown(seq):
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if l.Head() <= seq {
+		return ErrClosed
+	}
+	return nil
 }
 
 // tell wakes those who wait for the ledger to grow. l.mu is held.

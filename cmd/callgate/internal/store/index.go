@@ -66,7 +66,7 @@ func (x *Index) follow(ctx context.Context) error {
 		return err
 	}
 	for {
-		at := x.at()
+		at := x.Indexed()
 		select {
 		case <-x.ledger.Grown(at):
 		case <-x.demand: // after a Rebuild, there is more to do than before
@@ -148,7 +148,7 @@ func hashOf(record []byte) string {
 func (x *Index) take(ctx context.Context) (more bool, err error) {
 	x.writing.Lock()
 	defer x.writing.Unlock()
-	at := x.at()
+	at := x.Indexed()
 	b := newBatch()
 	for e, err := range x.ledger.Entries(at + 1) {
 		var lost *audit.Unreadable
@@ -173,7 +173,8 @@ func (x *Index) take(ctx context.Context) (more bool, err error) {
 	return more, nil
 }
 
-func (x *Index) at() uint64 {
+// Indexed is the position of the last record in the index.
+func (x *Index) Indexed() uint64 {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.indexed
@@ -190,8 +191,6 @@ func (x *Index) settle(seq uint64) {
 	}
 }
 
-// Progress is how far the index is in the ledger, and where the ledger ends.
-func (x *Index) Progress() (indexed, head uint64) { return x.at(), x.ledger.Head() }
 
 // Sync returns when the index has reached the end that the ledger has now. The
 // error is of ctx, or why the index does not move; indexed and head say how far it

@@ -77,14 +77,14 @@ func TestACallIsFoundAndToldFromItsRecords(t *testing.T) {
 		audit.Record{Type: audit.Opened, Call: "t1", At: 4, Agent: "agent:a", Run: "r", Kind: "tool", Target: "shop", Resource: "refund",
 			Links: []audit.Link{{From: "m1", Kind: "proposed", Method: "tool_use_id", ID: "u"}}},
 	)
-	c, err := h.index.Call(t.Context(), "m1")
+	c, _, err := h.index.Call(t.Context(), "m1")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if c.Outcome != "ok" || len(c.Wants) != 1 || c.Wants[0].Call != "t1" || len(c.Led) != 1 {
 		t.Errorf("%+v", c)
 	}
-	c, err = h.index.Call(t.Context(), "t1")
+	c, _, err = h.index.Call(t.Context(), "t1")
 	if err != nil || c.Outcome != audit.OutcomeOpen {
 		t.Errorf("%+v, %v", c, err)
 	}

@@ -11,9 +11,6 @@ import (
 	"callgate/audit"
 )
 
-// ErrUnknown says that nothing has the id that was asked for.
-var ErrUnknown = errors.New("nothing on record has this id")
-
 // maxChain is the most calls of one chain.
 const maxChain = 1000
 
@@ -78,22 +75,18 @@ func (x *Index) Calls(ctx context.Context, f audit.Filter) ([]audit.Call, error)
 	return x.calls(ctx, callColumns+w.String()+" ORDER BY seq DESC LIMIT "+strconv.Itoa(f.Most()), w.values...)
 }
 
-// Call is the call id. The error is [ErrUnknown] if there is none.
-func (x *Index) Call(ctx context.Context, id string) (audit.Call, error) {
+// Call is the call id, and whether there is one.
+func (x *Index) Call(ctx context.Context, id string) (audit.Call, bool, error) {
 	list, err := x.calls(ctx, callColumns+" WHERE id = $1", id)
-	if err == nil && len(list) == 0 {
-		err = ErrUnknown
+	if err != nil || len(list) == 0 {
+		return audit.Call{}, false, err
 	}
-	if err != nil {
-		return audit.Call{}, fmt.Errorf("call %.80s: %w", id, err)
-	}
-	return list[0], nil
+	return list[0], true, nil
 }
 
-// Chain is what belongs to id: the calls of a run, or those of a chain that a
-// client named, or those that are connected to a call. It is at most the first
-// 1,000 of them; of those connected to a call, the nearest. The error is
-// [ErrUnknown] if there is none.
+// Chain is what belongs to id: the calls that are connected to a call, or those of
+// a run, or those of a chain that a client named. It is at most 1,000 of them: the
+// nearest to a call, the first of a run. It is empty if nothing has that id.
 func (x *Index) Chain(ctx context.Context, id string) (audit.Chain, error) {
 	list, more, err := x.connected(ctx, id)
 	for _, column := range []string{"run", "chain"} {
@@ -105,11 +98,8 @@ func (x *Index) Chain(ctx context.Context, id string) (audit.Chain, error) {
 			list = list[:maxChain]
 		}
 	}
-	if err == nil && len(list) == 0 {
-		err = ErrUnknown
-	}
 	if err != nil {
-		return audit.Chain{}, fmt.Errorf("chain %.80s: %w", id, err)
+		return audit.Chain{}, err
 	}
 	c := audit.NewChain(list)
 	c.More = more
