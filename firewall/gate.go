@@ -125,7 +125,7 @@ func (g *Gate) Authenticate(ctx context.Context, token, route string) (identity.
 	}
 	p, err := g.cfg.Verify(ctx, token, route)
 	if err != nil {
-		return p, &Error{Code: Unauthenticated, Reason: err.Error()}
+		return p, &Error{Code: Unauthenticated, Reason: err.Error(), Err: err}
 	}
 	return p, nil
 }
