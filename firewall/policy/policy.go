@@ -18,7 +18,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 
 	"callgate/firewall"
 	"callgate/identity"
@@ -66,15 +65,19 @@ func compile(m model.Model, c *checker) (*Policy, error) {
 	p := &Policy{digest: digest(c.rows), model: m, classes: make(map[string][]string)}
 	first := builder{buckets: make(map[place]*bucket)}
 	for _, r := range m["p"]["p"].Policy {
-		u := rule{id: r[colID], deny: r[colEffect] == "deny", cond: c.conditions[r[colCondition]]}
-		u.acts, _ = parseActions(r[colAction])
+		u, err := c.compiled(r, r[colID])
+		if err != nil {
+			return nil, err
+		}
+		u.deny = r[colEffect] != "allow"
 		first.add(place{r[colTenant], r[colSubject]}, r[colObject], u)
 	}
 	second := builder{buckets: make(map[place]*bucket)}
 	for _, r := range m["p"]["p2"].Policy {
-		u := rule{id: r[colDutyID], cond: c.conditions[r[colCondition]]}
-		u.acts, _ = parseActions(r[colAction])
-		var err error
+		u, err := c.compiled(r, r[colDutyID])
+		if err != nil {
+			return nil, err
+		}
 		if u.duty, err = parseObligation(r[colDuty], u.id); err != nil {
 			return nil, err
 		}
@@ -85,6 +88,17 @@ func compile(m model.Model, c *checker) (*Policy, error) {
 		p.classes[object] = c.classes.closure(object)[1:]
 	}
 	return p, nil
+}
+
+// compiled is what p and p2 rows have in common. A condition that was not read
+// must not pass for none.
+func (c *checker) compiled(r []string, id string) (rule, error) {
+	cond, read := c.conditions[r[colCondition]]
+	acts, known := parseActions(r[colAction])
+	if !read || !known {
+		return rule{}, fmt.Errorf("rule %s is not as it was checked", id)
+	}
+	return rule{id: id, acts: acts, cond: cond}, nil
 }
 
 // digest is of what decides: the model and the rows in order. Fields hold no
@@ -165,57 +179,6 @@ func known(caller *identity.Principal) bool {
 	return caller.Subject != "" && caller.Tenant != ""
 }
 
-// A question is what a policy is asked: may caller, and all for whom it acts, do
-// act to object? Questions are pooled, so that asking costs no memory.
-type question struct {
-	facts
-	act     actions
-	classes []string // of object
-	found   []int32  // space for candidates
-}
-
-var questions = sync.Pool{New: func() any { return new(question) }}
-
-// done gives q back, without what it was about, unless that was large.
-func (q *question) done() {
-	if cap(q.object) > 4<<10 || cap(q.found) > 1<<10 || cap(q.seen) > 64 {
-		return
-	}
-	clear(q.seen)
-	*q = question{facts: facts{object: q.object[:0], seen: q.seen[:0]}, found: q.found[:0]}
-	questions.Put(q)
-}
-
-// ask makes q the question that call puts. It answers false where call names no
-// single thing.
-func (q *question) ask(p *Policy, call *firewall.Call) (ok bool) {
-	if q.object, ok = appendObject(q.object, call); !ok {
-		return false
-	}
-	q.caller, q.call, q.classes = &call.Caller, call, p.classes[string(q.object)]
-	q.act, ok = parseActions(call.Action())
-	return ok
-}
-
-// hops is how many principals must be allowed.
-func (q *question) hops() int { return len(q.caller.Actors) + 1 }
-
-// hop is one of them: first the acting agent, last the root of the delegation.
-func (q *question) hop(i int) string {
-	if i < len(q.caller.Actors) {
-		return q.caller.Actors[i]
-	}
-	return q.caller.Subject
-}
-
-// holds says whether the condition of r holds for q.
-func (q *question) holds(r *rule) (bool, error) {
-	if r.cond == nil {
-		return true, nil
-	}
-	return r.cond.holds(&q.facts)
-}
-
 // An outcome is what the rules say of one hop. The zero outcome is that no rule
 // allows it.
 type outcome struct {
@@ -287,21 +250,4 @@ func (o *outcome) explain(q *question, hop int) (rule, reason string) {
 		return o.rule.id, fmt.Sprintf("rule %s could not be evaluated for %s, so the call is denied: %v", o.rule.id, q.who(hop), o.err)
 	}
 	return o.rule.id, fmt.Sprintf("rule %s forbids %s to %s", o.rule.id, q.who(hop), q.what())
-}
-
-// who is the principal of the hop, in a sentence.
-func (q *question) who(hop int) string {
-	if hop == 0 {
-		return q.hop(0)
-	}
-	return q.hop(hop) + ", for whom " + q.hop(hop-1) + " acts,"
-}
-
-// what is what the question is about, in a sentence.
-func (q *question) what() string {
-	verb := map[actions]string{doGenerate: "generate with ", doEmbed: "embed with ", doSubscribe: "subscribe to ", doRead: "read ", doGet: "get "}[q.act]
-	if verb == "" {
-		verb = "call "
-	}
-	return verb + cut(string(q.object))
 }
