@@ -46,7 +46,11 @@ func (f *failures) note(client, address string, now time.Time) {
 func (b *bucket) wait(key string, now time.Time) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return max(0, b.until[key].Sub(now)-time.Duration(b.free-1)*b.forget)
+	until, ok := b.until[key]
+	if !ok || until.Before(now) {
+		return 0
+	}
+	return max(0, until.Sub(now)-time.Duration(b.free-1)*b.forget)
 }
 
 func (b *bucket) note(key string, now time.Time) {

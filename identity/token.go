@@ -143,8 +143,8 @@ func readHeader(token string) (h header, err error) {
 	if len(token) > maxToken {
 		return h, errTooLong
 	}
-	if strings.Count(token, ".") != 2 {
-		return h, errNoToken
+	if strings.Count(token, ".") != 2 || strings.ContainsFunc(token, func(c rune) bool { return !isBase64URL(c) && c != '.' }) {
+		return h, errNoToken // the decoder would skip line breaks, and so take one token in many spellings
 	}
 	doc, err := base64.RawURLEncoding.Strict().DecodeString(token[:strings.IndexByte(token, '.')])
 	if err != nil {
@@ -176,6 +176,8 @@ func readHeader(token string) (h header, err error) {
 	}
 	return h, nil
 }
+
+func isBase64URL(c rune) bool { return wordly(c) && c != '.' }
 
 // readObject gives each member of the one object in doc to member, which must
 // read its value.
