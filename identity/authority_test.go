@@ -1,7 +1,6 @@
 package identity_test
 
 import (
-	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -20,7 +19,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -32,7 +30,6 @@ import (
 
 	"callgate/identity"
 
-	"filippo.io/age"
 	jose "github.com/go-jose/go-jose/v4"
 	"github.com/google/go-cmp/cmp"
 )
@@ -89,20 +86,7 @@ func (h *house) mint(t testing.TB, name string, o identity.MintOptions) identity
 // forge what only a broken or newer gate could issue.
 func (h *house) signingKey(t testing.TB) (*ecdsa.PrivateKey, string) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(h.dir, "seal.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ids, err := age.ParseIdentities(bytes.NewReader(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.Open(filepath.Join(h.dir, "signing.age"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	plain, err := age.Decrypt(f, ids...)
+	doc, err := ringOf(h.dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +96,7 @@ func (h *house) signingKey(t testing.TB) (*ecdsa.PrivateKey, string) {
 			PKCS8 []byte `json:"pkcs8"`
 		} `json:"keys"`
 	}
-	if err := json.NewDecoder(plain).Decode(&ring); err != nil || len(ring.Keys) != 1 {
+	if err := json.Unmarshal([]byte(doc), &ring); err != nil || len(ring.Keys) != 1 {
 		t.Fatal(err, ring)
 	}
 	key, err := x509.ParsePKCS8PrivateKey(ring.Keys[0].PKCS8)

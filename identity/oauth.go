@@ -41,10 +41,9 @@ func (a *Authority) Handler() http.Handler {
 		"token_endpoint_auth_methods_supported": []string{"client_secret_basic", "client_secret_post"},
 	}))
 	mux.Handle("GET "+resourcePath, document(a.resource("")))
-	mux.Handle("GET "+resourcePath+"/mcp", document(a.resource("/mcp")))
-	mux.HandleFunc("GET "+resourcePath+"/mcp/{server}", func(w http.ResponseWriter, r *http.Request) {
-		path := "/mcp/" + r.PathValue("server")
-		if !isPath(path) || len(path) > maxResource {
+	mux.HandleFunc("GET "+resourcePath+"/{path...}", func(w http.ResponseWriter, r *http.Request) {
+		path := "/" + r.PathValue("path")
+		if !isDoor(path) {
 			http.NotFound(w, r)
 			return
 		}
@@ -61,6 +60,12 @@ func (a *Authority) resource(path string) any {
 		"bearer_methods_supported": []string{"header"},
 		"resource_name":            "callgate",
 	}
+}
+
+// isDoor says whether path is one that has metadata of its own: that of all MCP
+// servers, or of one. Which servers there are is not told.
+func isDoor(path string) bool {
+	return path == "/mcp" || strings.HasPrefix(path, "/mcp/") && strings.Count(path, "/") == 2 && isPath(path) && len(path) <= maxResource
 }
 
 // document serves v as JSON, encoded once.
@@ -82,7 +87,7 @@ func document(v any) http.Handler {
 // one that was presented.
 func (a *Authority) Challenge(route string, err error) string {
 	path := ""
-	if route == "/mcp" || strings.HasPrefix(route, "/mcp/") && isPath(route) && strings.Count(route, "/") == 2 {
+	if isDoor(route) {
 		path = route
 	}
 	at := `resource_metadata="` + a.base + resourcePath + path + `"`
