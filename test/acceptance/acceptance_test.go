@@ -109,7 +109,8 @@ func newWorld(t *testing.T, script func(upstream.Turn) upstream.Say) *world {
 const policy = `# may use the model, everything that is harmless, and small sums
 p, role:dev, *, model:*,                         generate, true,                    allow, M1
 p, role:dev, *, tool:everything/echo,            call,     true,                    allow, T1
-p, role:dev, *, tool:everything/get-sum,         call,     r.env.args.a <= 100,     allow, T2
+p, role:dev, *, tool:everything/get-sum,         call,     true,                    allow, T2
+p, role:dev, *, tool:everything/get-sum,         call,     r.env.args.a > 100,      deny,  N2
 p, role:dev, *, tool:everything/trigger-long-running-operation, call, true,         allow, T3
 p, role:dev, *, tool:everything/get-structured-content, call, true,                 allow, T4
 p, role:dev, *, resource:everything|*,           read,     true,                    allow, R1

@@ -87,8 +87,9 @@ func (w *world) checkLoop() {
 	}
 	type link struct{ From, Kind, Method string }
 	type call struct {
-		ID, Kind, Target, Resource, Effect, Rule, Outcome, Agent, Run string
-		Links                                                         []link
+		ID                                                        string `json:"call"`
+		Kind, Target, Resource, Effect, Rule, Outcome, Agent, Run string
+		Links                                                     []link
 	}
 	calls := decode[[]call](t, w.gate("audit", "query", "--json", "--limit", "1000"))
 	byID := map[string]call{}
@@ -105,7 +106,7 @@ func (w *world) checkLoop() {
 	if echoed.Effect != "allow" || echoed.Rule != "T1" || echoed.Outcome != "ok" {
 		t.Errorf("the allowed call is on record as %+v", echoed)
 	}
-	if refused.Effect != "deny" || refused.Outcome != "denied" {
+	if refused.Effect != "deny" || refused.Rule != "N2" || refused.Outcome != "denied" {
 		t.Errorf("the denied call is on record as %+v", refused)
 	}
 	for _, c := range []call{echoed, refused} {
@@ -125,7 +126,7 @@ func (w *world) checkLoop() {
 		}
 	}
 	chain := w.gate("audit", "chain", echoed.ID)
-	for _, want := range []string{"agent:bot", "everything/echo", "everything/get-sum", "M1", "T1", "deny"} {
+	for _, want := range []string{"agent:bot", "everything/echo", "everything/get-sum", "allow by M1", "allow by T1", "deny by N2"} {
 		if !strings.Contains(chain, want) {
 			t.Errorf("the chain does not show %q:\n%s", want, chain)
 		}
