@@ -20,7 +20,7 @@ type Agent struct {
 	Purpose    string        // what it is for, in a few words
 	Status     string        // Active or Revoked
 	SecretHash []byte        // SHA-256 of its secret; empty if it has none and so cannot get tokens itself
-	MaxTTL     time.Duration // longest life of its tokens; default 1 h
+	MaxTTL     time.Duration // longest life of its tokens, in whole seconds; default 1 h
 	Epoch      int64         // goes up when all tokens issued so far must end
 	Created    time.Time
 	Revoked    time.Time // zero unless Status is Revoked
@@ -135,6 +135,7 @@ func (a Agent) register() (Agent, error) {
 	if a.MaxTTL < time.Second || a.MaxTTL > longestTTL {
 		return a, invalid("agent %s: max ttl %v: want 1s to %v", a.Name, a.MaxTTL, longestTTL)
 	}
+	a.MaxTTL = a.MaxTTL.Truncate(time.Second) // as tokens count
 	return a, nil
 }
 

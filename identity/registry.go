@@ -65,7 +65,7 @@ func (r *Registry) Create(ctx context.Context, a Agent) (Agent, Secret, error) {
 		return Agent{}, Secret{}, &mistake{ErrTaken, "the name " + a.Name + " is taken, and names are never used again: choose another one"}
 	}
 	if err := r.store.PutAgent(ctx, a); err != nil {
-		return Agent{}, Secret{}, fmt.Errorf("store agent %s: %w", a.Name, err)
+		return Agent{}, Secret{}, fmt.Errorf("create agent %s: %w", a.Name, err)
 	}
 	r.known[a.Name] = a
 	r.settle(a)
@@ -96,7 +96,7 @@ func (r *Registry) Revoke(ctx context.Context, name string) error {
 		r.record("agent.revoked", "admin", a.subject(), fmt.Sprintf("epoch %d", a.Epoch))
 	}
 	if err != nil {
-		return fmt.Errorf("agent %s is revoked in this process, but not in the store; revoke it again: %w", name, err)
+		return fmt.Errorf("agent %s is revoked, but that is not stored and would not outlive a restart; revoke it again: %w", name, err)
 	}
 	return nil
 }
@@ -118,7 +118,7 @@ func (r *Registry) Configure(ctx context.Context, agents []Agent) error {
 			continue
 		}
 		if err := r.store.PutAgent(ctx, a); err != nil {
-			return fmt.Errorf("store agent %s: %w", a.Name, err)
+			return fmt.Errorf("configure agent %s: %w", a.Name, err)
 		}
 	}
 	r.swap(next)

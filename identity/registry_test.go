@@ -3,6 +3,7 @@ package identity_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -267,5 +268,23 @@ func TestOneNameIsGivenOnce(t *testing.T) {
 	wg.Wait()
 	if len(made) != 1 {
 		t.Errorf("%d agents of one name", len(made))
+	}
+}
+
+func BenchmarkGet(b *testing.B) {
+	for _, n := range []int{1, 100_000} {
+		b.Run(fmt.Sprintf("of %d", n), func(b *testing.B) {
+			r := open(b, new(identity.Memory))
+			for i := range n {
+				create(b, r, identity.Agent{Name: fmt.Sprintf("bot-%d", i), Roles: []string{"support"}})
+			}
+			name := fmt.Sprintf("bot-%d", n-1)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, ok := r.Get(name); !ok {
+					b.Fatal("not there")
+				}
+			}
+		})
 	}
 }
