@@ -133,7 +133,7 @@ func TestATokenAsIssued(t *testing.T) {
 	if sum, err := published.Thumbprint(crypto.SHA256); err != nil || b64(sum) != published.KeyID || published.Algorithm != "ES256" || published.Use != "sig" || !published.IsPublic() {
 		t.Errorf("published key: %+v, thumbprint %s, %v", published, b64(sum), err)
 	}
-	jws, err := jose.ParseSigned(token.Access.Reveal(), []jose.SignatureAlgorithm{jose.ES256})
+	jws, err := jose.ParseSignedCompact(token.Access.Reveal(), []jose.SignatureAlgorithm{jose.ES256})
 	if err != nil {
 		t.Fatal(err)
 	}
