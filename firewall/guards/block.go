@@ -23,7 +23,8 @@ type frame struct {
 
 func (f *frame) compile() {
 	first, last, _ := strings.Cut(f.source, `[\s\S-]{64,}?`)
-	f.first, f.last = regexp.MustCompile(`\A`+first), regexp.MustCompile(`(?i)`+last)
+	f.first = regexp.MustCompile(`\A(?U)` + first) // the shortest: more text must not make it longer
+	f.last = regexp.MustCompile(`(?i)` + last)
 }
 
 // heading is the length of the first line that text begins with, 0 if there is
@@ -69,7 +70,8 @@ func keyRow(text string) (from, to int) {
 
 // block judges the block that begins with h: a private key. It is masked from
 // where it is known for one, and as long as it goes on: to its last line, or, if
-// that is missing, until nothing looks like a part of a key any more.
+// that is missing, until nothing looks like a part of a key any more. In a tool's
+// arguments it ends with the string that it is in, so that these stay JSON.
 func (s *scan) block(h *hit, end bool) (hold int, done bool) {
 	body := h.open
 	if h.open == 0 {
@@ -88,6 +90,11 @@ func (s *scan) block(h *hit, end bool) (hold int, done bool) {
 			s.extend(h, body)
 		}
 		next := s.from(body, body+pause)
+		if s.lane {
+			if i := s.close(body, body+len(next)); i >= 0 {
+				next, end = next[:i-body], true
+			}
+		}
 		from, to := keyRow(next)
 		last := s.rules.frame.ending(next, h.open > 0)
 		switch {
@@ -103,4 +110,15 @@ func (s *scan) block(h *hit, end bool) (hold int, done bool) {
 			return max(h.open, h.from), false
 		}
 	}
+}
+
+// close is where the first quote between from and to stands that closes a string
+// of a JSON document, -1 if there is none.
+func (s *scan) close(from, to int) int {
+	for i := from; i < to; i++ {
+		if s.closes(i) {
+			return i
+		}
+	}
+	return -1
 }

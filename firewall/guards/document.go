@@ -116,22 +116,21 @@ func (s *Secrets) pointers(body *firewall.Body, cuts []cut) []string {
 				return found // it is not known where
 			}
 		}
-		found[i] = s.clean(string(d.StackPointer()))
+		found[i] = s.clean(d.StackPointer())
 	}
 	return found
 }
 
 // clean masks the secrets in a pointer's names, and cuts it off where it is too long.
-func (s *Secrets) clean(pointer string) string {
-	names := strings.Split(pointer, "/")
-	for i, name := range names {
-		names[i] = s.text(name)
+func (s *Secrets) clean(pointer jsontext.Pointer) string {
+	var cleaned jsontext.Pointer
+	for name := range pointer.Tokens() {
+		cleaned = cleaned.AppendToken(s.text(name))
 	}
-	pointer = strings.Join(names, "/")
-	if len(pointer) > longestPointer {
-		pointer = strings.ToValidUTF8(pointer[:longestPointer], "") + "…"
+	if len(cleaned) > longestPointer {
+		return strings.ToValidUTF8(string(cleaned[:longestPointer]), "") + "…"
 	}
-	return pointer
+	return string(cleaned)
 }
 
 // text masks the secrets in a text that is whole.

@@ -1,6 +1,7 @@
 package guards
 
 import (
+	"cmp"
 	"math"
 	"regexp"
 	"strings"
@@ -19,12 +20,14 @@ type rule struct {
 	id       string
 	mask     string // what a secret becomes
 	order    int    // among all rules
+	generic  bool   // it knows secrets by their names alone
 	place    place
 	back     int    // most bytes from the beginning of the secret to the keyword
+	ahead    int    // most bytes from the keyword to the end of the word that holds the secret; what is longer is cut there
 	edge     bool   // no letter, digit or underscore stands before the secret
 	head     string // what the keyword must be, to the letter; "" if it may be more than one thing
 	keywords []string
-	entropy  float64 // of the secret, in bits a rune: more than this
+	entropy  float64 // of the secret, in bits a byte: more than this
 	group    int     // of the regular expression, that is the secret; 0 means the first that is not empty
 	whole    bool    // mask all that matches: the group is but a piece of the secret
 	source   string
@@ -51,15 +54,16 @@ const (
 	signBefore = `(?:=|>|:{1,3}=|\|\||:|=>|\?=|,)[\x60'"\s=]{0,5}`
 )
 
-// behind is the rules whose keyword stands inside their secret, and how far at most.
-var behind = map[string]int{
-	"azure-ad-client-secret":  5,
-	"hashicorp-tf-api-token":  15,
-	"maxmind-license-key":     36,
-	"microsoft-teams-webhook": 80,
-	"openai-api-key":          85,
-	"sidekiq-sensitive-url":   26,
-	"slack-webhook-url":       8,
+// behind is the rules whose keyword stands inside their secret: the most bytes
+// from the secret's beginning to the keyword, and from there to its end.
+var behind = map[string]struct{ back, ahead int }{
+	"azure-ad-client-secret":  {5, 40},
+	"hashicorp-tf-api-token":  {15, 90},
+	"maxmind-license-key":     {36, 10},
+	"microsoft-teams-webhook": {80, 240},
+	"openai-api-key":          {85, 90},
+	"sidekiq-sensitive-url":   {26, 40},
+	"slack-webhook-url":       {8, 90},
 }
 
 // apart is the rules that ask for a keyword anywhere around their secret. Anywhere
@@ -93,6 +97,13 @@ var names = map[string][]string{
 	"nytimes-access-token":        {"nytimes", "newyorktimes", "new-york-times,"},
 	"typeform-api-token":          {"typeform"},
 }
+
+// generic is in the ids of rules that know secrets by their names alone.
+const generic = "generic"
+
+// plainNames is names that those rules take for a secret's, and that agents,
+// models and tools give to what is none.
+const plainNames = `(?i)(?:prompt[_.-]?cache[_.-]?key|idempotency[_.-]?key|(?:continuation|next|page|progress|resume|sync)[_.-]?token)`
 
 // document is gitleaks' configuration, as far as it is about texts without a path.
 type document struct {
@@ -129,11 +140,14 @@ func load() []*rule {
 		if d.Path != "" { // about files
 			continue
 		}
+		if strings.Contains(d.ID, generic) {
+			d.Allowlists = append(d.Allowlists, allowed{RegexTarget: "match", Regexes: []string{plainNames}})
+		}
 		allow := append(everywhere[:len(everywhere):len(everywhere)], newAllowlists(d.Allowlists)...)
 		for _, source := range split(d.Regex) {
 			r := &rule{
-				id: d.ID, mask: "[secret:" + d.ID + "]", order: len(rules), keywords: d.Keywords, entropy: d.Entropy,
-				group: d.SecretGroup, whole: pieces[d.ID], source: source, allow: allow,
+				id: d.ID, mask: "[secret:" + d.ID + "]", order: len(rules), generic: strings.Contains(d.ID, generic), keywords: d.Keywords,
+				entropy: d.Entropy, group: d.SecretGroup, whole: pieces[d.ID], source: source, allow: allow,
 			}
 			r.settle()
 			rules = append(rules, r)
@@ -156,19 +170,19 @@ func split(source string) []string {
 func (r *rule) settle() {
 	switch {
 	case flags[r.id] != nil:
-		r.place, r.keywords = argument, flags[r.id]
+		r.place, r.ahead, r.keywords = argument, longest, flags[r.id]
 		r.source = r.source[strings.Index(r.source, `[ \t\n\r](?:-`):]
 	case r.id == "private-key":
 		r.place = block
 	case apart[r.id]:
-		r.place, r.back = near, 80
+		r.place, r.back, r.ahead = near, 80, reach
 	case strings.Contains(r.source, signBefore):
-		r.place, r.source = value, strings.ReplaceAll(r.source, nameBefore, "")
+		r.place, r.ahead, r.source = value, 512, strings.ReplaceAll(r.source, nameBefore, "")
 		if names[r.id] != nil {
 			r.keywords = names[r.id]
 		}
 	default:
-		r.place, r.back = here, behind[r.id]
+		r.place, r.back, r.ahead = here, behind[r.id].back, cmp.Or(behind[r.id].ahead, longest)
 	}
 	if r.place == here && r.back == 0 {
 		source, fold := strings.CutPrefix(r.source, "(?i)")
@@ -217,9 +231,6 @@ func (r *rule) find(text, name, line string, yield func(secret)) {
 		yield(secret{from, to})
 	}
 }
-
-// generic says whether the rule knows secrets by their looks alone.
-func (r *rule) generic() bool { return strings.Contains(r.id, "generic") }
 
 func (r *rule) allows(secret, match, line string) bool {
 	for _, a := range r.allow {

@@ -148,10 +148,25 @@ func (s *scan) hit(w int32, to int) {
 	if r.back > 0 {
 		h.from = s.word(from, r.back)
 		if r.place == near {
+			if s.again(h) {
+				return
+			}
 			h.seen = h.from
 		}
 	}
 	s.hits = append(s.hits, h)
+}
+
+// again says whether h is near to another hit of its rule, which then goes on from
+// h instead: so that each word is looked at once.
+func (s *scan) again(h hit) bool {
+	for i := range s.hits {
+		if o := &s.hits[i]; o.rule == h.rule && h.from < o.to+reach {
+			o.to = h.to
+			return true
+		}
+	}
+	return false
 }
 
 // judge looks at what stands around h. If more of the text could make a
@@ -175,7 +190,7 @@ func (s *scan) token(h *hit, end bool) (hold int, done bool) {
 	if h.open > 0 {
 		return s.goOn(h, end)
 	}
-	limit := h.from + longest
+	limit := h.to + h.ahead
 	to, whole := s.wordEnd(h, limit, end)
 	if !whole {
 		return h.from, false
@@ -239,7 +254,7 @@ func (s *scan) value(h *hit, end bool) (hold int, done bool) {
 		return begin, end
 	}
 	h.seen = max(h.seen, i)
-	limit := i + longest
+	limit := i + h.ahead
 	to, whole := s.wordEnd(h, limit, end)
 	if !whole {
 		return begin, false
@@ -267,13 +282,13 @@ func (s *scan) near(h *hit, end bool) (hold int, done bool) {
 		for from < s.end() && !isWord(s.at(from)) {
 			from++
 		}
-		if from >= h.to+reach {
+		if from >= h.to+reach && !isWord(s.at(from-1)) { // never in the middle of a word: see again
 			return 0, true
 		}
 		h.seen = from
-		to, whole := s.wordEnd(h, from+longest, end)
+		to, whole := s.wordEnd(h, from+h.ahead, end)
 		if !whole || from == to {
-			h.seen = from
+			h.from, h.seen = from, from
 			return from, end
 		}
 		if to-from < 40 { // the shortest of these secrets
@@ -304,11 +319,11 @@ func (s *scan) argument(h *hit, end bool) (hold int, done bool) {
 		i++
 	}
 	h.seen = max(h.seen, i)
-	for h.seen < s.end() && h.seen < hold+longest && !s.ends(h.seen, quote) {
+	for h.seen < s.end() && h.seen < hold+h.ahead && !s.ends(h.seen, quote) {
 		h.seen++
 	}
 	switch {
-	case h.seen == hold+longest:
+	case h.seen == hold+h.ahead:
 		return 0, true
 	case h.seen == s.end() && !end:
 		return hold, false
@@ -376,7 +391,7 @@ func (s *scan) settle(decided int) {
 		return
 	}
 	slices.SortFunc(s.found, func(a, b found) int {
-		return cmp.Or(cmp.Compare(a.from, b.from), -compare(a.more, b.more), compare(a.rule.generic(), b.rule.generic()),
+		return cmp.Or(cmp.Compare(a.from, b.from), -compare(a.more, b.more), compare(a.rule.generic, b.rule.generic),
 			cmp.Compare(b.to, a.to), cmp.Compare(a.rule.order, b.rule.order))
 	})
 	later := s.found[:0]
