@@ -1,0 +1,206 @@
+package console
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"callgate/audit"
+)
+
+const (
+	queryTimeout = 20 * time.Second // of a question, waiting for the index included
+	maxWait      = 30 * time.Second // of a request that waits for news
+	maxRecords   = 1000             // in one answer
+	maxPage      = 8 << 20          // bytes of them, about
+)
+
+// caughtUp waits until the index has everything that is in the ledger now, so
+// that an answer is never older than its question. Where that takes too long it
+// has answered how far the index is.
+func (c *Console) caughtUp(ctx context.Context, w http.ResponseWriter) bool {
+	indexed, head, err := c.cfg.Index.Sync(ctx)
+	if err != nil {
+		w.Header().Set("Retry-After", "5")
+		refuse(w, http.StatusServiceUnavailable, "unavailable", "the index has %d of %d records so far; ask again: %v", indexed, head, err)
+	}
+	return err == nil
+}
+
+func (c *Console) calls(w http.ResponseWriter, r *http.Request) {
+	f, err := filter(r.URL.Query())
+	if err != nil {
+		refuse(w, http.StatusBadRequest, "invalid", "%v", err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), queryTimeout)
+	defer cancel()
+	if !c.caughtUp(ctx, w) {
+		return
+	}
+	list, err := c.cfg.Index.Calls(ctx, f)
+	if err != nil {
+		refuse(w, http.StatusServiceUnavailable, "unavailable", "%v", err)
+		return
+	}
+	if list == nil {
+		list = []audit.Call{}
+	}
+	answer(w, http.StatusOK, list)
+}
+
+// filter reads the parameters of a question.
+func filter(q url.Values) (audit.Filter, error) {
+	var f audit.Filter
+	texts := map[string]*string{
+		"agent": &f.Agent, "run": &f.Run, "chain": &f.Chain, "kind": &f.Kind, "target": &f.Target, "resource": &f.Resource,
+		"args_hash": &f.ArgsHash, "effect": &f.Effect, "outcome": &f.Outcome,
+	}
+	times := map[string]*time.Time{"since": &f.Since, "until": &f.Until}
+	for name, values := range q {
+		value := values[0]
+		var err error
+		switch {
+		case len(values) > 1:
+			err = errors.New("is there more than once")
+		case texts[name] != nil:
+			*texts[name] = value
+		case times[name] != nil:
+			*times[name], err = time.Parse(time.RFC3339Nano, value)
+		case name == "limit":
+			f.Limit, err = strconv.Atoi(value)
+			if err == nil && (f.Limit < 1 || f.Limit > maxRecords) {
+				err = fmt.Errorf("want 1 to %d", maxRecords)
+			}
+		case name == "before":
+			f.Before, err = strconv.ParseUint(value, 10, 64)
+		default:
+			err = errors.New("is not known here; docs/api.md lists the parameters")
+		}
+		if err != nil {
+			return f, fmt.Errorf("parameter %.40q: %w", name, err)
+		}
+	}
+	if f.Agent != "" && !strings.Contains(f.Agent, ":") {
+		f.Agent = "agent:" + f.Agent
+	}
+	return f, nil
+}
+
+func (c *Console) call(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), queryTimeout)
+	defer cancel()
+	if !c.caughtUp(ctx, w) {
+		return
+	}
+	found, ok, err := c.cfg.Index.Call(ctx, r.PathValue("id"))
+	switch {
+	case err != nil:
+		refuse(w, http.StatusServiceUnavailable, "unavailable", "%v", err)
+	case !ok:
+		refuse(w, http.StatusNotFound, "not_found", "no call %.80q is on record", r.PathValue("id"))
+	default:
+		answer(w, http.StatusOK, found)
+	}
+}
+
+func (c *Console) chain(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), queryTimeout)
+	defer cancel()
+	if !c.caughtUp(ctx, w) {
+		return
+	}
+	found, err := c.cfg.Index.Chain(ctx, r.PathValue("id"))
+	switch {
+	case err != nil:
+		refuse(w, http.StatusServiceUnavailable, "unavailable", "%v", err)
+	case len(found.Calls) == 0:
+		refuse(w, http.StatusNotFound, "not_found", "no call, run or chain %.80q is on record", r.PathValue("id"))
+	default:
+		answer(w, http.StatusOK, found)
+	}
+}
+
+// Records is a page of the ledger, as it stands there.
+type Records struct {
+	Records []json.RawMessage `json:"records"` // each with its seq
+	Next    uint64            `json:"next"`    // to ask for what comes after
+}
+
+// records reads the ledger itself: the last ones, or those from a position on;
+// with wait it answers as soon as there is one.
+func (c *Console) records(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	for name := range q {
+		if !slices.Contains([]string{"from", "last", "wait"}, name) {
+			refuse(w, http.StatusBadRequest, "invalid", "parameter %.40q is not known here; want from, last, wait", name)
+			return
+		}
+	}
+	from, errFrom := number(q.Get("from"), 1)
+	last, errLast := number(q.Get("last"), 0)
+	wait, ok := duration(w, "wait", q.Get("wait"))
+	if !ok {
+		return
+	}
+	if err := errors.Join(errFrom, errLast); err != nil {
+		refuse(w, http.StatusBadRequest, "invalid", "from and last are numbers: %v", err)
+		return
+	}
+	head := c.cfg.Ledger.Head()
+	if last > 0 {
+		from = head + 1 - min(head, last, maxRecords)
+	}
+	from = max(from, 1)
+	if wait > 0 && from > head {
+		ctx, cancel := context.WithTimeout(r.Context(), min(wait, maxWait))
+		err := c.cfg.Ledger.Wait(ctx, from-1)
+		cancel()
+		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			refuse(w, http.StatusServiceUnavailable, "unavailable", "%v", err)
+			return
+		}
+	}
+	size := 0
+	page := Records{Records: []json.RawMessage{}, Next: from}
+	for e, err := range c.cfg.Ledger.Entries(from) {
+		if err != nil {
+			refuse(w, http.StatusServiceUnavailable, "unavailable", "%v", err)
+			return
+		}
+		page.Records = append(page.Records, numbered(e.Seq, e.JSON))
+		page.Next = e.Seq + 1
+		size += len(e.JSON)
+		if len(page.Records) == maxRecords || size > maxPage {
+			break
+		}
+	}
+	answer(w, http.StatusOK, page)
+}
+
+// numbered is a record with its position put in front.
+func numbered(seq uint64, record []byte) json.RawMessage {
+	out := make([]byte, 0, len(record)+24)
+	out = append(out, `{"seq":`...)
+	out = strconv.AppendUint(out, seq, 10)
+	if rest := bytes.TrimPrefix(record, []byte("{")); len(rest) > 1 {
+		out = append(append(out, ','), rest...)
+		return out
+	}
+	return append(out, '}')
+}
+
+func number(text string, otherwise uint64) (uint64, error) {
+	if text == "" {
+		return otherwise, nil
+	}
+	return strconv.ParseUint(text, 10, 64)
+}

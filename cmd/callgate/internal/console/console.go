@@ -1,0 +1,110 @@
+// Package console is the gate's side for people: the admin API that the commands
+// speak. docs/api.md tells its endpoints. It is served on a listener of its own,
+// never on the agents'.
+package console
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"callgate/audit"
+	"callgate/cmd/callgate/internal/store"
+	"callgate/identity"
+)
+
+// Config is what a Console needs. All fields are required.
+type Config struct {
+	Token     identity.Secret // of the admin
+	Registry  *identity.Registry
+	Authority *identity.Authority
+	Ledger    *audit.Ledger
+	Index     *store.Index
+	Reload    func(ctx context.Context) (Reloaded, error) // an error that is a Refusal tells each mistake
+	Servers   func(ctx context.Context) []Server          // state of the MCP servers
+	Status    func(ctx context.Context) Status            // state of the gate
+}
+
+// A Refusal is a configuration that was not taken, and each thing that is wrong
+// with it.
+type Refusal interface {
+	error
+	Lines() []string
+}
+
+// A Console serves the admin API. It is used by many goroutines at once.
+type Console struct{ cfg Config }
+
+// New returns a Console.
+func New(cfg Config) *Console { return &Console{cfg} }
+
+// Handler is the admin API under /api/v1, and /readyz, which needs no token.
+func (c *Console) Handler() http.Handler {
+	api := http.NewServeMux()
+	for pattern, handle := range map[string]http.HandlerFunc{
+		"GET /api/v1/status":                c.status,
+		"GET /api/v1/agents":                c.agents,
+		"POST /api/v1/agents":               c.createAgent,
+		"GET /api/v1/agents/{name}":         c.agent,
+		"POST /api/v1/agents/{name}/revoke": c.revokeAgent,
+		"POST /api/v1/agents/{name}/token":  c.mintToken,
+		"GET /api/v1/calls":                 c.calls,
+		"GET /api/v1/calls/{id}":            c.call,
+		"GET /api/v1/chains/{id}":           c.chain,
+		"GET /api/v1/records":               c.records,
+		"GET /api/v1/mcp/servers":           c.servers,
+		"POST /api/v1/reload":               c.reload,
+	} {
+		api.HandleFunc(pattern, handle)
+	}
+	api.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		refuse(w, http.StatusNotFound, "not_found", "there is no %s %s in the admin API; docs/api.md lists what there is", r.Method, r.URL.Path)
+	})
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /readyz", c.ready)
+	mux.Handle("/", c.guard(api))
+	return mux
+}
+
+func (c *Console) status(w http.ResponseWriter, r *http.Request) {
+	answer(w, http.StatusOK, c.cfg.Status(r.Context()))
+}
+
+// ready tells a load balancer whether to send agents here. It says nothing that
+// needs a token.
+func (c *Console) ready(w http.ResponseWriter, r *http.Request) {
+	s := c.cfg.Status(r.Context())
+	code := http.StatusOK
+	if !s.Ready {
+		code = http.StatusServiceUnavailable
+	}
+	answer(w, code, struct {
+		Ready   bool     `json:"ready"`
+		Reasons []string `json:"reasons,omitempty"`
+		Policy  string   `json:"policy"`
+		Lag     uint64   `json:"index_lag"` // records that are not in the index yet
+		Servers []Server `json:"mcp_servers,omitempty"`
+	}{s.Ready, s.Reasons, s.Policy, s.Head - min(s.Head, s.Indexed), s.Servers})
+}
+
+func (c *Console) servers(w http.ResponseWriter, r *http.Request) {
+	answer(w, http.StatusOK, c.cfg.Servers(r.Context()))
+}
+
+func (c *Console) reload(w http.ResponseWriter, r *http.Request) {
+	var nothing struct{}
+	if !read(w, r, &nothing) {
+		return
+	}
+	done, err := c.cfg.Reload(r.Context())
+	var refusal Refusal
+	switch {
+	case errors.As(err, &refusal):
+		answer(w, http.StatusUnprocessableEntity, map[string]Failure{"error": {
+			Code: "invalid", Message: "nothing was changed: the new configuration has mistakes", Details: refusal.Lines()}})
+	case err != nil:
+		refuse(w, http.StatusInternalServerError, "internal", "nothing was changed: %v", err)
+	default:
+		answer(w, http.StatusOK, done)
+	}
+}

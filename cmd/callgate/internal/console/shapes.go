@@ -1,0 +1,77 @@
+package console
+
+import "time"
+
+// The shapes of the admin API's JSON. The commands read them too.
+
+// An Agent is a registered agent.
+type Agent struct {
+	Name    string     `json:"name"`
+	Roles   []string   `json:"roles"`
+	Owner   string     `json:"owner,omitempty"`
+	Purpose string     `json:"purpose,omitempty"`
+	Status  string     `json:"status"` // active, revoked
+	Source  string     `json:"source"` // config, api
+	MaxTTL  string     `json:"max_ttl,omitempty"`
+	Created time.Time  `json:"created"`
+	Revoked *time.Time `json:"revoked,omitempty"`
+}
+
+// NewAgent asks for an agent to be registered.
+type NewAgent struct {
+	Name    string   `json:"name"`
+	Roles   []string `json:"roles"`
+	Owner   string   `json:"owner,omitempty"`
+	Purpose string   `json:"purpose,omitempty"`
+	MaxTTL  string   `json:"max_ttl,omitempty"` // as 1h
+}
+
+// Credentials are what an agent gets tokens with. They are told once.
+type Credentials struct {
+	ClientID     string `json:"client_id"`
+	ClientSecret string `json:"client_secret"`
+}
+
+// NewToken asks for an access token.
+type NewToken struct {
+	TTL string `json:"ttl,omitempty"` // as 15m; the gate's default if empty
+}
+
+// Token is an access token, as RFC 6749 answers it.
+type Token struct {
+	AccessToken string `json:"access_token"`
+	TokenType   string `json:"token_type"`
+	ExpiresIn   int64  `json:"expires_in"` // seconds
+}
+
+// A Server is the state of an MCP server.
+type Server struct {
+	Name    string   `json:"name"`
+	Reach   string   `json:"reach"` // the command's program, or the URL
+	State   string   `json:"state"` // ready, unavailable
+	Version string   `json:"version,omitempty"`
+	Tools   []string `json:"tools,omitempty"`
+	Error   string   `json:"error,omitempty"`
+}
+
+// Reloaded is what a reload changed.
+type Reloaded struct {
+	Changes []string `json:"changes"` // in words; empty when nothing differed
+	Restart []string `json:"restart"` // keys that differ and wait for a restart
+}
+
+// Status is the state of the gate.
+type Status struct {
+	Version   string    `json:"version"`
+	Started   time.Time `json:"started"`
+	PublicURL string    `json:"public_url"`
+	Config    string    `json:"config,omitempty"` // the file, "" if there is none
+	Policy    string    `json:"policy"`           // digest
+	Agents    int       `json:"agents"`
+	Providers []string  `json:"providers"`
+	Servers   []Server  `json:"mcp_servers"` // without their tools
+	Head      uint64    `json:"ledger_head"` // records that are durable
+	Indexed   uint64    `json:"indexed"`     // of them in the index
+	Ready     bool      `json:"ready"`
+	Reasons   []string  `json:"reasons,omitempty"` // why it is not ready
+}
