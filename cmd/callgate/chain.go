@@ -1,0 +1,222 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"callgate/audit"
+)
+
+// printChain tells a chain as a story: one step a call, in order, a tool call
+// indented under the model call that asked for it. The model call that brings its
+// result back stands below, on the level of the first one again, so that a loop
+// of a hundred turns stays on the page.
+func (p *program) printChain(c *audit.Chain) error {
+	t := teller{p: p, steps: make(map[string]int, len(c.Calls))}
+	for _, root := range c.Trees() {
+		t.number(root)
+	}
+	denied := 0
+	for i := range c.Calls {
+		if c.Calls[i].Effect == "deny" {
+			denied++
+		}
+	}
+	if len(c.Calls) > 0 {
+		first, last := c.Calls[0], c.Calls[len(c.Calls)-1]
+		fmt.Fprintf(&t.out, "run %s of %s: %d calls, %d denied, from %s to %s\n\n", first.Run, tame(first.Agent), len(c.Calls), denied,
+			local(time.UnixMicro(first.At)), time.UnixMicro(last.At).Local().Format("15:04:05"))
+	}
+	for _, root := range c.Trees() {
+		t.tell(root, 0)
+	}
+	if c.More {
+		t.out.WriteString("There are more calls than are shown here.\n")
+	}
+	_, err := p.out.Write([]byte(t.out.String()))
+	return err
+}
+
+// A teller writes a chain.
+type teller struct {
+	p     *program
+	out   strings.Builder
+	steps map[string]int // number of each call
+}
+
+func (t *teller) number(b *audit.Branch) {
+	t.steps[b.Call.ID] = len(t.steps) + 1
+	for _, next := range b.Next {
+		t.number(next)
+	}
+}
+
+const maxIndent = 12 // levels that are shown as such
+
+// tell writes a call and what hangs on it.
+func (t *teller) tell(b *audit.Branch, level int) {
+	c := b.Call
+	t.row(level, fmt.Sprintf("%3d  %s", t.steps[c.ID], clock(c.At)), branch(level)+t.deed(c), t.p.decided(c.Effect, c.Rule), t.p.ended(c.Outcome, c.TookUS), tokens(c.Usage))
+	if c.Effect == "deny" && c.Reason != "" {
+		t.note(level, t.p.colour(red, tame(c.Reason)))
+	}
+	for _, l := range c.Links {
+		t.note(level, t.because(l))
+	}
+	if c.Kind == "tool" && len(c.Links) == 0 {
+		t.note(level, "no model call on record asked for it")
+	}
+	for _, f := range c.Findings {
+		t.note(level, t.p.colour(amber, tame(finding(f))))
+	}
+	if c.Fault != "" {
+		t.note(level, "cause: "+tame(shortened(c.Fault, 160)))
+	}
+	for _, w := range c.Wants {
+		if w.Call == "" {
+			t.note(level, fmt.Sprintf("it asked for %s %s, which never came", tame(w.Name), arguments(w.Args)))
+		}
+	}
+	for _, next := range b.Next {
+		below := level + 1
+		if next.Via.Kind == "result" {
+			below = max(level-1, 0)
+		}
+		t.tell(next, below)
+	}
+}
+
+// deed is what the call did, in words.
+func (t *teller) deed(c *audit.Call) string {
+	what := tame(thing(c.Kind, c.Target, c.Method, c.Resource))
+	switch c.Kind {
+	case "model":
+		return tame(c.Agent) + " asks model " + what
+	case "tool":
+		return tame(c.Agent) + " calls tool " + what + " " + arguments(c.Args)
+	case "resource":
+		return tame(c.Agent) + " reads " + what
+	case "prompt":
+		return tame(c.Agent) + " fetches prompt " + what
+	}
+	return tame(c.Agent) + " asks the gate for " + what
+}
+
+func (t *teller) because(l audit.Link) string {
+	step, known := t.steps[l.From]
+	if !known {
+		return found(l.Kind, l.Method) + ": " + l.From
+	}
+	return fmt.Sprintf("%s: step %d", found(l.Kind, l.Method), step)
+}
+
+func (t *teller) row(level int, parts ...string) {
+	fmt.Fprintf(&t.out, "%s  %s", parts[0], parts[1])
+	for _, part := range parts[2:] {
+		if part != "" {
+			t.out.WriteString("  " + part)
+		}
+	}
+	t.out.WriteByte('\n')
+}
+
+// note writes a line under a call.
+func (t *teller) note(level int, text string) {
+	fmt.Fprintf(&t.out, "%19s%s%s\n", "", strings.Repeat(" ", 3*min(level, maxIndent)+2), t.p.colour(dim, text))
+}
+
+// branch is the twig before a call that hangs on the one above.
+func branch(level int) string {
+	if level == 0 {
+		return ""
+	}
+	return strings.Repeat("   ", min(level, maxIndent)-1) + "└─ "
+}
+
+// found says in words how it is known that one call led to another.
+func found(kind, method string) string {
+	what := "asked for by the model"
+	if kind == "result" {
+		what = "brings the result back"
+	}
+	switch method {
+	case "tool_use_id":
+		return what + " (the ids agree)"
+	case "tool_use_id+args_changed":
+		return what + ", but with other arguments (the ids agree)"
+	case "arguments":
+		return what + " (same tool and arguments)"
+	case "twin":
+		return what + " (same tool and arguments, more than once: in order)"
+	case "ambiguous":
+		return what + " (same tool and arguments, asked for by several: a guess)"
+	}
+	return what + " (" + method + ")"
+}
+
+// thing is what a call acts on, as people would say it.
+func thing(kind, target, method, resource string) string {
+	switch {
+	case target == "" && resource == "":
+		return method
+	case kind == "list" || kind == "session":
+		return strings.Trim(method+" of "+target, " ")
+	case resource == "":
+		return target
+	case target == "":
+		return resource
+	case kind == "resource":
+		return target + "|" + resource
+	}
+	return target + "/" + resource
+}
+
+// decided says what was decided and by which rule.
+func (p *program) decided(effect, rule string) string {
+	c := map[string]paint{"allow": green, "ask": amber, "deny": red}[effect]
+	if effect == "" {
+		return ""
+	}
+	if rule != "" {
+		return p.colour(c, effect) + " by " + tame(rule)
+	}
+	return p.colour(c, effect)
+}
+
+// ended says what came of a call.
+func (p *program) ended(name string, took int64) string {
+	text := outcome(name, took)
+	if name == "ok" {
+		return text
+	}
+	return p.colour(amber, text)
+}
+
+func outcome(name string, took int64) string {
+	if name == "" || took == 0 {
+		return name
+	}
+	return name + " in " + (time.Duration(took) * time.Microsecond).Round(100*time.Microsecond).String()
+}
+
+func tokens(u *audit.Usage) string {
+	if u == nil {
+		return ""
+	}
+	text := fmt.Sprintf("%d tokens in, %d out", u.Input, u.Output)
+	if u.CacheRead > 0 {
+		text += fmt.Sprintf(" (%d from cache)", u.CacheRead)
+	}
+	return text
+}
+
+func finding(f audit.Finding) string {
+	done := map[string]string{"mask": "masked", "deny": "refused", "record": "noted"}[f.Action]
+	return fmt.Sprintf("%s: %d × %s %s in %s", f.Guard, max(f.Count, 1), f.Rule, done, f.Where)
+}
+
+func arguments(args []byte) string { return tame(shortened(string(args), 120)) }
+
+// clock is the time of day of a record.
+func clock(us int64) string { return time.UnixMicro(us).Local().Format("15:04:05.000") }

@@ -1,0 +1,540 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"callgate/identity"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// A Config is what callgate.yaml says. docs/config.md tells each key; a field
+// with the tag restart keeps its value until the process is started anew.
+type Config struct {
+	Listen    Address `yaml:"listen" restart:"yes"`     // where agents come in
+	PublicURL BaseURL `yaml:"public_url" restart:"yes"` // what agents call this gate; the issuer of their tokens
+	Data      Folder  `yaml:"data" restart:"yes"`       // ledger, index, keys
+
+	Admin struct {
+		Listen Address `yaml:"listen" restart:"yes"` // where people and commands come in
+	} `yaml:"admin"`
+
+	MCP struct {
+		Servers map[string]Server `yaml:"servers"`
+		Import  []File            `yaml:"import"` // files with the mcpServers JSON of MCP clients
+	} `yaml:"mcp"`
+	Providers map[string]Provider `yaml:"providers"`
+	Agents    []Agent             `yaml:"agents"`
+	Policy    []File              `yaml:"policy"`
+
+	Identity struct {
+		TTL     Duration  `yaml:"ttl" restart:"yes"`      // of a token for which no other was asked
+		SealKey Reference `yaml:"seal_key" restart:"yes"` // age identity that the signing keys are sealed to
+	} `yaml:"identity"`
+	Runs struct {
+		Idle Duration `yaml:"idle" restart:"yes"` // a run ends after this long without a call
+	} `yaml:"runs"`
+
+	ShutdownTimeout Duration `yaml:"shutdown_timeout"` // for calls in flight
+
+	file string // that it was read from; "" if there is none
+}
+
+// A Server is an MCP server: a command to run, or a URL to reach it at.
+type Server struct {
+	Command []string         `yaml:"command"`
+	URL     ServerURL        `yaml:"url"`
+	Env     map[string]Value `yaml:"env"`     // for Command; it gets little else
+	Headers map[string]Value `yaml:"headers"` // for URL
+	Dir     Folder           `yaml:"dir"`     // where Command starts
+	Timeout Duration         `yaml:"timeout"` // of one request
+	Trusted bool             `yaml:"trusted"` // what it says of its tools' effects is believed
+}
+
+// A Provider is a model API.
+type Provider struct {
+	Kind     string    `yaml:"kind"` // the dialect: openai, anthropic
+	APIKey   Reference `yaml:"api_key"`
+	BaseURL  ServerURL `yaml:"base_url"`
+	Models   []string  `yaml:"models"` // that it has; asked for where empty
+	Timeouts struct {
+		Connect   Duration `yaml:"connect"`
+		FirstByte Duration `yaml:"first_byte"`
+		Idle      Duration `yaml:"idle"`
+	} `yaml:"timeouts"`
+}
+
+// An Agent is an agent that the file registers, as callgate agent create does.
+type Agent struct {
+	Name    string    `yaml:"name"`
+	Roles   []string  `yaml:"roles"`
+	Owner   string    `yaml:"owner"`
+	Purpose string    `yaml:"purpose"`
+	Secret  Reference `yaml:"secret"` // with which it gets tokens itself
+	MaxTTL  Duration  `yaml:"max_ttl"`
+}
+
+// Safe defaults: this machine only, nothing configured, and so everything denied.
+const (
+	defaultListen      = "127.0.0.1:8700"
+	defaultAdminListen = "127.0.0.1:8701"
+	defaultData        = "callgate-data"
+	defaultTTL         = 300 * time.Second
+	defaultIdle        = 30 * time.Minute
+	defaultShutdown    = 30 * time.Second
+	defaultMaxTTL      = time.Hour
+	defaultTimeout     = 60 * time.Second
+)
+
+func defaults() Config {
+	var c Config
+	c.Listen, c.Admin.Listen, c.Data = defaultListen, defaultAdminListen, defaultData
+	c.Identity.TTL, c.Runs.Idle, c.ShutdownTimeout = Duration(defaultTTL), Duration(defaultIdle), Duration(defaultShutdown)
+	return c
+}
+
+// Overrides are what the command line says instead of the file.
+type Overrides struct {
+	Listen, AdminListen, Data, Import string
+}
+
+// readConfig reads file, or takes the defaults where file is empty. Its error is
+// [Mistakes]: everything that is wrong, in the file and in what it names.
+func readConfig(file string, over Overrides, env func(string) (string, bool)) (Config, error) {
+	c := defaults()
+	c.file = file
+	r := &reader{file: file, dir: filepath.Dir(file), env: env}
+	var root ast.Node
+	if file != "" {
+		text, err := readFile(file)
+		if err != nil {
+			return c, Mistakes{{File: file, Text: "cannot be read: " + plain(err)}}
+		}
+		root = r.document(text, &c)
+	}
+	over.apply(&c, r)
+	c.check(r, root)
+	c.importServers(r)
+	if len(r.mistakes) > 0 {
+		return c, r.mistakes.sorted()
+	}
+	return c, nil
+}
+
+func (o Overrides) apply(c *Config, r *reader) {
+	flag := &reader{dir: "."} // what is wrong with a flag stands in no file
+	if o.Listen != "" {
+		c.Listen = Address(o.Listen)
+		c.Listen.verify(flag, nil, "--listen")
+	}
+	if o.AdminListen != "" {
+		c.Admin.Listen = Address(o.AdminListen)
+		c.Admin.Listen.verify(flag, nil, "--admin-listen")
+	}
+	if o.Data != "" {
+		c.Data = Folder(o.Data)
+	}
+	if o.Import != "" {
+		f := File{Path: o.Import}
+		var err error
+		if f.Text, err = flag.load(o.Import); err != nil {
+			flag.note(nil, "--mcp-config %s: %s", o.Import, plain(err))
+		} else {
+			c.MCP.Import = append(c.MCP.Import, f)
+		}
+	}
+	r.mistakes = append(r.mistakes, flag.mistakes...)
+}
+
+func (c *Config) check(r *reader, n ast.Node) {
+	if c.PublicURL == "" && !c.Listen.loopback() {
+		r.note(at(n, "listen"), "listen: %s can be reached from other machines, so public_url must say the https URL at which agents do", c.Listen)
+	}
+	seen := make(map[string]bool, len(c.Agents))
+	list, _ := at(n, "agents").(*ast.SequenceNode)
+	for i, a := range c.Agents {
+		if a.Name != "" && seen[a.Name] {
+			r.note(at(list.Values[i], "name"), "agents: %s stands here twice", a.Name)
+		}
+		seen[a.Name] = true
+	}
+	names(r, at(at(n, "mcp"), "servers"), "mcp.servers", serverName, c.MCP.Servers)
+	names(r, at(n, "providers"), "providers", serverName, c.Providers)
+}
+
+var (
+	serverName = regexp.MustCompile(`^[a-z0-9](-?[a-z0-9])*$`)
+	agentName  = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
+	roleName   = regexp.MustCompile(`^(role:)?[A-Za-z0-9._-]{1,64}$`)
+	ownerName  = regexp.MustCompile(`^((user|group):)?[A-Za-z0-9._@+-]{1,128}$`)
+)
+
+// names checks the names that the operator gave to servers and providers: they
+// stand in tool names, in the policy and in URLs.
+func names[V any](r *reader, n ast.Node, key string, rule *regexp.Regexp, m map[string]V) {
+	mapping, ok := n.(*ast.MappingNode)
+	if !ok {
+		return
+	}
+	for _, pair := range mapping.Values {
+		name := pair.Key.GetToken().Value
+		if _, read := m[name]; !read || rule.MatchString(name) && len(name) <= 32 {
+			continue
+		}
+		r.note(pair.Key, "%s: a name has 1 to 32 of a-z 0-9 and single -; write %s", key, fitting(name))
+	}
+}
+
+// fitting is a name like name that fits.
+func fitting(name string) string {
+	var b strings.Builder
+	for _, c := range strings.ToLower(name) {
+		switch {
+		case c >= 'a' && c <= 'z', c >= '0' && c <= '9':
+			b.WriteRune(c)
+		case b.Len() > 0 && !strings.HasSuffix(b.String(), "-"):
+			b.WriteByte('-')
+		}
+	}
+	s := b.String()
+	s = strings.TrimSuffix(s[:min(len(s), 32)], "-")
+	if s == "" {
+		return "server-1"
+	}
+	return s
+}
+
+func (s *Server) check(r *reader, n ast.Node, key string) {
+	switch {
+	case len(s.Command) == 0 && s.URL == "":
+		r.note(n, "%s: write command: [program, argument] or url: https://…", key)
+	case len(s.Command) > 0 && s.URL != "":
+		r.note(at(n, "url"), "%s: has both command and url; write one of them", key)
+	case s.URL != "" && len(s.Env) > 0:
+		r.note(at(n, "env"), "%s.env: belongs to a command; a url takes headers", key)
+	case s.URL != "" && s.Dir != "":
+		r.note(at(n, "dir"), "%s.dir: belongs to a command", key)
+	case len(s.Command) > 0 && len(s.Headers) > 0:
+		r.note(at(n, "headers"), "%s.headers: belongs to a url; a command takes env", key)
+	}
+	if len(s.Command) > 0 && s.Command[0] == "" {
+		r.note(at(n, "command"), "%s.command: begins with the program's name", key)
+	}
+	secrets(r, at(n, "env"), join(key, "env"), s.Env)
+	secrets(r, at(n, "headers"), join(key, "headers"), s.Headers)
+}
+
+// secretive is what the name of a header or variable that holds a secret says.
+var secretive = regexp.MustCompile(`(?i)auth|token|secret|passw|credential|cookie|api.?key|private.?key|access.?key`)
+
+// secrets refuses values that stand in the file although their name says that
+// they are secret.
+func secrets(r *reader, n ast.Node, key string, values map[string]Value) {
+	mapping, ok := n.(*ast.MappingNode)
+	if !ok {
+		return
+	}
+	for _, pair := range mapping.Values {
+		name := pair.Key.GetToken().Value
+		if v, ok := values[name]; ok && !v.Referred && v.Text.Reveal() != "" && secretive.MatchString(name) {
+			r.note(pair.Value, "%s: a secret must not stand in the file; write env:NAME or file:/path", join(key, name))
+		}
+	}
+}
+
+// dialects that callgate speaks, with the API that a provider of that name is.
+var dialects = map[string]ServerURL{
+	"openai":    "https://api.openai.com/v1",
+	"anthropic": "https://api.anthropic.com/v1",
+}
+
+func (p *Provider) check(r *reader, n ast.Node, key string) {
+	name := key[strings.LastIndexByte(key, '.')+1:]
+	_, known := dialects[name]
+	if p.Kind == "" && known {
+		p.Kind = name
+	}
+	switch _, ok := dialects[p.Kind]; {
+	case p.Kind == "":
+		r.note(n, "%s: write kind: openai or kind: anthropic, the dialect that it speaks", key)
+	case !ok:
+		r.note(at(n, "kind"), "%s.kind: want openai or anthropic", key)
+	}
+	if p.BaseURL == "" {
+		if p.BaseURL = dialects[name]; p.BaseURL == "" {
+			r.note(n, "%s: write base_url: the URL before /chat/completions or /messages", key)
+		} else if !p.APIKey.Given {
+			r.note(n, "%s: write api_key: env:%s_API_KEY", key, strings.ToUpper(name))
+		}
+	}
+	for i, m := range p.Models {
+		if m == "" || strings.ContainsAny(m, "*| \t\n") {
+			r.note(at(n, "models").(*ast.SequenceNode).Values[i], "%s.models: %q is no model's name", key, m)
+		}
+	}
+}
+
+func (a *Agent) check(r *reader, n ast.Node, key string) {
+	switch {
+	case a.Name == "":
+		r.note(n, "%s: an agent needs a name", key)
+	case !agentName.MatchString(a.Name):
+		r.note(at(n, "name"), "%s: a name has 1 to 64 of a-z 0-9 . _ - and begins with a letter or digit", key)
+	}
+	for i, role := range a.Roles {
+		if !roleName.MatchString(role) {
+			r.note(at(n, "roles").(*ast.SequenceNode).Values[i], "%s.roles: %q is no role; write one word", key, role)
+		}
+	}
+	if a.Owner != "" && !ownerName.MatchString(a.Owner) {
+		r.note(at(n, "owner"), "%s.owner: write user:NAME or group:NAME", key)
+	}
+	if v := a.Secret.Secret.Reveal(); v != "" && len(v) < 32 {
+		r.note(at(n, "secret"), "%s.secret: want at least 32 characters; openssl rand -base64 32 makes such a one", key)
+	}
+	if a.MaxTTL == 0 {
+		a.MaxTTL = Duration(defaultMaxTTL)
+	}
+}
+
+// An Address is where to listen: host:port. A port of 0 is any that is free.
+type Address string
+
+func (a *Address) read(r *reader, n ast.Node, key string) {
+	if s, ok := r.text(n, key); ok && Address(s).verify(r, n, key) {
+		*a = Address(s)
+	}
+}
+
+func (a Address) verify(r *reader, n ast.Node, key string) bool {
+	host, port, err := net.SplitHostPort(string(a))
+	if err == nil && host != "localhost" {
+		_, err = netip.ParseAddr(host)
+	}
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	if err != nil {
+		r.note(n, "%s: %q is no address; write an IP address and a port: 127.0.0.1:8700", key, string(a))
+	}
+	return err == nil
+}
+
+// loopback says whether only this machine can reach a.
+func (a Address) loopback() bool {
+	host, _, _ := net.SplitHostPort(string(a))
+	return loopback(host)
+}
+
+func loopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// A BaseURL is the URL of this gate: scheme and host, nothing behind it.
+type BaseURL string
+
+func (b *BaseURL) read(r *reader, n ast.Node, key string) {
+	s, ok := r.text(n, key)
+	if !ok {
+		return
+	}
+	*b = BaseURL(s)
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
+		r.note(n, "%s: want a URL: https://callgate.example", key)
+	case u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || strings.ContainsAny(s, "?#"):
+		r.note(n, "%s: nothing may follow the host; write %s://%s", key, u.Scheme, u.Host)
+	case u.Scheme == "http" && !loopback(u.Hostname()):
+		r.note(n, "%s: http is for this machine alone; write https://%s", key, u.Host)
+	case u.Host != strings.ToLower(u.Host):
+		r.note(n, "%s: write the host in lower case: %s://%s", key, u.Scheme, strings.ToLower(u.Host))
+	}
+}
+
+// A ServerURL is the URL of an upstream. It is the operator's, and may lead
+// anywhere that the operator wants.
+type ServerURL string
+
+func (s *ServerURL) read(r *reader, n ast.Node, key string) {
+	t, ok := r.text(n, key)
+	if !ok {
+		return
+	}
+	*s = ServerURL(t)
+	if why := s.wrong(); why != "" {
+		r.note(n, "%s: %s", key, why)
+	}
+}
+
+// wrong says what is the matter with s, "" if nothing is.
+func (s ServerURL) wrong() string {
+	u, err := url.Parse(string(s))
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
+		return "want a URL: https://host/path"
+	case u.User != nil:
+		return "a URL must hold no user or password; use headers or api_key"
+	case u.Fragment != "":
+		return "nothing with # may stand in it"
+	}
+	return ""
+}
+
+// A Duration is a length of time, above 0; 0 stands for the default.
+type Duration time.Duration
+
+func (d *Duration) read(r *reader, n ast.Node, key string) {
+	if _, number := n.(*ast.IntegerNode); number {
+		r.note(n, "%s: a duration needs a unit: 500ms, 30s, 15m, 1h", key)
+		return
+	}
+	s, ok := r.text(n, key)
+	if !ok {
+		return
+	}
+	v, err := time.ParseDuration(s)
+	switch {
+	case err != nil:
+		r.note(n, "%s: %q is no duration; write 500ms, 30s, 15m or 1h", key, s)
+	case v <= 0 || v > maxDuration:
+		r.note(n, "%s: want more than 0 and at most %dh", key, int(maxDuration.Hours()))
+	default:
+		*d = Duration(v)
+	}
+}
+
+const maxDuration = 366 * 24 * time.Hour
+
+func (d Duration) String() string { return time.Duration(d).String() }
+
+// A Folder is the path of a folder, absolute or from where callgate was started.
+type Folder string
+
+func (f *Folder) read(r *reader, n ast.Node, key string) {
+	if s, ok := r.text(n, key); ok {
+		if s == "" {
+			r.note(n, "%s: want a path", key)
+			return
+		}
+		*f = Folder(r.path(s))
+	}
+}
+
+// A File is a file that the configuration names, with what stood in it when the
+// configuration was read.
+type File struct {
+	Path string // as written
+	Text []byte
+}
+
+func (f *File) read(r *reader, n ast.Node, key string) {
+	s, ok := r.text(n, key)
+	if !ok {
+		return
+	}
+	text, err := r.load(s)
+	if err != nil {
+		r.note(n, "%s: %s: %s", key, s, plain(err))
+	}
+	*f = File{Path: r.path(s), Text: text}
+}
+
+// A Reference is a secret, by where it is: env:NAME or file:/path.
+type Reference struct {
+	Given  bool
+	Secret identity.Secret
+}
+
+func (s *Reference) read(r *reader, n ast.Node, key string) {
+	t, ok := r.text(n, key)
+	if !ok {
+		return
+	}
+	v, referred := r.resolve(n, t, key)
+	if !referred {
+		r.note(n, "%s: a secret must not stand in the file; write env:NAME or file:/path", key)
+	}
+	*s = Reference{Given: true, Secret: v}
+}
+
+// A Value is a text of the file, or a [Reference].
+type Value struct {
+	Text     identity.Secret
+	Referred bool
+}
+
+func (v *Value) read(r *reader, n ast.Node, key string) {
+	t, ok := r.text(n, key)
+	if !ok {
+		return
+	}
+	if s, referred := r.resolve(n, t, key); referred {
+		*v = Value{s, true}
+		return
+	}
+	*v = Value{Text: identity.NewSecret(t)}
+}
+
+// resolve is the secret that ref leads to, and whether ref is a reference at all.
+func (r *reader) resolve(n ast.Node, ref, key string) (identity.Secret, bool) {
+	if name, ok := strings.CutPrefix(ref, "env:"); ok {
+		v, set := r.env(name)
+		if !set || v == "" {
+			r.note(n, "%s: %s is not set in the environment of callgate", key, name)
+		}
+		return identity.NewSecret(v), true
+	}
+	if name, ok := strings.CutPrefix(ref, "file:"); ok {
+		text, err := r.load(name)
+		v := strings.TrimRight(string(text), "\r\n")
+		switch {
+		case err != nil:
+			r.note(n, "%s: %s: %s", key, name, plain(err))
+		case v == "":
+			r.note(n, "%s: %s is empty", key, name)
+		}
+		return identity.NewSecret(v), true
+	}
+	return identity.Secret{}, false
+}
+
+// readFile reads a file of bounded size.
+func readFile(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readAtMost(f, maxFile)
+}
+
+// readAtMost reads all of f, or fails when there is more than limit.
+func readAtMost(f io.Reader, limit int64) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(text)) > limit {
+		return nil, fmt.Errorf("larger than %d bytes", limit)
+	}
+	return text, err
+}
+
+// plain is what went wrong with a file, without the path that the message names already.
+func plain(err error) string {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err.Error()
+	}
+	return err.Error()
+}

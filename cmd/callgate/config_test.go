@@ -1,0 +1,267 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// in writes files into a new folder and says where that is.
+func in(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func environment(pairs ...string) func(string) (string, bool) {
+	return func(name string) (string, bool) {
+		for i := 0; i < len(pairs); i += 2 {
+			if pairs[i] == name {
+				return pairs[i+1], true
+			}
+		}
+		return "", false
+	}
+}
+
+func TestConfigSaysEveryMistake(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		yaml string
+		want []string
+	}{
+		{"an empty file is all defaults", "", nil},
+		{"a file of comments is all defaults", "# nothing\n", nil},
+		{"keys with nothing behind them are defaults", "mcp:\nproviders:\nagents:\npolicy:\n", nil},
+		{"several mistakes are told together and in order", "listen: here\nlitsen: 1\nagents:\n  - {name: Bot}\n  - {roles: [a]}\nruns: {idle: 5}\n", []string{
+			`1:9: listen: "here" is no address; write an IP address and a port: 127.0.0.1:8700`,
+			`2:1: unknown key litsen; did you mean listen?`,
+			`4:12: agents: a name has 1 to 64 of a-z 0-9 . _ - and begins with a letter or digit`,
+			`5:6: agents: an agent needs a name`,
+			`6:14: runs.idle: a duration needs a unit: 500ms, 30s, 15m, 1h`,
+		}},
+		{"an unknown key with none near lists what is known", "admin: {bananas: 1}\n", []string{
+			"1:9: unknown key admin.bananas; known here: listen"}},
+		{"a key of a later version is not taken in silence", "database: x\nmodels: {}\naudit: {payloads: full}\n", []string{
+			"1:1: database is not in this version of callgate; take it out",
+			"2:1: models is not in this version of callgate; take it out",
+			"3:1: audit is not in this version of callgate; take it out"}},
+		{"a key that stands twice", "listen: 127.0.0.1:1\nlisten: 127.0.0.1:2\n", []string{"2:1: listen stands here twice"}},
+		{"broken YAML", "listen: [1\n", []string{"1:9: not valid YAML: sequence end token ']' not found"}},
+		{"a list where keys belong", "- a\n", []string{"1:1: the file: want keys and values, one a line: key: value"}},
+		{"two documents", "listen: 127.0.0.1:1\n---\ndata: x\n", []string{"3:1: a second document: write all in one, without ---"}},
+		{"anchors, aliases and tags", "data: &x a\nlisten: *x\npublic_url: !!str b\n", []string{
+			"1:7: data: anchors, aliases and tags are not read here; write the value itself",
+			"2:9: listen: anchors, aliases and tags are not read here; write the value itself",
+			"3:13: public_url: anchors, aliases and tags are not read here; write the value itself"}},
+		{"a merge key", "<<: {data: x}\n", []string{"1:1: <<: a key must be a plain word"}},
+		{"wrong types", "data: 3\npolicy: p.csv\nmcp: {servers: {a: {command: [x], trusted: yes}}}\nproviders: [a]\n", []string{
+			"1:7: data: want a text; put it in quotes",
+			"2:9: policy: want a list: [one, two]",
+			"3:44: mcp.servers.a.trusted: want true or false",
+			"4:12: providers: want keys and values, one a line: key: value"}},
+		{"an empty item", "policy:\n  -\n", []string{"2:5: policy: an empty item"}},
+		{"files that are not there", "policy: [none.csv]\nmcp: {import: [none.json]}\n", []string{
+			"1:10: policy: none.csv: no such file or directory",
+			"2:16: mcp.import: none.json: no such file or directory"}},
+		{"public_url without TLS on a name", "public_url: http://gate.example\n", []string{
+			"1:13: public_url: http is for this machine alone; write https://gate.example"}},
+		{"public_url with a slash", "public_url: https://gate.example/\n", []string{
+			"1:13: public_url: nothing may follow the host; write https://gate.example"}},
+		{"listening to the world without a public_url", "listen: 0.0.0.0:8700\n", []string{
+			"1:9: listen: 0.0.0.0:8700 can be reached from other machines, so public_url must say the https URL at which agents do"}},
+		{"listening to the world with one", "listen: 0.0.0.0:8700\npublic_url: https://gate.example\n", nil},
+		{"secrets that stand in the file", "providers: {openai: {api_key: sk-123}}\nmcp:\n  servers:\n    a: {url: https://a.example, headers: {Authorization: Bearer 1, X-Tenant: acme}}\n    b: {command: [b], env: {GITHUB_TOKEN: ghp, REGION: eu}}\nagents: [{name: bot, secret: hunter2}]\n", []string{
+			"1:31: providers.openai.api_key: a secret must not stand in the file; write env:NAME or file:/path",
+			"4:58: mcp.servers.a.headers.Authorization: a secret must not stand in the file; write env:NAME or file:/path",
+			"5:43: mcp.servers.b.env.GITHUB_TOKEN: a secret must not stand in the file; write env:NAME or file:/path",
+			"6:30: agents.secret: a secret must not stand in the file; write env:NAME or file:/path"}},
+		{"secrets that are missing", "providers:\n  openai: {api_key: env:NOT_SET}\n  anthropic: {api_key: file:none}\n  lab: {kind: openai, base_url: http://127.0.0.1:1/v1, api_key: file:empty}\n", []string{
+			"2:21: providers.openai.api_key: NOT_SET is not set in the environment of callgate",
+			"3:24: providers.anthropic.api_key: none: no such file or directory",
+			"4:65: providers.lab.api_key: empty is empty"}},
+		{"a provider of unknown kind", "providers:\n  lab: {base_url: https://a.example}\n  other: {kind: gemini, base_url: ftp://x}\n  openai:\n", []string{
+			"2:9: providers.lab: write kind: openai or kind: anthropic, the dialect that it speaks",
+			"3:17: providers.other.kind: want openai or anthropic",
+			"3:35: providers.other.base_url: want a URL: https://host/path",
+			"4:11: providers.openai: write api_key: env:OPENAI_API_KEY"}},
+		{"servers that make no sense", "mcp:\n  servers:\n    Git_Hub: {command: [a]}\n    b: {command: [a], url: https://b.example}\n    c: {}\n    d: {url: https://u:p@d.example}\n    e: {command: [a], headers: {a: b}}\n    f: {url: https://f.example, env: {a: b}, dir: x}\n    g: {command: [a], timeout: 9999h}\n", []string{
+			"3:5: mcp.servers: a name has 1 to 32 of a-z 0-9 and single -; write git-hub",
+			"4:28: mcp.servers.b: has both command and url; write one of them",
+			"5:8: mcp.servers.c: write command: [program, argument] or url: https://…",
+			"6:14: mcp.servers.d.url: a URL must hold no user or password; use headers or api_key",
+			"7:33: mcp.servers.e.headers: belongs to a url; a command takes env",
+			"8:39: mcp.servers.f.env: belongs to a command; a url takes headers",
+			"9:32: mcp.servers.g.timeout: want more than 0 and at most 8784h"}},
+		{"an agent twice, and a role that is none", "agents:\n  - {name: a, roles: ['x*']}\n  - {name: a}\n", []string{
+			`2:23: agents.roles: "x*" is no role; write one word`,
+			"3:12: agents: a stands here twice"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dir := in(t, map[string]string{"callgate.yaml": test.yaml, "empty": "\n"})
+			file := filepath.Join(dir, "callgate.yaml")
+			_, err := readConfig(file, Overrides{}, environment())
+			var got []string
+			if err != nil {
+				for _, m := range err.(Mistakes) {
+					got = append(got, strings.TrimPrefix(m.String(), file+":"))
+				}
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("mistakes (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestConfigIsReadAsWritten(t *testing.T) {
+	dir := in(t, map[string]string{
+		"key": "s3cret\n", "policy.csv": "# rules\n",
+		"clients.json": "{\"mcpServers\": {\"imported\": {\n\t\"args\": [\"--dir\", \"${HOME_DIR}\"],\n\t\"command\": \"${PROGRAM:-npx}\", \"env\": {\"TOKEN\": \"${TOKEN}\"}, \"alwaysAllow\": []},\n\"off\": {\"disabled\": true, \"command\": 3}}, \"theme\": \"dark\"}",
+		"callgate.yaml": `
+listen: localhost:0
+data: state
+mcp:
+  servers:
+    files: {command: [npx, "@scope/files", /srv], env: {REGION: eu}, dir: work, timeout: 5s, trusted: true}
+    hub: {url: https://hub.example/mcp, headers: {Authorization: "env:HUB"}}
+  import: [clients.json]
+providers:
+  openai: {api_key: "file:key", models: [gpt-5]}
+agents:
+  - {name: bot, roles: [support], owner: "user:ana", max_ttl: 2h}
+policy: [policy.csv]
+`})
+	c, err := readConfig(filepath.Join(dir, "callgate.yaml"), Overrides{AdminListen: "127.0.0.1:9"},
+		environment("HUB", "Bearer h", "HOME_DIR", "/home/x", "TOKEN", "t"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Listen != "localhost:0" || c.Admin.Listen != "127.0.0.1:9" || string(c.Data) != filepath.Join(dir, "state") {
+		t.Errorf("addresses and data: %q %q %q", c.Listen, c.Admin.Listen, c.Data)
+	}
+	files := c.MCP.Servers["files"]
+	if !files.Trusted || time.Duration(files.Timeout) != 5*time.Second || string(files.Dir) != filepath.Join(dir, "work") {
+		t.Errorf("files: %+v", files)
+	}
+	if got := c.MCP.Servers["hub"].Headers["Authorization"]; got.Text.Reveal() != "Bearer h" || !got.Referred {
+		t.Errorf("header: %+v", got)
+	}
+	imported := c.MCP.Servers["imported"]
+	if diff := cmp.Diff([]string{"npx", "--dir", "/home/x"}, imported.Command); diff != "" {
+		t.Error(diff)
+	}
+	if imported.Env["TOKEN"].Text.Reveal() != "t" {
+		t.Errorf("env: %v", imported.Env)
+	}
+	if _, on := c.MCP.Servers["off"]; on {
+		t.Error("a disabled server was imported")
+	}
+	p := c.Providers["openai"]
+	if p.Kind != "openai" || p.BaseURL != "https://api.openai.com/v1" || p.APIKey.Secret.Reveal() != "s3cret" {
+		t.Errorf("provider: %+v", p)
+	}
+	if a := c.Agents[0]; a.Name != "bot" || time.Duration(a.MaxTTL) != 2*time.Hour || a.Roles[0] != "support" {
+		t.Errorf("agent: %+v", a)
+	}
+	if string(c.Policy[0].Text) != "# rules\n" {
+		t.Errorf("policy: %q", c.Policy[0].Text)
+	}
+}
+
+func TestImportSaysEveryMistake(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		json string
+		want []string
+	}{
+		{"not JSON", `{"mcpServers":`, []string{": not valid JSON: cut off: byte 14"}},
+		{"a name twice", `{"mcpServers": {"a": {"command": "x"}, "a": {"command": "y"}}}`, []string{": not valid JSON: a name stands twice in one object: byte 39"}},
+		{"no servers", `{"servers": {}}`, []string{`:1:1: no servers here: want {"mcpServers": {"name": {"command": "program"}}}`}},
+		{"several", "{\"mcpServers\": {\n  \"My Server\": {\"command\": \"x\"},\n  \"b\": {\"url\": \"x\"},\n  \"c\": {\"command\": \"${GONE}\"},\n  \"d\": {\"type\": \"sse\", \"url\": \"https://d.example\"},\n  \"e\": {}, \"f\": 1}}", []string{
+			`:2:3: server "My Server": a name has 1 to 32 of a-z 0-9 and single -; write my-server`,
+			`:3:16: server b: url: want a URL: https://host/path`,
+			`:4:20: server c: command: GONE is not set in the environment of callgate; set it, or write ${GONE:-default}`,
+			`:5:17: server d: type "sse" is not supported; callgate speaks stdio and streamable http`,
+			`:6:3: server e: want command or url`,
+			`:6:17: server f: want an object with command or url`}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dir := in(t, map[string]string{"mcp.json": test.json})
+			file := filepath.Join(dir, "mcp.json")
+			_, err := readConfig("", Overrides{Import: file}, environment())
+			var got []string
+			if err != nil {
+				for _, m := range err.(Mistakes) {
+					got = append(got, strings.TrimPrefix(m.String(), file))
+				}
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("mistakes (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestReloadTellsWhatNeedsARestart(t *testing.T) {
+	a, b := defaults(), defaults()
+	b.Listen, b.Data, b.ShutdownTimeout = "127.0.0.1:1", "other", 1
+	if diff := cmp.Diff([]string{"listen", "data"}, a.restarts(&b)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func FuzzConfig(f *testing.F) {
+	f.Add("listen: 127.0.0.1:1\nagents: [{name: a}]\n")
+	f.Add("mcp: {servers: {a: {command: [x], env: {A: env:B}}}}")
+	f.Add("? x\n: y")
+	f.Add("a: |\n  b\n<<: *c")
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, text string) {
+		c := defaults()
+		r := &reader{file: "callgate.yaml", dir: dir, env: environment()}
+		c.check(r, r.document([]byte(text), &c)) // must not panic
+	})
+}
+
+func FuzzImport(f *testing.F) {
+	f.Add(`{"mcpServers": {"a": {"command": "${A:-b}", "args": ["${"], "env": {"a": 1}}}}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		i := importer{file: "mcp.json", text: []byte(text), env: environment("A", "b")}
+		i.servers() // must not panic
+	})
+}
+
+func TestDocumentationTellsEveryKey(t *testing.T) {
+	text, err := os.ReadFile("../../docs/config.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	type row struct{ Key, TakesEffect string }
+	var documented, want []row
+	for line := range strings.Lines(string(text)) {
+		cells := strings.Split(line, "|")
+		if len(cells) == 7 && strings.HasPrefix(cells[1], " `") {
+			documented = append(documented, row{strings.Trim(cells[1], " `"), strings.TrimSpace(cells[4])})
+		}
+	}
+	for _, k := range keys() {
+		effect := "reload"
+		if k.Restart {
+			effect = "restart"
+		}
+		want = append(want, row{k.Name, effect})
+	}
+	if diff := cmp.Diff(want, documented); diff != "" {
+		t.Errorf("docs/config.md (-Config +doc):\n%s", diff)
+	}
+}

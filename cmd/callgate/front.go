@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	headerTimeout = 10 * time.Second // to send a request's head
+	bodyTimeout   = 2 * time.Minute  // to send its body
+	idleTimeout   = 2 * time.Minute  // between two requests on a connection
+	maxHeader     = 64 << 10         // bytes
+	cutTimeout    = 5 * time.Second  // for requests that were cut off to put that on record
+)
+
+// A front is one listener and the requests on their way through it. Replies may
+// stream for hours, so nothing bounds their length; everything that a client
+// sends is bounded.
+type front struct {
+	listener net.Listener
+	server   http.Server
+	next     http.Handler
+
+	busy    sync.RWMutex    // read-held by each request
+	leaving context.Context // ends when streams that only wait for news must
+	leave   context.CancelFunc
+	cut     context.CancelFunc // ends every request
+}
+
+func newFront(l net.Listener, next http.Handler, log *slog.Logger) *front {
+	f := &front{listener: l, next: next}
+	f.leaving, f.leave = context.WithCancel(context.Background())
+	base, cut := context.WithCancel(context.Background())
+	f.cut = cut
+	f.server = http.Server{
+		Handler:           f,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		BaseContext:       func(net.Listener) context.Context { return base },
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // what clients do wrong below HTTP
+	}
+	return f
+}
+
+// addr is where the front listens.
+func (f *front) addr() string { return f.listener.Addr().String() }
+
+// serve returns when the front is stopped, or cannot go on.
+func (f *front) serve() error {
+	if err := f.server.Serve(f.listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.busy.RLock()
+	defer f.busy.RUnlock()
+	if r.ContentLength != 0 {
+		rc := http.NewResponseController(w)
+		if err := rc.SetReadDeadline(time.Now().Add(bodyTimeout)); err == nil {
+			r.Body = &timedBody{r.Body, rc}
+		}
+	}
+	if r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/event-stream") {
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		defer context.AfterFunc(f.leaving, cancel)()
+		r = r.WithContext(ctx)
+	}
+	f.next.ServeHTTP(w, r)
+}
+
+// stop takes no new requests and waits for those on their way, which have
+// timeout to finish and are then cut off. It says whether all finished.
+func (f *front) stop(timeout time.Duration) bool {
+	f.leave()
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	if f.server.Shutdown(ctx) == nil {
+		return true
+	}
+	f.cut()
+	done := make(chan struct{})
+	go func() {
+		f.busy.Lock() // a request that begins even now waits here for the end of the process
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(cutTimeout):
+	}
+	f.server.Close()
+	return false
+}
+
+// timedBody lifts the deadline of a body that has arrived: what reads on from
+// the connection then only waits for the client to hang up.
+type timedBody struct {
+	io.ReadCloser
+	rc *http.ResponseController
+}
+
+func (b *timedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		b.rc.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}
+
+// routes is what agents find at the gate.
+func routes(models, tools, tokens http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/mcp", tools)
+	mux.Handle("/mcp/{server}", tools)
+	mux.Handle("/v1/", models)
+	mux.Handle("/oauth/", tokens)
+	mux.Handle("/.well-known/", tokens)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, "{\"status\":\"ok\"}\n")
+	})
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		io.WriteString(w, "callgate: MCP at /mcp, model APIs at /v1, tokens at /oauth/token\n")
+	})
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusNotFound)
+		io.WriteString(w, `{"error":{"type":"not_found","code":"not_found","message":"callgate has nothing at this path: MCP is at /mcp, model APIs are at /v1, tokens at /oauth/token"}}`+"\n")
+	})
+	return mux
+}

@@ -1,0 +1,310 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"callgate/audit"
+	"callgate/cmd/callgate/internal/console"
+	"callgate/cmd/callgate/internal/store"
+	"callgate/firewall"
+	"callgate/firewall/guards"
+	"callgate/firewall/policy"
+	"callgate/identity"
+	"callgate/mcp"
+	"callgate/providers"
+)
+
+// A house is everything that one process of callgate runs: the gate, who may come
+// to it, what stands behind it, and the record of it all.
+type house struct {
+	log       *slog.Logger
+	reread    func() (Config, *policy.Policy, error) // reads the configuration again
+	started   time.Time
+	public    BaseURL // what agents call the gate
+	ledger    *audit.Ledger
+	db        *store.DB
+	index     *store.Index
+	registry  *identity.Registry
+	authority *identity.Authority
+	gate      *firewall.Gate
+	guards    []firewall.Guard
+	models    *providers.Handler
+	tools     *mcp.Handler
+	indexing  sync.WaitGroup
+	rest      context.CancelFunc // ends the indexing
+
+	mu      sync.Mutex // held by a reload; guards what follows
+	cfg     Config
+	law     *policy.Policy
+	servers map[string]*mcp.Server
+	retired sync.WaitGroup // servers that a reload took out of use
+}
+
+// open builds a house that lives by cfg and law and is known to agents as public.
+func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, log *slog.Logger) (_ *house, err error) {
+	h := &house{log: log, started: time.Now(), public: public, cfg: cfg, law: law, rest: func() {}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, h.closeFiles())
+		}
+	}()
+	data := string(cfg.Data)
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		return nil, fmt.Errorf("make the data folder: %w", err)
+	}
+	if h.ledger, err = audit.Open(filepath.Join(data, "ledger"), audit.Config{Logger: log}); err != nil {
+		return nil, err
+	}
+	if h.db, err = store.Open(filepath.Join(data, "callgate.db")); err != nil {
+		return nil, err
+	}
+	if h.registry, err = identity.OpenRegistry(ctx, h.db.Agents()); err != nil {
+		return nil, err
+	}
+	keys, err := identity.OpenKeys(filepath.Join(data, "keys"), cfg.Identity.SealKey.Secret)
+	if err != nil {
+		return nil, err
+	}
+	h.authority = identity.New(identity.Config{
+		Issuer: string(public), TTL: time.Duration(cfg.Identity.TTL), Now: time.Now, Logger: log,
+		Record: func(what, by, name, state string) { h.changed(what, by, name, state) },
+	}, keys, h.registry)
+	h.guards = []firewall.Guard{guards.NewSecrets()}
+	h.gate = firewall.New(firewall.Config{
+		Verify: h.authority.Verify, Log: h.ledger, Runs: firewall.NewRuns(time.Duration(cfg.Runs.Idle), time.Now), Now: time.Now, Logger: log,
+	}, &firewall.Law{Policy: law, Guards: h.guards})
+	h.models = providers.New(providers.Config{Challenge: h.authority.Challenge, Logger: log}, h.gate)
+	h.tools = mcp.New(mcp.Config{PublicURL: string(public), Challenge: h.authority.Challenge, Version: thisVersion().Version, Logger: log}, h.gate)
+	if err := h.furnish(ctx, &cfg); err != nil {
+		return nil, err
+	}
+	if err := h.note("gate.started", "system", thisVersion().Version, "public_url "+string(public)); err != nil {
+		return nil, err
+	}
+	if err := h.note("policy.activated", "config", law.Digest(), ""); err != nil {
+		return nil, err
+	}
+	h.connect(&cfg)
+	h.index = store.NewIndex(h.db, h.ledger, log)
+	indexing, rest := context.WithCancel(context.Background())
+	h.rest = rest
+	h.indexing.Go(func() { h.index.Run(indexing) })
+	return h, nil
+}
+
+// furnish puts the agents and providers of cfg in place of those there are, or
+// changes nothing.
+func (h *house) furnish(ctx context.Context, cfg *Config) error {
+	if err := h.registry.Configure(ctx, registered(cfg.Agents)); err != nil {
+		return Mistakes{{Text: err.Error()}}
+	}
+	if err := h.models.SetProviders(upstreams(cfg.Providers)); err != nil {
+		return errors.Join(Mistakes{{Text: err.Error()}}, h.registry.Configure(ctx, registered(h.cfg.Agents)))
+	}
+	return nil
+}
+
+// connect puts the servers of cfg in place of those there are. A server whose
+// entry is as it was keeps running.
+func (h *house) connect(cfg *Config) {
+	servers := make(map[string]*mcp.Server, len(cfg.MCP.Servers))
+	for name, s := range cfg.MCP.Servers {
+		if running, ok := h.servers[name]; ok && reflect.DeepEqual(s, h.cfg.MCP.Servers[name]) {
+			servers[name] = running
+			continue
+		}
+		servers[name] = mcp.NewServer(s.reached(name, h.log))
+		servers[name].Start()
+	}
+	old := h.servers
+	h.servers = servers
+	h.tools.SetServers(servers)
+	for name, s := range old {
+		if servers[name] != s {
+			h.retired.Go(func() { h.retire(s) })
+		}
+	}
+}
+
+// retire closes a server that nothing leads to any more, once its calls are over.
+func (h *house) retire(s *mcp.Server) {
+	ctx, cancel := context.WithTimeout(context.Background(), defaultShutdown)
+	defer cancel()
+	s.Close(ctx)
+}
+
+// reload reads the configuration again and lives by it, or by the old one as
+// before. A change that cannot be put on record is not made.
+func (h *house) reload(ctx context.Context, by string) (console.Reloaded, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	done := console.Reloaded{Changes: []string{}, Restart: []string{}}
+	cfg, law, err := h.reread()
+	if err != nil {
+		h.refused(by, err)
+		return done, err
+	}
+	done.Restart = append(done.Restart, h.cfg.restarts(&cfg)...)
+	cfg.keep(&h.cfg)
+	if err := h.furnish(ctx, &cfg); err != nil {
+		h.refused(by, err)
+		return done, err
+	}
+	done.Changes = append(done.Changes, differences(&h.cfg, &cfg)...)
+	if law.Digest() != h.law.Digest() {
+		done.Changes = append(done.Changes, fmt.Sprintf("policy %s is in force, instead of %s", law.Digest(), h.law.Digest()))
+		err = h.note("policy.activated", by, law.Digest(), "instead of "+h.law.Digest())
+	}
+	if err == nil {
+		err = h.note("config.reloaded", by, "", strings.Join(done.Changes, "; "))
+	}
+	if err != nil {
+		return done, errors.Join(err, h.furnish(ctx, &h.cfg))
+	}
+	h.connect(&cfg)
+	h.gate.SetLaw(&firewall.Law{Policy: law, Guards: h.guards})
+	h.cfg, h.law = cfg, law
+	h.log.Info("configuration reloaded", "changes", done.Changes, "restart", done.Restart)
+	return done, nil
+}
+
+func (h *house) refused(by string, err error) {
+	h.log.Error("configuration refused, the old one stays in force", "error", err)
+	h.changed("config.refused", by, "", err.Error())
+}
+
+// changed puts a change of state on record; a record that fails is only logged.
+func (h *house) changed(what, by, name, state string) {
+	if err := h.note(what, by, name, state); err != nil {
+		h.log.Error("a change is not on record", "what", what, "name", name, "error", err)
+	}
+}
+
+const (
+	maxState    = 2 << 10          // bytes of a state in a record
+	noteTimeout = 10 * time.Second // for a record to become durable
+)
+
+// note puts a change of state on record, durably.
+func (h *house) note(what, by, name, state string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), noteTimeout)
+	defer cancel()
+	r := audit.Record{Type: audit.Changed, At: time.Now().UnixMicro(), What: what, By: by, Name: name, State: state[:min(len(state), maxState)]}
+	if err := h.ledger.Append(&r).Wait(ctx); err != nil {
+		return fmt.Errorf("record %s: %w", what, err)
+	}
+	return nil
+}
+
+// close ends what runs, in the order in which nothing is lost: who still calls a
+// server must be gone, and the last record must be written before the ledger ends.
+func (h *house) close() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, s := range h.servers {
+		h.retired.Go(func() { h.retire(s) })
+	}
+	h.retired.Wait()
+	h.changed("gate.stopped", "system", thisVersion().Version, "")
+	return h.closeFiles()
+}
+
+func (h *house) closeFiles() error {
+	h.rest()
+	h.indexing.Wait()
+	var errs []error
+	if h.ledger != nil {
+		errs = append(errs, h.ledger.Close())
+	}
+	if h.db != nil {
+		errs = append(errs, h.db.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// registered is the agents of the file as the registry takes them.
+func registered(list []Agent) []identity.Agent {
+	agents := make([]identity.Agent, len(list))
+	for i, a := range list {
+		agents[i] = identity.Agent{Name: a.Name, Roles: a.Roles, Owner: a.Owner, Purpose: a.Purpose, MaxTTL: time.Duration(a.MaxTTL)}
+		if a.Secret.Given {
+			agents[i].SecretHash = a.Secret.Secret.Hash()
+		}
+	}
+	return agents
+}
+
+func upstreams(list map[string]Provider) map[string]providers.Provider {
+	m := make(map[string]providers.Provider, len(list))
+	for name, p := range list {
+		m[name] = providers.Provider{
+			Kind: p.Kind, BaseURL: string(p.BaseURL), APIKey: p.APIKey.Secret, Models: p.Models,
+			ConnectTimeout: time.Duration(p.Timeouts.Connect), FirstByteTimeout: time.Duration(p.Timeouts.FirstByte), IdleTimeout: time.Duration(p.Timeouts.Idle),
+		}
+	}
+	return m
+}
+
+// reached says how the server is reached.
+func (s *Server) reached(name string, log *slog.Logger) mcp.ServerConfig {
+	c := mcp.ServerConfig{
+		Name: name, Command: s.Command, Dir: string(s.Dir), URL: string(s.URL), Timeout: time.Duration(s.Timeout), Trusted: s.Trusted,
+		Version: thisVersion().Version, Logger: log.With("server", name),
+		Env: make(map[string]string), Headers: make(map[string]mcp.Credential),
+	}
+	for k, v := range s.Env {
+		c.Env[k] = v.Text.Reveal()
+	}
+	for k, v := range s.Headers {
+		c.Headers[k] = v.Text
+	}
+	return c
+}
+
+// differences says in words what of the reloadable keys differs.
+func differences(a, b *Config) []string {
+	var list []string
+	list = append(list, different("mcp server", a.MCP.Servers, b.MCP.Servers)...)
+	list = append(list, different("provider", a.Providers, b.Providers)...)
+	list = append(list, different("agent", byName(a.Agents), byName(b.Agents))...)
+	if a.ShutdownTimeout != b.ShutdownTimeout {
+		list = append(list, "shutdown_timeout is "+b.ShutdownTimeout.String())
+	}
+	return list
+}
+
+func byName(list []Agent) map[string]Agent {
+	m := make(map[string]Agent, len(list))
+	for _, a := range list {
+		m[a.Name] = a
+	}
+	return m
+}
+
+func different[V any](what string, a, b map[string]V) []string {
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(b)) {
+		if old, ok := a[name]; !ok {
+			list = append(list, what+" "+name+" is new")
+		} else if !reflect.DeepEqual(old, b[name]) {
+			list = append(list, what+" "+name+" is changed")
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(a)) {
+		if _, ok := b[name]; !ok {
+			list = append(list, what+" "+name+" is gone")
+		}
+	}
+	return list
+}

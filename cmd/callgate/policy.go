@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+
+	"callgate/firewall/policy"
+
+	"github.com/spf13/cobra"
+)
+
+func (p *program) policy() *cobra.Command {
+	return group("policy", "check policies", p.policyCheck())
+}
+
+func (p *program) policyCheck() *cobra.Command {
+	return p.withJSON(&cobra.Command{
+		Use:   "check FILE…",
+		Short: "find what is wrong in policy files; needs no gate",
+		Long: `Find what is wrong in policy files: each mistake with its place and what to
+write instead, and warnings about rows that cannot do what they seem to. Several
+files are checked as the one policy that they make. The exit status is 1 if a
+gate would refuse them.`,
+		Example: "  callgate policy check policy.csv\n  callgate policy check base.csv team.csv --json",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usageError{fmt.Errorf("want policy files (%s --help shows examples)", cmd.CommandPath())}
+			}
+			return nil
+		},
+		RunE: func(_ *cobra.Command, files []string) error {
+			var sources []policy.Source
+			for _, name := range files {
+				text, err := readFile(name)
+				if err != nil {
+					return fmt.Errorf("read %s: %s", name, plain(err))
+				}
+				sources = append(sources, policy.Source{Name: name, Text: text})
+			}
+			problems := policy.Check(sources...)
+			wrong := 0
+			for _, x := range problems {
+				if x.Severity == policy.Error {
+					wrong++
+				}
+			}
+			if p.json {
+				if problems == nil {
+					problems = []policy.Problem{}
+				}
+				if err := p.printJSON(problems); err != nil {
+					return err
+				}
+			} else {
+				for _, x := range problems {
+					c := amber
+					if x.Severity == policy.Error {
+						c = red
+					}
+					fmt.Fprintf(p.out, "%s:%d: %s: %s\n", x.File, x.Line, p.colour(c, x.Severity.String()), x.Text)
+				}
+				if wrong == 0 {
+					fmt.Fprintf(p.out, "ok: %d files, %d warnings\n", len(files), len(problems))
+				}
+			}
+			if wrong > 0 {
+				return errSaid
+			}
+			return nil
+		},
+	})
+}

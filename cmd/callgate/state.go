@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"callgate/cmd/callgate/internal/console"
+	"callgate/identity"
+	"callgate/mcp"
+)
+
+// self is who callgate is to a server that it asks on its own behalf.
+var self = identity.Principal{Tenant: "default", Subject: "gate:callgate"}
+
+const (
+	askTimeout  = 5 * time.Second        // for a server to say what it has
+	peekTimeout = 200 * time.Millisecond // for it to say that it is there
+)
+
+// status is the state of the gate. Ready means that calls can be decided and put
+// on record; a server that does not answer harms only the calls to it.
+func (h *house) status(ctx context.Context) console.Status {
+	h.mu.Lock()
+	cfg, law := h.cfg, h.law
+	h.mu.Unlock()
+	s := console.Status{
+		Version: thisVersion().Version, Started: h.started.UTC(), PublicURL: string(h.public), Config: cfg.file, Policy: law.Digest(),
+		Agents: len(h.registry.List()), Providers: slices.Sorted(maps.Keys(cfg.Providers)),
+		Head: h.ledger.Head(), Indexed: h.index.Indexed(), Ready: true,
+	}
+	if err := h.ledger.Ready(); err != nil {
+		s.Ready, s.Reasons = false, append(s.Reasons, "calls cannot be put on record: "+err.Error())
+	}
+	s.Servers = h.ask(ctx, peekTimeout, false)
+	return s
+}
+
+// states is what each MCP server says of itself.
+func (h *house) states(ctx context.Context) []console.Server { return h.ask(ctx, askTimeout, true) }
+
+// ask asks all servers at once.
+func (h *house) ask(ctx context.Context, timeout time.Duration, tools bool) []console.Server {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	h.mu.Lock()
+	servers, specs := h.servers, h.cfg.MCP.Servers
+	h.mu.Unlock()
+	names := slices.Sorted(maps.Keys(servers))
+	states := make([]console.Server, len(names))
+	var all sync.WaitGroup
+	for i, name := range names {
+		spec := specs[name]
+		states[i] = console.Server{Name: name, Reach: string(spec.URL)}
+		if len(spec.Command) > 0 {
+			states[i].Reach = spec.Command[0]
+		}
+		all.Go(func() { say(ctx, &states[i], servers[name], tools) })
+	}
+	all.Wait()
+	return states
+}
+
+// say fills in what the server answers until ctx ends.
+func say(ctx context.Context, state *console.Server, server *mcp.Server, tools bool) {
+	info, err := server.Info(ctx)
+	if err == nil && tools {
+		var list []mcp.Definition
+		list, err = server.List(ctx, &self, "tools/list")
+		for _, d := range list {
+			state.Tools = append(state.Tools, d.Name)
+		}
+	}
+	state.State, state.Version = "ready", info.Version
+	if err != nil {
+		state.State, state.Error = "unavailable", err.Error()
+	}
+}
