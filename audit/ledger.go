@@ -64,7 +64,8 @@ type Config struct {
 	Logger *slog.Logger     // default: nothing is logged
 	Now    func() time.Time // default time.Now
 
-	disk disk // default osDisk
+	disk    disk  // default osDisk
+	segment int64 // bytes from which on a segment is full; default maxSegment
 }
 
 // pending is a batch that is being filled.
@@ -105,6 +106,9 @@ func Open(dir string, cfg Config) (*Ledger, error) {
 	}
 	if cfg.disk == nil {
 		cfg.disk = osDisk{}
+	}
+	if cfg.segment == 0 {
+		cfg.segment = maxSegment
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)

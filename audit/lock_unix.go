@@ -13,7 +13,7 @@ import (
 // lock takes the folder for this process until the file is closed, or the
 // process ends, however it ends.
 func lock(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDONLY|os.O_CREATE, 0o600) // not to write: a folder that is read-only for a while can be opened
 	if err != nil {
 		return nil, err
 	}

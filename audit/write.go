@@ -60,7 +60,7 @@ func (l *Ledger) commit() bool {
 // put writes p behind everything before it.
 func (l *Ledger) put(p *pending) (mark, error) {
 	w := &l.w
-	if w.file != nil && w.end >= maxSegment {
+	if w.file != nil && w.end >= l.cfg.segment {
 		if err := w.seal(l.cfg.Now()); err != nil { // its records are durable, seal or not
 			l.cfg.Logger.Warn("ledger segment could not be sealed", "segment", w.path, "error", err)
 		}
@@ -154,6 +154,7 @@ func (l *Ledger) begin() error {
 // then call stored.
 func (l *Ledger) abandon(err error) error {
 	w := &l.w
+	w.file.Truncate(w.end) // what failed should better not be found again; this may fail too
 	w.file.Close()
 	w.file = nil
 	if w.held > 0 {
