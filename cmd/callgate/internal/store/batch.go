@@ -16,7 +16,7 @@ type batch struct {
 	records int
 	seq     uint64 // of the last one
 	place   audit.Place
-	last    []byte // the last one itself, nil if it could not be read
+	last    string // the last one itself, "" if it could not be read
 	calls   []row
 	at      map[string]int // calls by id
 	links   []audit.Edge
@@ -43,20 +43,19 @@ type change struct {
 func newBatch() *batch { return &batch{at: make(map[string]int)} }
 
 // skip goes past records that nobody can read.
-func (b *batch) skip(lost *audit.Unreadable) { b.seq, b.place, b.last = lost.Last, 0, nil }
+func (b *batch) skip(lost *audit.Unreadable) { b.seq, b.place, b.last = lost.Last, 0, "" }
 
 // add takes over what the index needs of e. It reads no more of the record than
 // that: records are many, and what the ledger holds was written by callgate and is
 // checked already.
 func (b *batch) add(e audit.Entry) {
 	b.records++
-	b.seq, b.place = e.Seq, e.Place
-	b.last = append(b.last[:0], e.JSON...)
+	b.seq, b.place, b.last = e.Seq, e.Place, string(e.JSON) // a copy, which the row's texts are parts of
 
 	var r row
 	var links gjson.Result
 	var what, name string
-	gjson.Parse(string(e.JSON)).ForEach(func(key, v gjson.Result) bool { // a copy, which the row's texts are parts of
+	gjson.Parse(b.last).ForEach(func(key, v gjson.Result) bool {
 		switch key.Str {
 		case "at_us":
 			r.at = v.Int()
@@ -157,14 +156,14 @@ func (b *batch) store(ctx context.Context, tx *sql.Tx, ledger string) error {
 		return err
 	}
 	hash := ""
-	if b.last != nil {
+	if b.last != "" {
 		hash = hashOf(b.last)
 	}
 	_, err = tx.ExecContext(ctx, setProgress, ledger, int64(b.seq), int64(b.place), hash)
 	return err
 }
 
-const atOnce = 25 // rows in one statement
+const atOnce = 100 // rows in one statement
 
 // insert puts list into a table, many rows in one statement.
 func insert[R any](ctx context.Context, tx *sql.Tx, head, tail string, list []R, columns int, values func([]any, *R) []any) error {
@@ -197,19 +196,9 @@ func insert[R any](ctx context.Context, tx *sql.Tx, head, tail string, list []R,
 	return nil
 }
 
-// marks is the parameters of n rows: ($1,$2),($3,$4).
+// marks is the parameters of n rows: (?,?),(?,?). Numbered ones would have SQLite
+// search a list for each of them.
 func marks(n, columns int) string {
-	var b strings.Builder
-	for i := range n * columns {
-		switch {
-		case i == 0:
-			b.WriteString("($")
-		case i%columns == 0:
-			b.WriteString("),($")
-		default:
-			b.WriteString(",$")
-		}
-		b.WriteString(strconv.Itoa(i + 1))
-	}
-	return b.String() + ")"
+	row := "(" + strings.Repeat("?,", columns-1) + "?)"
+	return strings.Repeat(row+",", n-1) + row
 }

@@ -131,7 +131,7 @@ func (x *Index) holds(place audit.Place, hash string) bool {
 		return true
 	}
 	doc, err := x.ledger.Read(place)
-	return err == nil && hashOf(doc) == hash
+	return err == nil && hashOf(string(doc)) == hash
 }
 
 func (x *Index) ledgerID() string {
@@ -139,8 +139,8 @@ func (x *Index) ledgerID() string {
 	return hex.EncodeToString(id[:])
 }
 
-func hashOf(record []byte) string {
-	sum := sha256.Sum256(record)
+func hashOf(record string) string {
+	sum := sha256.Sum256([]byte(record))
 	return hex.EncodeToString(sum[:16])
 }
 
@@ -190,7 +190,6 @@ func (x *Index) settle(seq uint64) {
 		x.moved = nil
 	}
 }
-
 
 // Sync returns when the index has reached the end that the ledger has now. The
 // error is of ctx, or why the index does not move; indexed and head say how far it

@@ -32,7 +32,6 @@ CREATE TABLE calls (
 CREATE INDEX calls_run       ON calls (run, seq)       WHERE run <> '';
 CREATE INDEX calls_agent     ON calls (agent, seq);
 CREATE INDEX calls_chain     ON calls (chain, seq)     WHERE chain <> '';
-CREATE INDEX calls_args_hash ON calls (args_hash, seq) WHERE args_hash <> '';
 CREATE INDEX calls_refused   ON calls (effect, seq)    WHERE effect IN ('ask', 'deny');
 
 -- What led to what.

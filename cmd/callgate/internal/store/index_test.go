@@ -2,8 +2,10 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"callgate/audit"
@@ -15,6 +17,8 @@ type house struct {
 	ledger *audit.Ledger
 	db     *store.DB
 	index  *store.Index
+	pause  func() // ends the work at the index
+	resume func() // begins it
 	stop   func()
 }
 
@@ -30,27 +34,22 @@ func open(t testing.TB, dir string) *house {
 		t.Fatal(err)
 	}
 	h := &house{ledger: l, db: db, index: store.NewIndex(db, l, slog.New(slog.DiscardHandler))}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		h.index.Run(ctx)
-	}()
-	stopped := false
-	h.stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		<-done
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-		if err := db.Close(); err != nil {
-			t.Error(err)
+	h.resume = func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		var work sync.WaitGroup
+		work.Go(func() { h.index.Run(ctx) })
+		h.pause = func() {
+			cancel()
+			work.Wait()
 		}
 	}
+	h.resume()
+	h.stop = sync.OnceFunc(func() {
+		h.pause()
+		if err := errors.Join(l.Close(), db.Close()); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Cleanup(h.stop)
 	return h
 }
