@@ -206,25 +206,51 @@ func (r *chat) piece(ev *firewall.Event, a, b int, id string, what gjson.Result)
 }
 
 func (r *chat) whole(ev *firewall.Event) {
-	doc := gjson.ParseBytes(ev.Body.JSON)
-	ev.Usage = openAIUsage(doc.Get("usage"))
-	if e := doc.Get("error"); e.IsObject() { // some vendors answer 200 all the same
-		ev.Fault = openAIFault(e)
-	}
-	doc.Get("choices").ForEach(func(_, choice gjson.Result) bool {
-		message := choice.Get("message")
-		message.Get("tool_calls").ForEach(func(_, call gjson.Result) bool {
-			what, args := call.Get("function"), "arguments"
-			if !what.Exists() {
-				what, args = call.Get("custom"), "input"
+	c := cursor{doc: ev.Body.JSON}
+	c.members(func(name string) {
+		switch name {
+		case "usage":
+			ev.Usage = openAIUsage(gjson.ParseBytes(c.raw()))
+		case "error": // some vendors answer 200 all the same
+			if e := gjson.ParseBytes(c.raw()); e.IsObject() {
+				ev.Fault = openAIFault(e)
 			}
-			ev.Wants = append(ev.Wants, want(call.Get("id").Str, what.Get("name").Str, argsOf(what.Get(args))))
-			return true
-		})
-		if f := message.Get("function_call"); f.IsObject() {
-			ev.Wants = append(ev.Wants, want("", f.Get("name").Str, argsOf(f.Get("arguments"))))
+		case "choices":
+			c.items(func() {
+				c.members(func(name string) {
+					if name == "message" {
+						r.message(ev, &c)
+					} else {
+						c.skip()
+					}
+				})
+			})
+		default:
+			c.skip()
 		}
-		return true
+	})
+}
+
+// message notes the tool calls that a whole message asks for.
+func (r *chat) message(ev *firewall.Event, c *cursor) {
+	c.members(func(name string) {
+		switch name {
+		case "tool_calls":
+			gjson.ParseBytes(c.raw()).ForEach(func(_, call gjson.Result) bool {
+				what, args := call.Get("function"), "arguments"
+				if !what.Exists() {
+					what, args = call.Get("custom"), "input"
+				}
+				ev.Wants = append(ev.Wants, want(call.Get("id").Str, what.Get("name").Str, argsOf(what.Get(args))))
+				return true
+			})
+		case "function_call":
+			if f := gjson.ParseBytes(c.raw()); f.IsObject() {
+				ev.Wants = append(ev.Wants, want("", f.Get("name").Str, argsOf(f.Get("arguments"))))
+			}
+		default:
+			c.skip()
+		}
 	})
 }
 

@@ -95,6 +95,37 @@ func (c *cursor) skip() {
 	}
 }
 
+// raw reads the value that comes next, whatever it is.
+func (c *cursor) raw() []byte {
+	c.kind()
+	at := c.at
+	c.skip()
+	return c.doc[at:c.at]
+}
+
+// members walks over the object that comes next; member must read each value. A
+// value that is no object is stepped over.
+func (c *cursor) members(member func(name string)) {
+	if !c.enter('{') {
+		c.skip()
+		return
+	}
+	for c.more() {
+		member(c.name())
+	}
+}
+
+// items walks over the array that comes next, as members does over an object.
+func (c *cursor) items(item func()) {
+	if !c.enter('[') {
+		c.skip()
+		return
+	}
+	for c.more() {
+		item()
+	}
+}
+
 // scalar steps over a number, true, false or null.
 func (c *cursor) scalar() []byte {
 	at := c.at

@@ -155,14 +155,25 @@ func (r *messages) total() firewall.Usage {
 }
 
 func (r *messages) whole(ev *firewall.Event) {
-	doc := gjson.ParseBytes(ev.Body.JSON)
-	r.count(doc.Get("usage"))
-	ev.Usage = r.total()
-	doc.Get("content").ForEach(func(_, block gjson.Result) bool {
-		if block.Get("type").Str == "tool_use" {
-			ev.Wants = append(ev.Wants, want(block.Get("id").Str, block.Get("name").Str, argsOf(block.Get("input"))))
+	c := cursor{doc: ev.Body.JSON}
+	c.members(func(name string) {
+		switch name {
+		case "usage":
+			r.count(gjson.ParseBytes(c.raw()))
+			ev.Usage = r.total()
+		case "content":
+			c.items(func() {
+				head := c
+				kind, _, _ := block(&head, "id")
+				raw := c.raw()
+				if kind == "tool_use" {
+					b := gjson.ParseBytes(raw)
+					ev.Wants = append(ev.Wants, want(b.Get("id").Str, b.Get("name").Str, argsOf(b.Get("input"))))
+				}
+			})
+		default:
+			c.skip()
 		}
-		return true
 	})
 }
 

@@ -13,7 +13,7 @@ import (
 // <text>.delta and end with <text>.done, which tells the text again, as do the
 // item and the response that it is in.
 type responses struct {
-	id   string          // of the response, as JSON
+	id   string          // of the response
 	seq  int             // of the latest event
 	told map[string]bool // ids of the tool calls that were seen
 }
@@ -35,7 +35,6 @@ func (r *responses) event(ev *firewall.Event, t *texts) error {
 	case "response.output_item.done":
 		ev.Mark |= markCalls
 	case "response.completed", "response.incomplete", "response.failed":
-		ev.Mark |= markUsage | markCalls | markError
 		ev.Last = true
 	}
 	name, isDelta := strings.CutSuffix(h.kind, ".delta")
@@ -63,45 +62,57 @@ func (r *responses) event(ev *firewall.Event, t *texts) error {
 }
 
 func (r *responses) read(ev *firewall.Event) {
-	doc := gjson.ParseBytes(ev.Body.JSON)
-	if ev.Mark&markUsage != 0 {
-		r.id = strings.Clone(doc.Get("response.id").Raw)
-		ev.Usage = openAIUsage(doc.Get("response.usage"))
-	}
-	if ev.Mark&markError != 0 {
-		ev.Fault = r.fault(doc)
-	}
-	if ev.Mark&markCalls != 0 {
-		r.call(ev, doc.Get("item"))
-		r.output(ev, doc.Get("response.output"))
-	}
-}
-
-// fault says which error an event tells of, if it does.
-func (r *responses) fault(doc gjson.Result) string {
-	switch doc.Get("type").Str {
-	case "error":
-		if e := doc.Get("error"); e.IsObject() {
-			return openAIFault(e)
+	c := cursor{doc: ev.Body.JSON}
+	var code string
+	c.members(func(name string) {
+		switch name {
+		case "response":
+			r.response(ev, &c)
+		case "item":
+			r.item(ev, &c)
+		case "code":
+			code = c.str()
+		case "error":
+			if e := gjson.ParseBytes(c.raw()); e.IsObject() {
+				code = e.Get("code").Str
+			}
+		default:
+			c.skip()
 		}
-		return faultOf(doc.Get("code").Str)
-	case "response.failed":
-		return faultOf(doc.Get("response.error.code").Str)
+	})
+	if ev.Mark&markError != 0 {
+		ev.Fault = faultOf(code)
 	}
-	return ""
 }
 
-func (r *responses) output(ev *firewall.Event, items gjson.Result) {
-	items.ForEach(func(_, item gjson.Result) bool {
-		r.call(ev, item)
-		return true
+func (r *responses) whole(ev *firewall.Event) { r.response(ev, &cursor{doc: ev.Body.JSON}) }
+
+// response notes what a response says of itself, whole or on its way.
+func (r *responses) response(ev *firewall.Event, c *cursor) {
+	c.members(func(name string) {
+		switch name {
+		case "id":
+			r.id = strings.Clone(c.str())
+		case "usage":
+			ev.Usage = openAIUsage(gjson.ParseBytes(c.raw()))
+		case "error":
+			if e := gjson.ParseBytes(c.raw()); e.IsObject() {
+				ev.Fault = openAIFault(e)
+			}
+		case "output":
+			c.items(func() { r.item(ev, c) })
+		default:
+			c.skip()
+		}
 	})
 }
 
-// call notes the tool call that item is, if the client is to carry it out: then
-// it has a call_id by which its result will be known.
-func (r *responses) call(ev *firewall.Event, item gjson.Result) {
-	id, kind := item.Get("call_id").Str, item.Get("type").Str
+// item notes the tool call that an item is, if the client is to carry it out:
+// then it has a call_id by which its result will be known.
+func (r *responses) item(ev *firewall.Event, c *cursor) {
+	head := *c
+	kind, _, id := block(&head, "call_id")
+	raw := c.raw()
 	tool, ok := strings.CutSuffix(kind, "_call")
 	if !ok || id == "" || r.told[id] {
 		return
@@ -109,8 +120,8 @@ func (r *responses) call(ev *firewall.Event, item gjson.Result) {
 	if r.told == nil {
 		r.told = make(map[string]bool)
 	}
-	id = strings.Clone(id)
-	r.told[id] = true
+	r.told[strings.Clone(id)] = true
+	item := gjson.ParseBytes(raw)
 	if name := item.Get("name").Str; name != "" {
 		tool = name
 	}
@@ -118,7 +129,7 @@ func (r *responses) call(ev *firewall.Event, item gjson.Result) {
 		tool = space + "__" + tool
 	}
 	var args []byte
-	for _, name := range []string{"arguments", "input", "action", "operation"} { // of a function; a custom tool; a shell or computer; a patch
+	for _, name := range [...]string{"arguments", "input", "action", "operation"} { // of a function; a custom tool; a shell or computer; a patch
 		if v := item.Get(name); v.Exists() {
 			args = argsOf(v)
 			break
@@ -127,24 +138,11 @@ func (r *responses) call(ev *firewall.Event, item gjson.Result) {
 	ev.Wants = append(ev.Wants, want(id, tool, args))
 }
 
-func (r *responses) whole(ev *firewall.Event) {
-	doc := gjson.ParseBytes(ev.Body.JSON)
-	ev.Usage = openAIUsage(doc.Get("usage"))
-	if doc.Get("status").Str == "failed" {
-		ev.Fault = openAIFault(doc.Get("error"))
-	}
-	r.output(ev, doc.Get("output"))
-}
-
 // broken ends with an error and with a response that has failed: some clients
 // wait for the one, some for the other.
 func (r *responses) broken(f failure) []byte {
-	id := r.id
-	if id == "" {
-		id = `""`
-	}
 	said := `"code":` + string(quote(f.code)) + `,"message":` + string(quote(f.message))
 	return []byte("event: error\ndata: " + `{"type":"error",` + said + `,"param":null,"sequence_number":` + strconv.Itoa(r.seq+1) + "}\n\n" +
 		"event: response.failed\ndata: " + `{"type":"response.failed","sequence_number":` + strconv.Itoa(r.seq+2) +
-		`,"response":{"id":` + id + `,"object":"response","status":"failed","error":{` + said + `},"output":[]}}` + "\n\n")
+		`,"response":{"id":` + string(quote(r.id)) + `,"object":"response","status":"failed","error":{` + said + `},"output":[]}}` + "\n\n")
 }
