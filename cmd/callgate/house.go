@@ -175,7 +175,7 @@ func (h *house) reload(ctx context.Context, by string) (console.Reloaded, error)
 	h.connect(&cfg)
 	h.gate.SetLaw(&firewall.Law{Policy: law, Guards: h.guards})
 	h.cfg, h.law = cfg, law
-	h.log.Info("configuration reloaded", "changes", done.Changes, "restart", done.Restart)
+	h.log.Info("configuration reloaded", "by", by, "changes", done.Changes, "restart", done.Restart)
 	return done, nil
 }
 

@@ -37,11 +37,14 @@ func (p *program) run(ctx context.Context, args []string) int {
 		return 0
 	}
 	var u usageError
-	if errors.As(err, &u) {
+	var wrong Mistakes
+	switch {
+	case errors.As(err, &u):
 		fmt.Fprintf(p.err, "callgate: %v\n", err)
 		return 2
-	}
-	if !errors.Is(err, errSaid) {
+	case errors.As(err, &wrong):
+		fmt.Fprintf(p.err, "%v\ncallgate: mistakes: %d; nothing was started\n", wrong, len(wrong))
+	case !errors.Is(err, errSaid):
 		fmt.Fprintf(p.err, "callgate: %v\n", err)
 	}
 	return 1

@@ -49,7 +49,10 @@ func (p *program) mcpList() *cobra.Command {
 					fmt.Fprintf(p.out, "\n%s: %s\n", s.Name, tame(s.Error))
 				}
 				if tools && len(s.Tools) > 0 {
-					fmt.Fprintf(p.out, "\ntool:%s/\n  %s\n", s.Name, tame(strings.Join(s.Tools, "\n  ")))
+					fmt.Fprintf(p.out, "\n%s\n", s.Name)
+					for _, name := range s.Tools {
+						fmt.Fprintf(p.out, "  tool:%s/%s\n", s.Name, tame(name))
+					}
 				}
 			}
 			return nil
