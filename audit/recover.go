@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,6 +36,9 @@ func (l *Ledger) recover() error {
 			}
 			segments = segments[:len(segments)-1]
 			continue
+		}
+		if disk := (*fs.PathError)(nil); errors.As(err, &disk) {
+			return err
 		}
 		if err != nil {
 			return fmt.Errorf("segment %s: %w; restore it from a backup, or move the whole folder away to keep it as it is and begin a new ledger", s.name(), err)
@@ -95,7 +99,7 @@ var errUnborn = errors.New("never begun")
 // recoverSegment finds the end of the ledger's last segment and makes it a
 // durable one.
 func recoverSegment(path string, s segment) (tail, error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	f, err := os.Open(path)
 	if err != nil {
 		return tail{}, err
 	}
@@ -133,7 +137,7 @@ func recoverSegment(path string, s segment) (tail, error) {
 	} else if !none {
 		t.cut = size - end
 	}
-	return t, t.cement(f, lastAt, end)
+	return t, cement(path, lastAt, end)
 }
 
 // sealed reads the seal of a segment that was closed cleanly.
@@ -217,7 +221,12 @@ func (t *tail) torn(f *os.File, at int64) error {
 // cement makes what was found durable. The last batch may have been read from
 // memory though it never reached the disk, if its sync failed; so it is written
 // once more. What is behind it was never promised and goes.
-func (t *tail) cement(f *os.File, lastAt, end int64) error {
+func cement(path string, lastAt, end int64) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
 	if err := f.Truncate(end); err != nil {
 		return err
 	}
@@ -230,7 +239,10 @@ func (t *tail) cement(f *os.File, lastAt, end int64) error {
 			return err
 		}
 	}
-	return datasync(f)
+	if err := datasync(f); err != nil {
+		return &fs.PathError{Op: "sync", Path: path, Err: err}
+	}
+	return nil
 }
 
 // whole checks the hash of a batch's records.
