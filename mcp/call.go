@@ -28,11 +28,7 @@ func (v *visit) call(ctx context.Context, m *Message) (*firewall.Call, firewall.
 		call.Kind = firewall.Resource
 		return v.act(ctx, m, call, "uri")
 	case "completion/complete": // tells of what it completes for, and no more than that may be seen
-		ref := parsed(m.Params).Get("ref")
-		if err := checkRef(ref); err != nil {
-			return call, nil, invalid("params.ref has %v", err)
-		}
-		switch ref.Get("type").String() {
+		switch parsed(m.Params).Get("ref.type").String() {
 		case "ref/prompt":
 			call.Kind = firewall.Prompt
 			return v.act(ctx, m, call, "ref.name")
@@ -107,17 +103,6 @@ func (v *visit) act(ctx context.Context, m *Message, call *firewall.Call, at str
 		}
 	}
 	return call, p, nil
-}
-
-// checkRef refuses a reference in which a reader that ignores case would find
-// another name than this one.
-func checkRef(ref gjson.Result) error {
-	var err error
-	ref.ForEach(func(name, _ gjson.Result) bool {
-		err = exactly(name.Str, "type", "name", "uri")
-		return err == nil
-	})
-	return err
 }
 
 // rename puts name in the place of the string that begins at a place of body.

@@ -568,7 +568,7 @@ func TestABadRequestIsRefusedInItsDialectAndOnRecord(t *testing.T) {
 		{"a prompt of no server", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"prompts/get","params":{"name":"greet"}}`, 200, -32602, "not_found", "there is no prompt"},
 		{"a resource of no server", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"resources/read","params":{"uri":"else://x"}}`, 200, -32002, "not_found", "no server has"},
 		{"a completion for nothing", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"completion/complete","params":{"argument":{}}}`, 200, -32602, "invalid", "params.ref"},
-		{"a completion for two names", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"completion/complete","params":{"ref":{"type":"ref/prompt","name":"shop__greet","Name":"secret"},"argument":{}}}`, 200, -32602, "invalid", "only by case"},
+		{"a completion for two names", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"completion/complete","params":{"ref":{"type":"ref/prompt","name":"shop__greet","Name":"secret"},"argument":{}}}`, 400, -32600, "invalid", "only by case"},
 		{"a level that is none", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"logging/setLevel","params":{"level":"loud"}}`, 200, -32602, "invalid", "params.level"},
 		{"a cursor of somebody else", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"tools/list","params":{"cursor":"next"}}`, 200, -32602, "invalid", "cursor"},
 		{"a cursor of an item that is gone", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"tools/list","params":{"cursor":"c2hvcABnb25l"}}`, 200, -32602, "invalid", "changed"},

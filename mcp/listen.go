@@ -59,16 +59,16 @@ func (n *news) Read(*firewall.Event) {}
 // Forward implements [firewall.Upstream].
 func (n *news) Forward(ctx context.Context, _ *firewall.Call) firewall.Events {
 	return func(yield func(firewall.Event, error) bool) {
-		alive := firewall.Event{Frame: []byte(":\n\n")}
-		if !yield(alive, nil) {
-			return
-		}
 		due := pending{wake: make(chan struct{}, 1)}
-		tick := time.NewTicker(keepAlive)
-		defer tick.Stop()
 		from := n.behind
 		stop := due.hear(n.heard(from))
 		defer func() { stop() }()
+		alive := firewall.Event{Frame: []byte(":\n\n")}
+		if !yield(alive, nil) { // only now, so that a client that sees the stream misses nothing
+			return
+		}
+		tick := time.NewTicker(keepAlive)
+		defer tick.Stop()
 		for {
 			select {
 			case <-ctx.Done():

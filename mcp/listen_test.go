@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"context"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -132,4 +134,48 @@ func TestAStreamEndsWithItsToken(t *testing.T) {
 			t.Errorf("heard %q, the last after %v", got, time.Since(began))
 		}
 	})
+}
+
+// firstFlush is a client that does something the moment the head of its stream
+// has arrived, before the door goes on.
+type firstFlush struct {
+	*httptest.ResponseRecorder
+	once  sync.Once
+	then  func()
+	heard chan string // what was written, flush by flush
+}
+
+func (w *firstFlush) Flush() {
+	w.heard <- w.Body.String()
+	w.Body.Reset()
+	w.once.Do(w.then)
+}
+
+func TestAChangeRightAfterTheStreamOpensIsHeard(t *testing.T) {
+	h := open(t, rules{}, map[string]*mcp.Server{"files": overHTTP(t, newWeb(false, true))})
+	c := h.visit(t, "/mcp").legacy("2025-11-25")
+	w := &firstFlush{ResponseRecorder: httptest.NewRecorder(), heard: make(chan string, 10)}
+	w.then = func() { c.ask("tools/call", `{"name":"files__changed"}`, "") }
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	r := httptest.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/mcp", nil)
+	r.Header = c.with("Accept", "text/event-stream").header
+	done := make(chan bool)
+	go func() {
+		h.door.ServeHTTP(w, r)
+		close(done)
+	}()
+	if head := <-w.heard; head != ":\n\n" {
+		t.Errorf("head = %q", head)
+	}
+	select {
+	case got := <-w.heard:
+		if !strings.Contains(got, toolsChanged) {
+			t.Errorf("heard %q", got)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("the change was lost")
+	}
+	leave()
+	<-done
 }
