@@ -64,7 +64,7 @@ func (p *plain) take(raw string, end bool) {
 		case cut && !end:
 			p.rest = append(p.rest, raw...)
 			return
-		case b == 0 || cut: // not a sequence: backslashes are what they are
+		case size == 1 || cut: // a backslash that escapes nothing
 			p.text = append(p.text, raw[:size]...)
 		default:
 			p.escapes = append(p.escapes, escape{p.end(), size - 1})
@@ -76,18 +76,18 @@ func (p *plain) take(raw string, end bool) {
 }
 
 // sequence reads what raw begins with: backslashes, and what they escape. It is
-// size bytes and stands for b; 0 stands for itself. With cut, more of raw could
-// make it another one.
+// size bytes and stands for b: of backslashes that escape nothing else, for one.
+// With cut, more of raw could make it another one.
 func sequence(raw string) (b byte, size int, cut bool) {
 	n := 1
 	for n < len(raw) && n < maxSlashes && raw[n] == '\\' {
 		n++
 	}
 	if n == maxSlashes {
-		return 0, n, false
+		return '\\', n, false
 	}
 	if n == len(raw) {
-		return 0, n, true
+		return '\\', n, true
 	}
 	switch c := raw[n]; c {
 	case 'n', 'r':
@@ -105,7 +105,7 @@ func sequence(raw string) (b byte, size int, cut bool) {
 		v, err := strconv.ParseUint(digits, 16, 16)
 		switch {
 		case len(digits) == 0, err == nil && len(digits) < 4:
-			return 0, n, true
+			return '\\', n, true
 		case err != nil:
 		case v == 0 || v > 0x7e:
 			return hidden, n + 5, false
@@ -113,7 +113,7 @@ func sequence(raw string) (b byte, size int, cut bool) {
 			return byte(v), n + 5, false
 		}
 	}
-	return 0, n, false
+	return '\\', n, false
 }
 
 // where is the raw offset of the byte at offset i.
