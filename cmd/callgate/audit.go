@@ -75,7 +75,7 @@ func (p *program) printRecord(raw json.RawMessage) error {
 		parts = append(parts, tame(r.What), tame(r.Name), tame(r.State), "by "+tame(r.By))
 	case audit.Proposed:
 		if r.Proposal != nil {
-			parts = append(parts, "the model asks for "+tame(r.Proposal.Name), arguments(r.Proposal.Args))
+			parts = append(parts, "the model asks for "+tame(r.Proposal.Name)+arguments(r.Proposal.Args))
 		}
 	default:
 		if r.Agent != "" {

@@ -75,7 +75,7 @@ func (t *teller) tell(b *audit.Branch, level int) {
 	}
 	for _, w := range c.Wants {
 		if w.Call == "" {
-			t.note(level, fmt.Sprintf("it asked for %s %s, which never came", tame(w.Name), arguments(w.Args)))
+			t.note(level, fmt.Sprintf("it asked for %s%s, which never came", tame(w.Name), arguments(w.Args)))
 		}
 	}
 	for _, next := range b.Next {
@@ -94,7 +94,7 @@ func (t *teller) deed(c *audit.Call) string {
 	case "model":
 		return tame(c.Agent) + " asks model " + what
 	case "tool":
-		return tame(c.Agent) + " calls tool " + what + " " + arguments(c.Args)
+		return tame(c.Agent) + " calls tool " + what + arguments(c.Args)
 	case "resource":
 		return tame(c.Agent) + " reads " + what
 	case "prompt":
@@ -106,9 +106,9 @@ func (t *teller) deed(c *audit.Call) string {
 func (t *teller) because(l audit.Link) string {
 	step, known := t.steps[l.From]
 	if !known {
-		return found(l.Kind, l.Method) + ": " + l.From
+		return tame(found(l.Kind, l.Method) + ": " + l.From)
 	}
-	return fmt.Sprintf("%s: step %d", found(l.Kind, l.Method), step)
+	return tame(fmt.Sprintf("%s: step %d", found(l.Kind, l.Method), step))
 }
 
 func (t *teller) row(level int, parts ...string) {
@@ -216,7 +216,13 @@ func finding(f audit.Finding) string {
 	return fmt.Sprintf("%s: %d × %s %s in %s", f.Guard, max(f.Count, 1), f.Rule, done, f.Where)
 }
 
-func arguments(args []byte) string { return tame(shortened(string(args), 120)) }
+// arguments is the beginning of args, to stand behind a name.
+func arguments(args []byte) string {
+	if len(args) == 0 {
+		return ""
+	}
+	return " " + tame(shortened(string(args), 120))
+}
 
 // clock is the time of day of a record.
 func clock(us int64) string { return time.UnixMicro(us).Local().Format("15:04:05.000") }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // A client speaks with the admin API of a gate that runs.
@@ -20,6 +21,8 @@ type client struct {
 	base, token string
 	http        *http.Client
 }
+
+const answerTimeout = time.Minute // for the gate to answer; it waits for news for less
 
 // files that serve leaves in the data folder for the commands to find it by
 const (
@@ -39,15 +42,13 @@ func (p *program) client() (*client, error) {
 	if base == "" {
 		addr, err := os.ReadFile(filepath.Join(dir, addrFile))
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("no gate has run with the data folder %s: start one with callgate serve, or say where it is with --data or CALLGATE_URL", dir)
+			return nil, fmt.Errorf("no gate runs with the data folder %s: start one with callgate serve, or say where it is with --data or CALLGATE_URL", dir)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("find the gate: %w", err)
 		}
-		base = "http://" + strings.TrimSpace(string(addr))
-	}
-	u, err := url.Parse(base)
-	if err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())) {
+		base = "http://" + strings.TrimSpace(string(addr)) // which is on this machine
+	} else if u, err := url.Parse(base); err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())) {
 		return nil, fmt.Errorf("CALLGATE_URL is %q: want https://host, or http:// for this machine; the admin token must not cross a network in clear", base)
 	}
 	if token == "" {
@@ -59,7 +60,7 @@ func (p *program) client() (*client, error) {
 	}
 	return &client{
 		base: strings.TrimSuffix(base, "/"), token: token,
-		http: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		http: &http.Client{Timeout: answerTimeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}, nil
 }
 

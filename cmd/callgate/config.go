@@ -278,6 +278,9 @@ func (p *Provider) check(r *reader, n ast.Node, key string) {
 			r.note(n, "%s: write api_key: env:%s_API_KEY", key, strings.ToUpper(name))
 		}
 	}
+	if strings.Contains(string(p.BaseURL), "?") {
+		r.note(at(n, "base_url"), "%s.base_url: no query may stand in it", key)
+	}
 	for i, m := range p.Models {
 		if m == "" || strings.ContainsAny(m, "*| \t\n") {
 			r.note(at(n, "models").(*ast.SequenceNode).Values[i], "%s.models: %q is no model's name", key, m)

@@ -70,13 +70,18 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			r.Body = &timedBody{r.Body, rc}
 		}
 	}
-	if r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/event-stream") {
+	if waits(r) {
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
 		defer context.AfterFunc(f.leaving, cancel)()
 		r = r.WithContext(ctx)
 	}
 	f.next.ServeHTTP(w, r)
+}
+
+// waits says whether r only waits for news, and is not a call that must finish.
+func waits(r *http.Request) bool {
+	return r.Method == http.MethodGet && (strings.Contains(r.Header.Get("Accept"), "text/event-stream") || strings.Contains(r.URL.RawQuery, "wait="))
 }
 
 // stop takes no new requests and waits for those on their way, which have

@@ -95,6 +95,7 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	if err := h.note("policy.activated", "config", law.Digest(), ""); err != nil {
 		return nil, err
 	}
+	h.warn(&cfg)
 	h.connect(&cfg)
 	h.index = store.NewIndex(h.db, h.ledger, log)
 	indexing, rest := context.WithCancel(context.Background())
@@ -137,6 +138,13 @@ func (h *house) connect(cfg *Config) {
 	}
 }
 
+// warn says that rows of the policy may not do what their author meant.
+func (h *house) warn(cfg *Config) {
+	if problems := policy.Check(cfg.sources()...); len(problems) > 0 {
+		h.log.Warn("the policy has warnings; callgate policy check shows them", "count", len(problems), "first", problems[0].String())
+	}
+}
+
 // retire closes a server that nothing leads to any more, once its calls are over.
 func (h *house) retire(s *mcp.Server) {
 	ctx, cancel := context.WithTimeout(context.Background(), defaultShutdown)
@@ -147,6 +155,8 @@ func (h *house) retire(s *mcp.Server) {
 // reload reads the configuration again and lives by it, or by the old one as
 // before. A change that cannot be put on record is not made.
 func (h *house) reload(ctx context.Context, by string) (console.Reloaded, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reloadTimeout) // whoever asked may be gone
+	defer cancel()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	done := console.Reloaded{Changes: []string{}, Restart: []string{}}
@@ -175,6 +185,7 @@ func (h *house) reload(ctx context.Context, by string) (console.Reloaded, error)
 	h.connect(&cfg)
 	h.gate.SetLaw(&firewall.Law{Policy: law, Guards: h.guards})
 	h.cfg, h.law = cfg, law
+	h.warn(&cfg)
 	h.log.Info("configuration reloaded", "by", by, "changes", done.Changes, "restart", done.Restart)
 	return done, nil
 }
@@ -192,8 +203,9 @@ func (h *house) changed(what, by, name, state string) {
 }
 
 const (
-	maxState    = 2 << 10          // bytes of a state in a record
-	noteTimeout = 10 * time.Second // for a record to become durable
+	maxState      = 2 << 10          // bytes of a state in a record
+	noteTimeout   = 10 * time.Second // for a record to become durable
+	reloadTimeout = time.Minute
 )
 
 // note puts a change of state on record, durably.

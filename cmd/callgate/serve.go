@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -123,13 +124,7 @@ func readAll(file string, over Overrides, env func(string) (string, bool)) (Conf
 	cfg, err := readConfig(file, over, env)
 	var wrong Mistakes
 	errors.As(err, &wrong)
-	var sources []policy.Source
-	for _, f := range cfg.Policy {
-		if f.Text != nil {
-			sources = append(sources, policy.Source{Name: f.Path, Text: f.Text})
-		}
-	}
-	law, err := policy.Load(sources...)
+	law, err := policy.Load(cfg.sources()...)
 	var problems policy.Problems
 	if errors.As(err, &problems) {
 		for _, x := range problems {
@@ -142,6 +137,17 @@ func readAll(file string, over Overrides, env func(string) (string, bool)) (Conf
 		return cfg, nil, wrong
 	}
 	return cfg, law, nil
+}
+
+// sources is the policy files that could be read.
+func (c *Config) sources() []policy.Source {
+	var sources []policy.Source
+	for _, f := range c.Policy {
+		if f.Text != nil {
+			sources = append(sources, policy.Source{Name: f.Path, Text: f.Text})
+		}
+	}
+	return sources
 }
 
 // serving is a house with its doors open.
@@ -161,32 +167,36 @@ func start(ctx context.Context, cfg Config, law *policy.Policy, reread func() (C
 	}
 	people, err := listen(ctx, "admin.listen", cfg.Admin.Listen)
 	if err != nil {
-		agents.Close()
-		return nil, err
+		return nil, errors.Join(err, agents.Close())
+	}
+	s := &serving{failed: make(chan error, 2), addr: filepath.Join(string(cfg.Data), addrFile)}
+	defer func() {
+		if err == nil {
+			return
+		}
+		err = errors.Join(err, agents.Close(), people.Close())
+		if s.house != nil {
+			err = errors.Join(err, s.house.close())
+		}
+	}()
+	if !cfg.Admin.Listen.loopback() {
+		log.Warn("the admin API can be reached from other machines, and has no TLS of its own", "admin_listen", people.Addr())
 	}
 	public := cfg.PublicURL
 	if public == "" {
 		public = BaseURL("http://" + agents.Addr().String())
 	}
-	if !loopback(strings.Trim(host(people), "[]")) {
-		log.Warn("the admin API can be reached from other machines, and has no TLS of its own", "admin_listen", people.Addr())
-	}
 	h, err := open(ctx, cfg, public, law, log)
 	if err != nil {
-		agents.Close()
-		people.Close()
 		return nil, err
 	}
-	h.reread = reread
+	s.house, h.reread = h, reread
 	token, err := adminToken(filepath.Join(string(cfg.Data), tokenFile))
-	s := &serving{house: h, failed: make(chan error, 2), addr: filepath.Join(string(cfg.Data), addrFile)}
-	if err == nil {
-		err = writeFile(s.addr, people.Addr().String()+"\n")
-	}
 	if err != nil {
-		agents.Close()
-		people.Close()
-		return nil, errors.Join(err, h.close())
+		return nil, err
+	}
+	if err := writeFile(s.addr, near(people.Addr())+"\n"); err != nil {
+		return nil, err
 	}
 	c := console.New(console.Config{
 		Token: token, Registry: h.registry, Authority: h.authority, Ledger: h.ledger, Index: h.index,
@@ -205,20 +215,27 @@ func start(ctx context.Context, cfg Config, law *policy.Policy, reread func() (C
 	return s, nil
 }
 
-// stop closes the doors, the agents' first, and then the house. The error says
-// what was lost.
+// near is where this machine itself reaches addr.
+func near(addr net.Addr) string {
+	a, err := netip.ParseAddrPort(addr.String())
+	if err != nil || !a.Addr().IsUnspecified() {
+		return addr.String()
+	}
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), a.Port()).String()
+}
+
+// stop closes the doors, the agents' first, and then the house.
 func (s *serving) stop() error {
 	h := s.house
 	h.mu.Lock()
 	timeout := time.Duration(h.cfg.ShutdownTimeout)
 	h.mu.Unlock()
-	var errs []error
 	if !s.agents.stop(timeout) {
 		h.log.Warn("calls were cut off", "after", timeout)
 	}
-	os.Remove(s.addr)
+	err := os.Remove(s.addr)
 	s.people.stop(cutTimeout)
-	return errors.Join(append(errs, h.close())...)
+	return errors.Join(err, h.close())
 }
 
 func listen(ctx context.Context, key string, a Address) (net.Listener, error) {
@@ -230,11 +247,6 @@ func listen(ctx context.Context, key string, a Address) (net.Listener, error) {
 		return nil, fmt.Errorf("%s: %w", key, err)
 	}
 	return l, nil
-}
-
-func host(l net.Listener) string {
-	h, _, _ := net.SplitHostPort(l.Addr().String())
-	return h
 }
 
 // adminToken is the token in file, which is made if it is not there. A file that

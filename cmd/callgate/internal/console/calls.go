@@ -163,8 +163,9 @@ func (c *Console) records(w http.ResponseWriter, r *http.Request) {
 	if wait > 0 && from > head {
 		ctx, cancel := context.WithTimeout(r.Context(), min(wait, maxWait))
 		err := c.cfg.Ledger.Wait(ctx, from-1)
+		waited := ctx.Err() != nil
 		cancel()
-		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		if err != nil && !waited {
 			refuse(w, http.StatusServiceUnavailable, "unavailable", "%v", err)
 			return
 		}

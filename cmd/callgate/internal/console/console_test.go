@@ -1,0 +1,248 @@
+package console_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"callgate/audit"
+	"callgate/cmd/callgate/internal/console"
+	"callgate/cmd/callgate/internal/store"
+	"callgate/identity"
+)
+
+const adminToken = "the-admin-token"
+
+// A desk is a console with real parts behind it.
+type desk struct {
+	t       *testing.T
+	ledger  *audit.Ledger
+	handler http.Handler
+	reload  error
+	reasons []string
+}
+
+func newDesk(t *testing.T) *desk {
+	t.Helper()
+	dir := t.TempDir()
+	d := &desk{t: t}
+	var err error
+	if d.ledger, err = audit.Open(filepath.Join(dir, "ledger"), audit.Config{}); err != nil {
+		t.Fatal(err)
+	}
+	db, err := store.Open(filepath.Join(dir, "callgate.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	index := store.NewIndex(db, d.ledger, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { index.Run(ctx); close(ended) }()
+	registry, err := identity.OpenRegistry(ctx, db.Agents())
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := identity.OpenKeys(filepath.Join(dir, "keys"), identity.Secret{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		<-ended
+		if err := errors.Join(d.ledger.Close(), db.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	d.handler = console.New(console.Config{
+		Token: identity.NewSecret(adminToken), Registry: registry, Ledger: d.ledger, Index: index,
+		Authority: identity.New(identity.Config{Issuer: "http://127.0.0.1:8700"}, keys, registry),
+		Reload: func(context.Context) (console.Reloaded, error) {
+			return console.Reloaded{Changes: []string{"policy b is in force, instead of a"}, Restart: []string{}}, d.reload
+		},
+		Servers: func(context.Context) []console.Server {
+			return []console.Server{{Name: "till", State: "ready", Tools: []string{"pay"}}}
+		},
+		Status: func(context.Context) console.Status {
+			return console.Status{Policy: "abc", Ready: d.reasons == nil, Reasons: d.reasons, Head: 9, Indexed: 7}
+		},
+	}).Handler()
+	return d
+}
+
+// ask makes a request as the admin does, unless edit changes it.
+func (d *desk) ask(method, path, body string, edit func(*http.Request)) (int, string) {
+	d.t.Helper()
+	r := httptest.NewRequest(method, "http://127.0.0.1:8701"+path, strings.NewReader(body))
+	r.Header.Set("Authorization", "Bearer "+adminToken)
+	if edit != nil {
+		edit(r)
+	}
+	w := httptest.NewRecorder()
+	d.handler.ServeHTTP(w, r)
+	text, _ := io.ReadAll(w.Body)
+	return w.Code, string(text)
+}
+
+func (d *desk) append(r *audit.Record) {
+	d.t.Helper()
+	if err := d.ledger.Append(r).Wait(context.Background()); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+func TestOnlyTheAdminIsAnswered(t *testing.T) {
+	d := newDesk(t)
+	header := func(name, value string) func(*http.Request) {
+		return func(r *http.Request) { r.Header.Set(name, value) }
+	}
+	host := func(name string) func(*http.Request) { return func(r *http.Request) { r.Host = name } }
+	for _, test := range []struct {
+		name   string
+		edit   func(*http.Request)
+		status int
+	}{
+		{"the admin token is enough", nil, 200},
+		{"the scheme may be written in any case", header("Authorization", "bearer "+adminToken), 200},
+		{"no token", func(r *http.Request) { r.Header.Del("Authorization") }, 401},
+		{"a wrong token", header("Authorization", "Bearer the-admin-tokem"), 401},
+		{"the beginning of the token", header("Authorization", "Bearer the-admin"), 401},
+		{"an empty token", header("Authorization", "Bearer "), 401},
+		{"the token with another scheme", header("Authorization", "Basic "+adminToken), 401},
+		{"localhost is a name of this listener", host("localhost:8701"), 200},
+		{"an IPv6 address is, too", host("[::1]:8701"), 200},
+		{"a name that a page has led here", host("evil.example:8701"), 403},
+		{"a name that only looks like an address", host("127.0.0.1.evil.example"), 403},
+		{"no host at all", host(""), 403},
+		{"a page of this listener", header("Origin", "http://127.0.0.1:8701"), 200},
+		{"a page from elsewhere", header("Origin", "http://evil.example"), 403},
+		{"a page without an origin", header("Origin", "null"), 403},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if status, text := d.ask("GET", "/api/v1/agents", "", test.edit); status != test.status {
+				t.Errorf("status %d, want %d: %s", status, test.status, text)
+			}
+		})
+	}
+}
+
+func TestEndpointsAnswer(t *testing.T) {
+	d := newDesk(t)
+	d.append(&audit.Record{Type: audit.Refused, At: 1_000_000, Call: "c1", Agent: "agent:bot", Run: "r1", Kind: "tool", Target: "till", Resource: "pay", Effect: "deny", Outcome: "denied"})
+	d.append(&audit.Record{Type: audit.Changed, At: 2_000_000, What: "agent.created", By: "admin", Name: "agent:bot"})
+	for _, test := range []struct {
+		name, method, path, body string
+		status                   int
+		want                     string
+	}{
+		{"an agent is registered", "POST", "/api/v1/agents", `{"name":"bot","roles":["dev"],"max_ttl":"2h"}`, 201, `"client_id":"bot"`},
+		{"but not twice", "POST", "/api/v1/agents", `{"name":"bot"}`, 409, `"code":"conflict"`},
+		{"nor with a name that does not fit", "POST", "/api/v1/agents", `{"name":"Bot!"}`, 400, `"code":"invalid"`},
+		{"nor with an unknown field", "POST", "/api/v1/agents", `{"name":"x","admin":true}`, 400, "admin"},
+		{"nor with a life that is none", "POST", "/api/v1/agents", `{"name":"x","max_ttl":"long"}`, 400, "max_ttl"},
+		{"a body that goes on", "POST", "/api/v1/agents", `{"name":"x"}{"name":"y"}`, 400, "more than one JSON value"},
+		{"a body that is too large", "POST", "/api/v1/agents", `{"name":"` + strings.Repeat("x", 70<<10) + `"}`, 400, "too large"},
+		{"agents are listed", "GET", "/api/v1/agents", "", 200, `"name":"bot","roles":["role:dev"]`},
+		{"one is shown", "GET", "/api/v1/agents/bot", "", 200, `"max_ttl":"2h0m0s"`},
+		{"an unknown one is not", "GET", "/api/v1/agents/nobody", "", 404, `"code":"not_found"`},
+		{"a token is minted", "POST", "/api/v1/agents/bot/token", `{"ttl":"90m"}`, 200, `"expires_in":5400`},
+		{"with a usual life if none is asked for", "POST", "/api/v1/agents/bot/token", "", 200, `"expires_in":300`},
+		{"and not beyond the agent's maximum", "POST", "/api/v1/agents/bot/token", `{"ttl":"3h"}`, 400, "at most 2h"},
+		{"nor for nobody", "POST", "/api/v1/agents/nobody/token", "", 404, `"code":"not_found"`},
+		{"an agent is revoked", "POST", "/api/v1/agents/bot/revoke", "", 200, `"status":"revoked"`},
+		{"a revoked one gets no token", "POST", "/api/v1/agents/bot/token", "", 409, `"code":"revoked"`},
+		{"an unknown one cannot be revoked", "POST", "/api/v1/agents/nobody/revoke", "", 404, `"code":"not_found"`},
+		{"calls are found", "GET", "/api/v1/calls?agent=bot&effect=deny", "", 200, `"call":"c1"`},
+		{"and not found", "GET", "/api/v1/calls?agent=other", "", 200, "[]"},
+		{"by time", "GET", "/api/v1/calls?since=1970-01-01T00:00:02Z", "", 200, "[]"},
+		{"a parameter that is not known", "GET", "/api/v1/calls?agnet=bot", "", 400, "agnet"},
+		{"a parameter that stands twice", "GET", "/api/v1/calls?kind=tool&kind=model", "", 400, "more than once"},
+		{"a limit that is too high", "GET", "/api/v1/calls?limit=1001", "", 400, "1 to 1000"},
+		{"a call is shown", "GET", "/api/v1/calls/c1", "", 200, `"outcome":"denied"`},
+		{"an unknown one is not", "GET", "/api/v1/calls/c2", "", 404, `"code":"not_found"`},
+		{"a chain is told by its run", "GET", "/api/v1/chains/r1", "", 200, `"edges":[]`},
+		{"an unknown one is not", "GET", "/api/v1/chains/r2", "", 404, `"code":"not_found"`},
+		{"the last record", "GET", "/api/v1/records?last=1", "", 200, `{"records":[{"seq":2,"type":"changed"`},
+		{"all records", "GET", "/api/v1/records", "", 200, `"next":3}`},
+		{"records to come", "GET", "/api/v1/records?from=3", "", 200, `{"records":[],"next":3}`},
+		{"a position that is none", "GET", "/api/v1/records?from=-1", "", 400, `"code":"invalid"`},
+		{"servers are listed", "GET", "/api/v1/mcp/servers", "", 200, `"tools":["pay"]`},
+		{"a reload says what it changed", "POST", "/api/v1/reload", "", 200, `"changes":["policy b`},
+		{"another method", "DELETE", "/api/v1/agents/bot", "", 404, "docs/api.md"},
+		{"another path", "GET", "/", "", 404, `"code":"not_found"`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			status, text := d.ask(test.method, test.path, test.body, nil)
+			if status != test.status || !strings.Contains(text, test.want) {
+				t.Errorf("got %d %s\nwant %d %s", status, text, test.status, test.want)
+			}
+			if !json.Valid([]byte(text)) {
+				t.Errorf("not JSON: %s", text)
+			}
+		})
+	}
+}
+
+func TestWhoWaitsForRecordsGetsThemAsTheyCome(t *testing.T) {
+	d := newDesk(t)
+	got := make(chan string)
+	go func() {
+		_, text := d.ask("GET", "/api/v1/records?from=1&wait=30s", "", nil)
+		got <- text
+	}()
+	d.append(&audit.Record{Type: audit.Changed, At: 1, What: "gate.started", By: "system"})
+	select {
+	case text := <-got:
+		if !strings.Contains(text, "gate.started") {
+			t.Errorf("got %s", text)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("no answer although there is a record")
+	}
+}
+
+func TestWhoWaitsAndGoesAwayHarmsNobody(t *testing.T) {
+	d := newDesk(t)
+	gone, cancel := context.WithCancel(context.Background())
+	cancel()
+	status, text := d.ask("GET", "/api/v1/records?wait=30s", "", func(r *http.Request) { *r = *r.WithContext(gone) })
+	if status != 200 || !strings.Contains(text, `"records":[]`) {
+		t.Errorf("got %d %s", status, text)
+	}
+}
+
+type mistakes []string
+
+func (m mistakes) Error() string   { return strings.Join(m, "\n") }
+func (m mistakes) Lines() []string { return m }
+
+func TestAReloadThatIsRefusedTellsEachMistake(t *testing.T) {
+	d := newDesk(t)
+	d.reload = mistakes{"callgate.yaml:1:1: one", "policy.csv:2: two"}
+	if status, text := d.ask("POST", "/api/v1/reload", "", nil); status != 422 || !strings.Contains(text, `"details":["callgate.yaml:1:1: one","policy.csv:2: two"]`) {
+		t.Errorf("got %d %s", status, text)
+	}
+	d.reload = errors.New("the disk is full")
+	if status, text := d.ask("POST", "/api/v1/reload", "", nil); status != 500 || !strings.Contains(text, "the disk is full") {
+		t.Errorf("got %d %s", status, text)
+	}
+}
+
+func TestReadinessNeedsNoTokenAndGivesReasons(t *testing.T) {
+	d := newDesk(t)
+	anyone := func(r *http.Request) { r.Header.Del("Authorization") }
+	if status, text := d.ask("GET", "/readyz", "", anyone); status != 200 || !strings.Contains(text, `"index_lag":2`) {
+		t.Errorf("got %d %s", status, text)
+	}
+	d.reasons = []string{"calls cannot be put on record: disk full"}
+	if status, text := d.ask("GET", "/readyz", "", anyone); status != 503 || !strings.Contains(text, "disk full") {
+		t.Errorf("got %d %s", status, text)
+	}
+}
