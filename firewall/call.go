@@ -75,6 +75,7 @@ type Call struct {
 
 	run      *run
 	argsHash string
+	judged   bool         // every guard has read the body: what is left in it may be recorded
 	fault    string       // the target's own error
 	sent     int64        // bytes of the reply that went down
 	due      audit.Ticket // the record that must be durable before more goes down

@@ -141,6 +141,7 @@ func (l *Law) decide(ctx context.Context, call *Call) error {
 		}
 		call.Decision = call.Decision.And(d)
 	}
+	call.judged = true
 	d := call.Decision
 	switch d.Effect {
 	case Allow:

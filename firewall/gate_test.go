@@ -276,6 +276,31 @@ func TestARefusedCallIsMaskedBeforeItIsRecorded(t *testing.T) {
 	}
 }
 
+func TestWhatNoGuardHasReadIsNotRecorded(t *testing.T) {
+	failing := guard{request: func(*firewall.Call) (firewall.Decision, error) { return firewall.Decision{}, errors.New("down") }}
+	for _, tt := range []struct {
+		name   string
+		refuse func(*firewall.Gate, *firewall.Call)
+	}{
+		{"a caller who is not known", func(g *firewall.Gate, c *firewall.Call) {
+			c.Token = "forged"
+			g.Do(context.Background(), c, &replies{}, nil)
+		}},
+		{"a guard that fails", func(g *firewall.Gate, c *firewall.Call) { g.Do(context.Background(), c, &replies{}, nil) }},
+		{"a front door that makes no call of it", func(g *firewall.Gate, c *firewall.Call) {
+			g.Refuse(context.Background(), c, firewall.Refuse(firewall.Invalid, "no"))
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var log audit.Memory
+			tt.refuse(newGate(&log, everything, failing), toolCall("refund", `{"password":"hunter2"}`))
+			if r := log.Records()[0]; r.Type != audit.Refused || r.Args != nil {
+				t.Errorf("record = %s with arguments %s", r.Type, r.Args)
+			}
+		})
+	}
+}
+
 // wanting is an upstream whose reply asks for tool calls.
 type wanting struct {
 	replies

@@ -72,7 +72,7 @@ func (c *Call) about(t audit.Type, at time.Time) *audit.Record {
 	for _, o := range c.Decision.Obligations {
 		r.Obligations = append(r.Obligations, o.Do+":"+o.With)
 	}
-	if args := c.Args(); len(args) <= maxArgs {
+	if args := c.Args(); c.judged && len(args) <= maxArgs {
 		r.Args = args
 	}
 	return r
