@@ -142,7 +142,7 @@ func (r *chat) function(c *cursor, l lane, t *texts) error {
 func (r *chat) read(ev *firewall.Event) {
 	doc := gjson.ParseBytes(ev.Body.JSON)
 	if ev.Mark&markUsage != 0 {
-		ev.Usage = openAIUsage(doc.Get("usage"))
+		ev.Usage = openAIUsage(&cursor{doc: []byte(doc.Get("usage").Raw)})
 	}
 	if ev.Mark&markError != 0 {
 		ev.Fault = openAIFault(doc.Get("error"))
@@ -210,7 +210,7 @@ func (r *chat) whole(ev *firewall.Event) {
 	c.members(func(name string) {
 		switch name {
 		case "usage":
-			ev.Usage = openAIUsage(gjson.ParseBytes(c.raw()))
+			ev.Usage = openAIUsage(&c)
 		case "error": // some vendors answer 200 all the same
 			if e := gjson.ParseBytes(c.raw()); e.IsObject() {
 				ev.Fault = openAIFault(e)

@@ -98,6 +98,7 @@ func newTransport(connect time.Duration) *http.Transport {
 		MaxIdleConnsPerHost: 1024,
 		IdleConnTimeout:     90 * time.Second,
 		DisableCompression:  true,
+		ReadBufferSize:      8 << 10,
 		WriteBufferSize:     16 << 10, // so that the head and a usual body leave in one write
 
 		MaxResponseHeaderBytes: 256 << 10,

@@ -120,24 +120,38 @@ func faultOf(kind string) string {
 
 // openAIUsage reads a usage of the OpenAI dialects: their totals include what was
 // cached and what was reasoned.
-func openAIUsage(u gjson.Result) firewall.Usage {
-	if !u.IsObject() {
-		return firewall.Usage{}
-	}
-	either := func(chat, responses string) int64 {
-		v := u.Get(chat)
-		if !v.Exists() {
-			v = u.Get(responses)
+func openAIUsage(c *cursor) (u firewall.Usage) {
+	count := func() int64 { return int64(max(c.integer(), 0)) }
+	c.members(func(name string) {
+		switch name {
+		case "prompt_tokens", "input_tokens":
+			u.Input = count()
+		case "completion_tokens", "output_tokens":
+			u.Output = count()
+		case "prompt_tokens_details", "input_tokens_details":
+			c.members(func(name string) {
+				switch name {
+				case "cached_tokens":
+					u.CacheRead = count()
+				case "cache_write_tokens":
+					u.CacheWrite = count()
+				default:
+					c.skip()
+				}
+			})
+		case "completion_tokens_details", "output_tokens_details":
+			c.members(func(name string) {
+				if name == "reasoning_tokens" {
+					u.Reasoning = count()
+				} else {
+					c.skip()
+				}
+			})
+		default:
+			c.skip()
 		}
-		return max(v.Int(), 0)
-	}
-	return firewall.Usage{
-		Input:      either("prompt_tokens", "input_tokens"),
-		Output:     either("completion_tokens", "output_tokens"),
-		CacheRead:  either("prompt_tokens_details.cached_tokens", "input_tokens_details.cached_tokens"),
-		CacheWrite: either("prompt_tokens_details.cache_write_tokens", "input_tokens_details.cache_write_tokens"),
-		Reasoning:  either("completion_tokens_details.reasoning_tokens", "output_tokens_details.reasoning_tokens"),
-	}
+	})
+	return u
 }
 
 // numbers reads replies that are all numbers: embeddings, counts.
@@ -150,7 +164,14 @@ func (numbers) event(ev *firewall.Event, t *texts) error {
 func (numbers) read(*firewall.Event) {}
 
 func (numbers) whole(ev *firewall.Event) {
-	ev.Usage = openAIUsage(gjson.GetBytes(ev.Body.JSON, "usage"))
+	c := cursor{doc: ev.Body.JSON}
+	c.members(func(name string) {
+		if name == "usage" {
+			ev.Usage = openAIUsage(&c)
+		} else {
+			c.skip()
+		}
+	})
 }
 
 func (n numbers) broken(f failure) []byte {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"callgate/firewall"
@@ -23,13 +24,19 @@ type reply struct {
 	status int                    // 0 as long as there is none
 	broken func(f failure) []byte // how a stream ends that fails; nil for a plain reply
 	begun  bool                   // some of it went down
-	frame  []byte                 // an edited event, as it leaves; used again
+	wait   []byte                 // events that go down with the next one, which has arrived; in room
+	room   *[maxWait]byte         // nil as long as none had to wait
+	until  time.Time              // when the client must have taken what went down
 }
+
+// maxWait bounds the bytes of events that go down at once.
+const maxWait = 8 << 10
+
+// waits is room for events that wait. What is in it is only written, never kept.
+var waits = sync.Pool{New: func() any { return new([maxWait]byte) }}
 
 // down passes on one event of call.
 func (r *reply) down(call *firewall.Call, ev firewall.Event) error {
-	// Where no deadline can be set, the server has its own.
-	_ = r.rc.SetWriteDeadline(time.Now().Add(writeTimeout))
 	if !r.begun {
 		r.begin(call, len(ev.Body.JSON))
 	}
@@ -37,15 +44,46 @@ func (r *reply) down(call *firewall.Call, ev firewall.Event) error {
 	if r.broken != nil {
 		out = ev.Frame
 		if ev.Body.Edited {
-			r.frame = reframe(r.frame[:0], ev.Frame, ev.Body.JSON)
-			out = r.frame
+			out = reframe(nil, ev.Frame, ev.Body.JSON)
 		}
 	}
-	if _, err := r.w.Write(out); err != nil {
-		return err
+	if len(r.wait)+len(out) > maxWait {
+		if err := r.flush(); err != nil {
+			return err
+		}
 	}
+	if len(r.wait) == 0 && (!ev.More || len(out) > maxWait) {
+		return r.write(out)
+	}
+	if r.wait == nil {
+		r.room = waits.Get().(*[maxWait]byte)
+		r.wait = r.room[:0]
+	}
+	r.wait = append(r.wait, out...)
 	if ev.More {
 		return nil
+	}
+	return r.flush()
+}
+
+// flush sends the events that wait.
+func (r *reply) flush() error {
+	if len(r.wait) == 0 {
+		return nil
+	}
+	err := r.write(r.wait)
+	r.wait = r.wait[:0]
+	return err
+}
+
+// write sends b to the client and bounds how long that may take.
+func (r *reply) write(b []byte) error {
+	if now := time.Now(); r.until.Sub(now) < writeTimeout/2 { // not for each event: it is not free
+		r.until = now.Add(writeTimeout)
+		_ = r.rc.SetWriteDeadline(r.until) // where none can be set, the server has its own
+	}
+	if _, err := r.w.Write(b); err != nil {
+		return err
 	}
 	return r.rc.Flush()
 }
@@ -73,8 +111,15 @@ func (r *reply) common(call string) {
 	h[headerCall] = []string{call}
 }
 
-// done leaves the connection as it was, for the requests that come after.
-func (r *reply) done() { _ = r.rc.SetWriteDeadline(time.Time{}) }
+// done ends a reply that went down as it should, and leaves the connection as it
+// was for the requests that come after.
+func (r *reply) done() {
+	_ = r.flush() // the record has it, whoever still reads it
+	if r.room != nil {
+		waits.Put(r.room)
+	}
+	_ = r.rc.SetWriteDeadline(time.Time{})
+}
 
 // fail tells the client why its call failed, in the way that is still open.
 func (r *reply) fail(err error) {
@@ -93,8 +138,8 @@ func (r *reply) fail(err error) {
 		}
 		f.write(r.w, r.at.speaks)
 	case r.broken != nil:
-		if _, err := r.w.Write(r.broken(f)); err == nil {
-			_ = r.rc.Flush() // it ends here in any case
+		if r.flush() == nil {
+			_ = r.write(r.broken(f)) // it ends here in any case
 		}
 	}
 }

@@ -94,7 +94,7 @@ func (r *responses) response(ev *firewall.Event, c *cursor) {
 		case "id":
 			r.id = strings.Clone(c.str())
 		case "usage":
-			ev.Usage = openAIUsage(gjson.ParseBytes(c.raw()))
+			ev.Usage = openAIUsage(c)
 		case "error":
 			if e := gjson.ParseBytes(c.raw()); e.IsObject() {
 				ev.Fault = openAIFault(e)
