@@ -175,6 +175,8 @@ var benign = []string{
 	"token=xxxxxxxxxxxxxxxxxxxx",
 	"secret: ********************",
 	"password: changeme",
+	"ghp_" + strings.Repeat("a", 36), // not random enough
+	"token = abababababababab",
 	"import { tokenize } from 'some-long-module-name/with-a-path-1234567890abcdef'",
 	"SELECT key, token FROM secrets WHERE access = 'granted' AND auth_token IS NOT NULL;",
 	"CREATE TABLE users (id BIGINT PRIMARY KEY, password_hash TEXT NOT NULL, api_key_id UUID REFERENCES api_keys(id));",
