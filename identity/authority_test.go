@@ -665,14 +665,14 @@ func TestChangesAreRecorded(t *testing.T) {
 	}
 	got[5] = strings.Split(got[5], "jti")[0]
 	want := []string{
-		"agent.created | admin | agent:bot | active, roles role:support, owner user:ana",
-		"agent.created | config | agent:conf | active",
-		"agent.changed | config | agent:conf | active, roles role:dev",
-		"agent.removed | config | agent:conf | not in the config any more",
+		"agent.created | admin | agent:bot | active, epoch 1, roles role:support, owner user:ana",
+		"agent.created | config | agent:conf | active, epoch 1",
+		"agent.changed | config | agent:conf | active, epoch 1, roles role:dev",
+		"agent.removed | config | agent:conf | active, epoch 1, roles role:dev",
 		"token.issued | admin | agent:bot | jti " + byAdmin.ID + ", for 5m0s, at " + gateURL,
 		"token.issued | agent:bot | agent:bot | ",
 		"token.refused | agent:bot | agent:bot | wrong client_id or client_secret, from 192.0.2.1",
-		"agent.revoked | admin | agent:bot | epoch 2",
+		"agent.revoked | admin | agent:bot | revoked, epoch 2, roles role:support, owner user:ana",
 		"token.refused | agent:bot | agent:bot | revoked, from 192.0.2.1",
 		"token.refused | agent:? | agent:? | wrong client_id or client_secret, from 192.0.2.1",
 	}

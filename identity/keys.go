@@ -68,10 +68,7 @@ type ringKey struct {
 // (AGE-SECRET-KEY-1…); if seal is empty, with one that is made and kept beside
 // them. One process at a time may open a folder.
 func OpenKeys(dir string, seal Secret) (*Keys, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the folder for keys: %w", err)
-	}
-	if err := checkPrivate(dir, "700"); err != nil {
+	if err := makeFolder(dir); err != nil {
 		return nil, err
 	}
 	sealed, err := readPrivate(filepath.Join(dir, signingFile))
@@ -279,16 +276,29 @@ func (ks *Keys) jwks() any {
 	return map[string][]jwk{"keys": list}
 }
 
-// checkPrivate refuses a file or folder that others than its owner can read or change.
-func checkPrivate(path, mode string) error {
-	info, err := os.Stat(path)
+// checkPrivate refuses an open file or folder that others than its owner can
+// read or change.
+func checkPrivate(f *os.File, mode string) error {
+	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
 	if open := info.Mode().Perm() & 0o077; open != 0 && runtime.GOOS != "windows" { // where modes say nothing
-		return fmt.Errorf("%s is open to other users of this machine (mode %04o): chmod %s %s", path, info.Mode().Perm(), mode, path)
+		return fmt.Errorf("%s is open to other users of this machine (mode %04o): chmod %s %s", f.Name(), info.Mode().Perm(), mode, f.Name())
 	}
 	return nil
+}
+
+func makeFolder(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make the folder for keys: %w", err)
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return checkPrivate(f, "700")
 }
 
 func readPrivate(file string) ([]byte, error) {
@@ -297,7 +307,7 @@ func readPrivate(file string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	if err := checkPrivate(file, "600"); err != nil {
+	if err := checkPrivate(f, "600"); err != nil {
 		return nil, err
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))

@@ -19,8 +19,10 @@ type Registry struct {
 	store  Store
 	places sync.Map // name → *place
 
-	mu     sync.Mutex       // held while something changes
-	known  map[string]Agent // every agent that ever was, by name, as the store has it
+	writing sync.Mutex // held while the store is written, so that it gets changes in order
+
+	mu     sync.Mutex       // never held for long: a revocation waits for nothing else
+	known  map[string]Agent // every agent that ever was, by name
 	record func(what, by, name, state string)
 }
 
@@ -38,10 +40,11 @@ func OpenRegistry(ctx context.Context, store Store) (*Registry, error) {
 	}
 	r := &Registry{store: store, known: make(map[string]Agent, len(agents)), record: func(_, _, _, _ string) {}}
 	for _, a := range agents {
-		r.known[a.Name] = a
-		if a.Source != FromConfig || a.Status == Revoked {
-			r.settle(a)
+		if a.Source == FromConfig && a.Status != Revoked {
+			r.known[a.Name] = a
+			continue
 		}
+		r.settle(a)
 	}
 	return r, nil
 }
@@ -59,17 +62,18 @@ func (r *Registry) Create(ctx context.Context, a Agent) (Agent, Secret, error) {
 	a.SecretHash = secret.Hash()
 	a.Created, a.Revoked = now(), time.Time{}
 
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if _, ok := r.known[a.Name]; ok {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	if _, ok := r.remember(a.Name); ok {
 		return Agent{}, Secret{}, &mistake{ErrTaken, "the name " + a.Name + " is taken, and names are never used again: choose another one"}
 	}
 	if err := r.store.PutAgent(ctx, a); err != nil {
 		return Agent{}, Secret{}, fmt.Errorf("create agent %s: %w", a.Name, err)
 	}
-	r.known[a.Name] = a
+	r.mu.Lock()
 	r.settle(a)
-	r.record("agent.created", "admin", a.subject(), describe(a))
+	r.mu.Unlock()
+	r.tell("agent.created", "admin", a)
 	return a.clone(), secret, nil
 }
 
@@ -78,27 +82,33 @@ func (r *Registry) Create(ctx context.Context, a Agent) (Agent, Secret, error) {
 // [ErrUnknown] says that the store does not have it yet; then Revoke must be
 // called again, or the agent is back after a restart. Revoking twice is no error.
 func (r *Registry) Revoke(ctx context.Context, name string) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	a, ok := r.Get(name)
+	a, news, ok := r.end(name)
 	if !ok {
 		return unknown(name)
 	}
-	news := a.Status != Revoked
 	if news {
-		a.Status, a.Revoked = Revoked, now()
-		a.Epoch++
+		r.tell("agent.revoked", "admin", a)
 	}
-	r.known[name] = a
-	r.settle(a) // before it is stored: a store that hangs must not keep the agent going
-	err := r.store.PutAgent(ctx, a)
-	if news {
-		r.record("agent.revoked", "admin", a.subject(), fmt.Sprintf("epoch %d", a.Epoch))
-	}
-	if err != nil {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	if err := r.store.PutAgent(ctx, a); err != nil {
 		return fmt.Errorf("agent %s is revoked, but that is not stored and would not outlive a restart; revoke it again: %w", name, err)
 	}
 	return nil
+}
+
+// end revokes the agent in memory, before it is stored: a store that hangs must
+// not keep the agent going. news says that it was not revoked before.
+func (r *Registry) end(name string) (a Agent, news, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if a, ok = r.Get(name); !ok || a.Status == Revoked {
+		return a, false, ok
+	}
+	a.Status, a.Revoked = Revoked, now()
+	a.Epoch++
+	r.settle(a)
+	return a, true, true
 }
 
 // Configure makes agents the ones that come from the config. Those that the
@@ -107,21 +117,23 @@ func (r *Registry) Revoke(ctx context.Context, name string) error {
 // before. When an error is returned, of [ErrInvalid] or [ErrTaken] or of the
 // store, the agents in force are still those from before.
 func (r *Registry) Configure(ctx context.Context, agents []Agent) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.writing.Lock()
+	defer r.writing.Unlock()
 	next, err := r.configured(agents)
 	if err != nil {
 		return err
 	}
 	for _, a := range next {
-		if old, ok := r.known[a.Name]; ok && same(old, a) {
+		if old, ok := r.remember(a.Name); ok && same(old, a) {
 			continue
 		}
 		if err := r.store.PutAgent(ctx, a); err != nil {
 			return fmt.Errorf("configure agent %s: %w", a.Name, err)
 		}
 	}
-	r.swap(next)
+	for _, c := range r.swap(next) {
+		r.tell(c.what, "config", c.agent)
+	}
 	return nil
 }
 
@@ -142,7 +154,7 @@ func (r *Registry) configured(agents []Agent) (map[string]Agent, error) {
 		}
 		a.Status, a.Source, a.Epoch = Active, FromConfig, 1
 		a.Created, a.Revoked = now(), time.Time{}
-		if old, ok := r.known[a.Name]; ok {
+		if old, ok := r.remember(a.Name); ok {
 			if old.Source != FromConfig {
 				wrong = append(wrong, &mistake{ErrTaken, "agent " + a.Name +
 					" in the config has the name of one that was made by callgate agent create: choose another name for the one in the config"})
@@ -158,27 +170,39 @@ func (r *Registry) configured(agents []Agent) (map[string]Agent, error) {
 	return next, errors.Join(wrong...)
 }
 
-// swap puts the configured agents in force.
-func (r *Registry) swap(next map[string]Agent) {
+// A change is something that the config did to an agent.
+type change struct {
+	what  string
+	agent Agent
+}
+
+// swap puts the configured agents in force, and says what that changed.
+func (r *Registry) swap(next map[string]Agent) (changes []change) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for name, a := range r.known {
 		if _, stays := next[name]; stays || a.Source != FromConfig || a.Status == Revoked {
 			continue
 		}
 		if p := r.place(name); p != nil && p.agent.Swap(nil) != nil {
-			r.record("agent.removed", "config", a.subject(), "not in the config any more")
+			changes = append(changes, change{"agent.removed", a})
 		}
 	}
 	for name, a := range next {
 		old, ok := r.known[name]
-		r.known[name] = a
+		if ok && old.Status == Revoked { // perhaps since next was made
+			a.Status, a.Epoch, a.Revoked = old.Status, old.Epoch, old.Revoked
+		}
 		r.settle(a)
 		switch {
 		case !ok:
-			r.record("agent.created", "config", a.subject(), describe(a))
+			changes = append(changes, change{"agent.created", a})
 		case !same(old, a):
-			r.record("agent.changed", "config", a.subject(), describe(a))
+			changes = append(changes, change{"agent.changed", a})
 		}
 	}
+	slices.SortFunc(changes, func(a, b change) int { return strings.Compare(a.agent.Name, b.agent.Name) })
+	return changes
 }
 
 // Get is the agent of that name, and whether there is one.
@@ -212,9 +236,19 @@ func (r *Registry) place(name string) *place {
 	return nil
 }
 
-// settle puts a in force. What is in force is never changed, only replaced.
+// remember is what is known of the agent of that name, in force or not.
+func (r *Registry) remember(name string) (Agent, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a, ok := r.known[name]
+	return a, ok
+}
+
+// settle puts a in force; mu is held. What is in force is never changed, only
+// replaced.
 func (r *Registry) settle(a Agent) {
 	a = a.clone()
+	r.known[a.Name] = a
 	p, _ := r.places.LoadOrStore(a.Name, new(place))
 	p.(*place).agent.Store(&a)
 }
@@ -224,6 +258,14 @@ func (r *Registry) recordTo(record func(what, by, name, state string)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.record = record
+}
+
+// tell puts a change of a on record. No lock is held: it may take a while.
+func (r *Registry) tell(what, by string, a Agent) {
+	r.mu.Lock()
+	record := r.record
+	r.mu.Unlock()
+	record(what, by, a.subject(), describe(a))
 }
 
 func unknown(name string) error {
@@ -236,9 +278,9 @@ func same(a, b Agent) bool {
 		slices.Equal(a.Roles, b.Roles) && bytes.Equal(a.SecretHash, b.SecretHash)
 }
 
-// describe is the agent in a few words, for the record.
+// describe is the state of the agent in a few words, for the record.
 func describe(a Agent) string {
-	s := a.Status
+	s := fmt.Sprintf("%s, epoch %d", a.Status, a.Epoch)
 	if len(a.Roles) > 0 {
 		s += ", roles " + strings.Join(a.Roles, " ")
 	}

@@ -248,6 +248,49 @@ func TestConfigure(t *testing.T) {
 	})
 }
 
+// stuck is a store that hangs when an agent of that name is put.
+type stuck struct {
+	identity.Memory
+	name      string
+	hangs, on chan struct{}
+}
+
+func (s *stuck) PutAgent(ctx context.Context, a identity.Agent) error {
+	if a.Name == s.name {
+		close(s.hangs)
+		<-s.on
+	}
+	return s.Memory.PutAgent(ctx, a)
+}
+
+func TestAStoreThatHangsKeepsNoAgentGoing(t *testing.T) {
+	store := &stuck{name: "slow", hangs: make(chan struct{}), on: make(chan struct{})}
+	r := open(t, store)
+	create(t, r, identity.Agent{Name: "bot"})
+	configure(t, r, identity.Agent{Name: "conf"})
+	var all sync.WaitGroup
+	all.Go(func() { r.Configure(t.Context(), []identity.Agent{{Name: "conf"}, {Name: "slow"}}) })
+	<-store.hangs
+	for _, name := range []string{"bot", "conf"} {
+		all.Go(func() { r.Revoke(t.Context(), name) })
+		revoked := func() bool { a, _ := r.Get(name); return a.Status == identity.Revoked }
+		for deadline := time.Now().Add(5 * time.Second); !revoked(); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s is not revoked while the store hangs", name)
+			}
+		}
+	}
+	close(store.on)
+	all.Wait()
+	again := open(t, store)
+	for _, name := range []string{"bot", "conf"} { // what was configured meanwhile must not bring it back
+		now, _ := r.Get(name)
+		if stored, _ := again.Get(name); now.Status != identity.Revoked || stored.Status != identity.Revoked {
+			t.Errorf("%s: %s, stored as %s", name, now.Status, stored.Status)
+		}
+	}
+}
+
 func TestRevokeAnUnknownAgent(t *testing.T) {
 	if err := open(t, new(identity.Memory)).Revoke(t.Context(), "nobody"); !errors.Is(err, identity.ErrUnknown) {
 		t.Error(err)

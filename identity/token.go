@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"io"
@@ -182,7 +183,7 @@ func isBase64URL(c rune) bool { return wordly(c) && c != '.' }
 // readObject gives each member of the one object in doc to member, which must
 // read its value.
 func readObject(doc []byte, member func(name string, d *jsontext.Decoder) error) error {
-	d := jsontext.NewDecoder(strings.NewReader(string(doc)))
+	d := jsontext.NewDecoder(bytes.NewReader(doc))
 	if t, err := d.ReadToken(); err != nil || t.Kind() != '{' {
 		return errNoToken
 	}
