@@ -51,12 +51,21 @@ func Open(path string) (*DB, error) {
 
 // Close closes the database. Nothing must be under way in it.
 func (d *DB) Close() error {
+	err := d.closeIndex()
+	if d.state != nil {
+		err = errors.Join(err, d.state.Close())
+	}
+	return err
+}
+
+func (d *DB) closeIndex() error {
 	var errs []error
-	for _, db := range []*sql.DB{d.read, d.write, d.state} {
+	for _, db := range []*sql.DB{d.read, d.write} {
 		if db != nil {
 			errs = append(errs, db.Close())
 		}
 	}
+	d.read, d.write = nil, nil
 	return errors.Join(errs...)
 }
 
@@ -87,7 +96,7 @@ func (d *DB) openIndex(path string) error {
 	if !isDamaged(err) {
 		return err
 	}
-	if err := errors.Join(d.write.Close(), d.read.Close()); err != nil {
+	if err := d.closeIndex(); err != nil {
 		return err
 	}
 	for _, file := range []string{path, path + "-wal", path + "-shm"} {
@@ -138,6 +147,17 @@ func (d *DB) emptyIndex(ctx context.Context) error {
 func isDamaged(err error) bool {
 	var e *sqlite.Error
 	return errors.As(err, &e) && (e.Code()&0xff == sqlite3.SQLITE_CORRUPT || e.Code()&0xff == sqlite3.SQLITE_NOTADB)
+}
+
+// explain says what the index was to do when err came, if one came.
+func explain(doing string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case isDamaged(err):
+		return fmt.Errorf("%s: %w: its file is damaged; stop callgate, delete it, and start again: it is made anew", doing, err)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
 }
 
 // openFile opens the file path to write to, by one connection. Nobody else may

@@ -112,12 +112,12 @@ func (x *Index) resume(ctx context.Context) error {
 	var seq, place int64
 	err := x.db.write.QueryRowContext(ctx, "SELECT ledger, seq, place, hash FROM progress").Scan(&ledger, &seq, &place, &hash)
 	if err != nil {
-		return fmt.Errorf("read how far the index is: %w", err)
+		return explain("read how far the index is", err)
 	}
 	if seq > 0 && !(ledger == x.ledgerID() && uint64(seq) <= x.ledger.Head() && x.holds(audit.Place(place), hash)) {
 		x.log.WarnContext(ctx, "index is not of this ledger, it is made anew", "indexed", seq, "head", x.ledger.Head())
 		if err := x.db.emptyIndex(ctx); err != nil {
-			return fmt.Errorf("empty the index: %w", err)
+			return explain("empty the index", err)
 		}
 		seq = 0
 	}
@@ -167,7 +167,7 @@ func (x *Index) take(ctx context.Context) (more bool, err error) {
 		return false, nil
 	}
 	if err := within(ctx, x.db.write, func(tx *sql.Tx) error { return b.store(ctx, tx, x.ledgerID()) }); err != nil {
-		return false, fmt.Errorf("index records %d to %d: %w", at+1, b.seq, err)
+		return false, explain(fmt.Sprintf("index records %d to %d", at+1, b.seq), err)
 	}
 	x.settle(b.seq)
 	return more, nil
@@ -225,7 +225,7 @@ func (x *Index) Rebuild(ctx context.Context) error {
 	x.writing.Lock()
 	defer x.writing.Unlock()
 	if err := x.db.emptyIndex(ctx); err != nil {
-		return fmt.Errorf("empty the index: %w", err)
+		return explain("empty the index", err)
 	}
 	x.settle(0)
 	select {

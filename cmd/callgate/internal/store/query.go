@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 
@@ -165,30 +164,23 @@ func (x *Index) calls(ctx context.Context, query string, values ...any) ([]audit
 	rows, err := x.db.read.QueryContext(ctx, "SELECT from_id, to_id, kind, method, tool_use FROM links WHERE from_id IN "+marks(1, len(ids))+
 		" ORDER BY from_id, to_id", anys(ids)...)
 	if err != nil {
-		return nil, fmt.Errorf("query the index: %w", err)
+		return nil, explain("query the index", err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var e audit.Edge
 		if err := rows.Scan(&e.From, &e.To, &e.Kind, &e.Method, &e.ID); err != nil {
-			return nil, fmt.Errorf("query the index: %w", err)
+			return nil, explain("query the index", err)
 		}
 		list[at[e.From]].Lead(e)
 	}
-	return list, wrap(rows.Err())
-}
-
-func wrap(err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("query the index: %w", err)
+	return list, explain("query the index", rows.Err())
 }
 
 func (x *Index) rows(ctx context.Context, query string, values ...any) ([]row, error) {
 	rows, err := x.db.read.QueryContext(ctx, query, values...)
 	if err != nil {
-		return nil, wrap(err)
+		return nil, explain("query the index", err)
 	}
 	defer rows.Close()
 	var list []row
@@ -196,11 +188,11 @@ func (x *Index) rows(ctx context.Context, query string, values ...any) ([]row, e
 		var r row
 		err := rows.Scan(&r.seq, &r.at, &r.id, &r.agent, &r.run, &r.chain, &r.kind, &r.target, &r.resource, &r.argsHash, &r.effect, &r.outcome, &r.places)
 		if err != nil {
-			return nil, wrap(err)
+			return nil, explain("query the index", err)
 		}
 		list = append(list, r)
 	}
-	return list, wrap(rows.Err())
+	return list, explain("query the index", rows.Err())
 }
 
 // tell reads the call's records from the ledger. Where one cannot be read, the call
@@ -250,14 +242,14 @@ func (x *Index) Changes(ctx context.Context, f audit.ChangeFilter) ([]audit.Reco
 	}
 	rows, err := x.db.read.QueryContext(ctx, "SELECT seq, place FROM changes"+w.String()+" ORDER BY seq DESC LIMIT "+strconv.Itoa(f.Most()), w.values...)
 	if err != nil {
-		return nil, wrap(err)
+		return nil, explain("query the index", err)
 	}
 	defer rows.Close()
 	var list []audit.Record
 	for rows.Next() {
 		var seq, place int64
 		if err := rows.Scan(&seq, &place); err != nil {
-			return nil, wrap(err)
+			return nil, explain("query the index", err)
 		}
 		r, err := x.ledger.At(audit.Place(place))
 		if err != nil {
@@ -266,5 +258,5 @@ func (x *Index) Changes(ctx context.Context, f audit.ChangeFilter) ([]audit.Reco
 		r.Seq = uint64(seq)
 		list = append(list, r)
 	}
-	return list, wrap(rows.Err())
+	return list, explain("query the index", rows.Err())
 }

@@ -1,0 +1,108 @@
+package store_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"callgate/cmd/callgate/internal/store"
+	"callgate/identity"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var _ identity.Store = (*store.Agents)(nil)
+
+func TestAgentsOutliveTheProcess(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "callgate.db")
+	now := time.Date(2026, 11, 23, 1, 2, 3, 456789000, time.UTC)
+	full := identity.Agent{
+		Tenant: "default", Name: "bot", Roles: []string{"role:a", "role:b"}, Owner: "user:ana", Purpose: "it's \"for\" tests", Status: identity.Active,
+		SecretHash: []byte{0, 1, 255}, MaxTTL: 90 * time.Minute, Epoch: 3, Created: now, Source: identity.FromAPI}
+	bare := identity.Agent{Tenant: "default", Name: "bare"}
+	revoked := full
+	revoked.Status, revoked.Revoked, revoked.Epoch, revoked.Roles, revoked.SecretHash = identity.Revoked, now.Add(time.Hour), 4, nil, nil
+	for _, step := range []struct {
+		name string
+		put  []identity.Agent
+		want []identity.Agent
+	}{
+		{"a new database", nil, nil},
+		{"two agents", []identity.Agent{full, bare}, []identity.Agent{bare, full}},
+		{"one of them changed", []identity.Agent{revoked}, []identity.Agent{bare, revoked}},
+	} {
+		t.Run(step.name, func(t *testing.T) {
+			db, err := store.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, a := range step.put {
+				if err := db.Agents().PutAgent(t.Context(), a); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := db.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if db, err = store.Open(path); err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			got, err := db.Agents().Agents(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(step.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestOnlyTheOwnerReadsTheFiles(t *testing.T) {
+	dir := t.TempDir()
+	db, err := store.Open(filepath.Join(dir, "callgate.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if err := db.Agents().PutAgent(t.Context(), identity.Agent{Name: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil || len(files) < 4 {
+		t.Fatal(files, err)
+	}
+	for _, f := range files {
+		if info, err := f.Info(); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", f.Name(), info.Mode(), err)
+		}
+	}
+}
+
+func TestADatabaseOfAgentsThatIsNoneIsAnError(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "callgate.db")
+	if err := os.WriteFile(path, []byte("this is no database, and it is long enough to be seen as none at all, is it not? yes it is, quite long"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if db, err := store.Open(path); err == nil {
+		db.Close()
+		t.Fatal("it was opened")
+	}
+}
+
+func BenchmarkOpen(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "callgate.db")
+	for i := 0; b.Loop(); i++ {
+		db, err := store.Open(path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		if err := db.Close(); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
+}
