@@ -18,7 +18,7 @@ type disk interface {
 type file interface {
 	WriteAt(b []byte, at int64) (int, error)
 	Sync() error                // makes what was written durable, and the size
-	Allocate(at, n int64) error // may fail where the system cannot; it is only a help
+	Allocate(at, n int64) error // zeros, so that a sync of what replaces them has no more to do; it may fail
 	Truncate(size int64) error
 	Exists() (bool, error) // under its path still
 	Close() error
@@ -29,6 +29,7 @@ type osDisk struct{}
 
 type osFile struct {
 	*os.File
+	*syncer
 	info fs.FileInfo
 }
 
@@ -42,7 +43,7 @@ func (osDisk) create(path string) (file, error) {
 		f.Close()
 		return nil, err
 	}
-	return osFile{f, info}, nil
+	return osFile{f, newSyncer(f), info}, nil
 }
 
 func (osDisk) remove(path string) error { return os.Remove(path) }
@@ -58,9 +59,26 @@ func (osDisk) syncDir(path string) error {
 
 func (osDisk) space(path string) (free, total uint64, err error) { return space(path) }
 
-func (f osFile) Sync() error { return datasync(f.File) }
+func (f osFile) Sync() error { return f.sync() }
 
-func (f osFile) Allocate(at, n int64) error { return allocate(f.File, at, n) }
+func (f osFile) Close() error {
+	f.close()
+	return f.File.Close()
+}
+
+func (f osFile) Allocate(at, n int64) error {
+	if err := allocate(f.File, at, n); err != nil {
+		return err
+	}
+	for n > 0 {
+		done, err := f.WriteAt(zeros[:min(n, int64(len(zeros)))], at)
+		if err != nil {
+			return err
+		}
+		at, n = at+int64(done), n-int64(done)
+	}
+	return nil
+}
 
 func (f osFile) Exists() (bool, error) {
 	named, err := os.Lstat(f.Name())

@@ -6,7 +6,13 @@ import (
 	"syscall"
 )
 
-func datasync(f *os.File) error { return f.Sync() } // F_FULLFSYNC
+type syncer struct{ file *os.File }
+
+func newSyncer(f *os.File) *syncer { return &syncer{f} }
+
+func (s *syncer) sync() error { return s.file.Sync() } // F_FULLFSYNC
+
+func (s *syncer) close() {}
 
 func allocate(*os.File, int64, int64) error { return errors.ErrUnsupported }
 

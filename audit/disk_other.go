@@ -13,7 +13,13 @@ var errSystem = fmt.Errorf("the ledger needs file locks, which callgate knows on
 
 func lock(string) (*os.File, error) { return nil, errSystem }
 
-func datasync(f *os.File) error { return f.Sync() }
+type syncer struct{ file *os.File }
+
+func newSyncer(f *os.File) *syncer { return &syncer{f} }
+
+func (s *syncer) sync() error { return s.file.Sync() }
+
+func (s *syncer) close() {}
 
 func allocate(*os.File, int64, int64) error { return errors.ErrUnsupported }
 

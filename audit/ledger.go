@@ -25,7 +25,7 @@ var (
 
 // A Ledger is a [Log] in files. It is used by many goroutines at once.
 //
-// Records that wait together are written and synced together, by one goroutine:
+// Records that come together are written and synced together, by one goroutine:
 // a slow disk costs time and not throughput. A record whose ticket says nil
 // outlives the process and the machine. One whose ticket says an error is not in
 // the ledger, unless the process ends before the ledger has gone on: then it may
@@ -42,7 +42,9 @@ type Ledger struct {
 	began uint64 // seq that came next when the ledger was opened
 	room  room
 	taken io.Closer     // the folder's lock
-	wake  chan struct{} // tells the writer that there is something to do; closed by Close
+	wake  chan struct{} // tells the writer that somebody waits
+	late  *time.Timer   // tells the writer that nobody did
+	quit  chan struct{} // closed by Close
 	ended chan struct{} // closed when the writer is through
 
 	mu       sync.Mutex
@@ -55,6 +57,7 @@ type Ledger struct {
 	grown    chan struct{} // closed when head moves; nil while nobody waits for that
 	failure  error         // of the last write, nil if it succeeded
 	retry    time.Time     // no new segment is tried before
+	asked    bool          // by Ready, whether writing works again
 
 	w writer // owned by the writer's goroutine
 }
@@ -88,9 +91,10 @@ type entry struct{ frame []byte }
 var entries = sync.Pool{New: func() any { return new(entry) }}
 
 const (
-	pause   = 200 * time.Millisecond // between two attempts to begin a segment
-	kept    = 1 << 20                // bytes of buffers that are worth keeping
-	markGap = 64 << 10               // bytes between two marks
+	patience = 5 * time.Millisecond   // for a record that nobody waits for
+	pause    = 200 * time.Millisecond // between two attempts to begin a segment
+	kept     = 1 << 20                // bytes of buffers that are worth keeping
+	markGap  = 64 << 10               // bytes between two marks
 )
 
 // Open opens the ledger in dir, which it makes if need be, for this process
@@ -119,7 +123,7 @@ func Open(dir string, cfg Config) (*Ledger, error) {
 	}
 	l := &Ledger{
 		dir: dir, cfg: cfg, disk: cfg.disk, room: room{disk: cfg.disk, dir: dir, now: cfg.Now}, taken: taken,
-		wake: make(chan struct{}, 1), ended: make(chan struct{}),
+		wake: make(chan struct{}, 1), late: time.NewTimer(patience), quit: make(chan struct{}), ended: make(chan struct{}),
 	}
 	if err := l.recover(); err != nil {
 		taken.Close()
@@ -158,7 +162,7 @@ func (l *Ledger) Append(r *Record) Ticket {
 	if p == nil {
 		p = l.fresh()
 		l.open = p
-		l.poke()
+		l.late.Reset(patience)
 	}
 	if len(p.page)+len(e.frame) > maxBatch {
 		return failed(fmt.Errorf("the disk of %s does not keep up: %d records wait for it", l.dir, p.count))
@@ -187,16 +191,8 @@ func (l *Ledger) fresh() *pending {
 	if p == nil {
 		p = new(pending)
 	}
-	*p = pending{batch: newBatch(), page: append(p.page[:0], zeros[:batchHead]...), leaves: append(p.leaves[:0], 0)}
+	*p = pending{batch: newBatch(l.wake), page: append(p.page[:0], zeros[:batchHead]...), leaves: append(p.leaves[:0], 0)}
 	return p
-}
-
-// poke wakes the writer. l.mu is held, so that the ledger is not being closed.
-func (l *Ledger) poke() {
-	select {
-	case l.wake <- struct{}{}:
-	default: // it is awake, or about to be
-	}
 }
 
 // Head is the position of the last durable record, 0 if there is none.
@@ -256,7 +252,8 @@ func (l *Ledger) Ready() error {
 	err := l.refuses()
 	if err == nil && l.failure != nil {
 		err = l.failure
-		l.poke()
+		l.asked = true
+		poke(l.wake)
 	}
 	l.mu.Unlock()
 	if err != nil {
@@ -275,7 +272,7 @@ func (l *Ledger) Close() error {
 		return nil
 	}
 	l.closed = true
-	close(l.wake)
+	close(l.quit)
 	l.tell()
 	l.mu.Unlock()
 	<-l.ended

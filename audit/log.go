@@ -6,13 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 )
 
 // A Log takes records in order and says when each is durable. It is written to
 // by many goroutines at once.
 type Log interface {
 	// Append puts r behind all records appended before it and returns at once.
-	// The record is encoded before Append returns; r may be reused.
+	// The record is encoded before Append returns; r may be reused. It becomes
+	// durable soon, and at once if somebody waits for it.
 	Append(r *Record) Ticket
 }
 
@@ -29,12 +31,16 @@ type Ticket struct {
 
 // batch is the records that become durable, or fail, together.
 type batch struct {
-	done  chan struct{} // closed when the rest is set
-	err   error
-	first uint64 // seq of the first record
+	wanted  atomic.Bool     // somebody waits
+	awaited chan<- struct{} // told of that
+	done    chan struct{}   // closed when the rest is set
+	err     error
+	first   uint64 // seq of the first record
 }
 
-func newBatch() *batch { return &batch{done: make(chan struct{})} }
+func newBatch(awaited chan<- struct{}) *batch {
+	return &batch{awaited: awaited, done: make(chan struct{})}
+}
 
 func (b *batch) isDone() bool {
 	select {
@@ -84,6 +90,9 @@ func (t Ticket) Wait(ctx context.Context) error {
 	if t.batch.isDone() { // the usual case: no need to look at ctx
 		return t.batch.err
 	}
+	if !t.batch.wanted.Swap(true) {
+		poke(t.batch.awaited)
+	}
 	select {
 	case <-t.batch.done:
 		return t.batch.err
@@ -92,15 +101,23 @@ func (t Ticket) Wait(ctx context.Context) error {
 	}
 }
 
+// poke tells whoever listens to c, who may have been told already.
+func poke(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
 func failed(err error) Ticket {
-	b := newBatch()
+	b := newBatch(nil)
 	b.err = err
 	close(b.done)
 	return Ticket{batch: b}
 }
 
 func stored() *batch {
-	b := newBatch()
+	b := newBatch(nil)
 	close(b.done)
 	return b
 }

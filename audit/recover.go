@@ -239,7 +239,7 @@ func cement(path string, lastAt, end int64) error {
 			return err
 		}
 	}
-	if err := datasync(f); err != nil {
+	if err := f.Sync(); err != nil {
 		return &fs.PathError{Op: "sync", Path: path, Err: err}
 	}
 	return nil

@@ -230,7 +230,7 @@ func allZero(b []byte) bool {
 	return true
 }
 
-var zeros [4096]byte
+var zeros [64 << 10]byte
 
 // frameSize is the length of the frame that b begins with, whether b holds it
 // whole or not.

@@ -21,29 +21,33 @@ type writer struct {
 	prev  link   // of the last batch: what the next segment follows
 }
 
-// write commits what waits, batch after batch, until the ledger is closed. It
+// write commits what comes, batch after batch, until the ledger is closed. It
 // runs in a goroutine of its own.
 func (l *Ledger) write() {
 	defer close(l.ended)
-	for range l.wake {
-		// Those whose records were committed just now are about to append the next.
-		runtime.Gosched()
-		for l.commit() {
+	defer l.late.Stop()
+	for open := true; open; {
+		select {
+		case <-l.wake:
+		case <-l.late.C:
+		case <-l.quit:
+			open = false
 		}
-	}
-	for l.commit() {
+		runtime.Gosched() // those whose records were committed just now are about to append the next
+		l.commit()
 	}
 }
 
-// commit makes the open batch durable, or fails it. It says whether there was one.
-func (l *Ledger) commit() bool {
+// commit makes the open batch durable, or fails it.
+func (l *Ledger) commit() {
 	l.mu.Lock()
 	p := l.open
 	l.open = nil
-	probe := p == nil && l.failure != nil && l.refuses() == nil
+	probe := p == nil && l.asked && l.failure != nil && l.refuses() == nil
+	l.asked = false
 	l.mu.Unlock()
 	if p == nil && !probe {
-		return false
+		return
 	}
 	var err error
 	var at mark
@@ -54,7 +58,6 @@ func (l *Ledger) commit() bool {
 		at, err = l.put(p)
 	}
 	l.settle(p, at, err)
-	return p != nil
 }
 
 // put writes p behind everything before it.

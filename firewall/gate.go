@@ -159,7 +159,7 @@ func (g *Gate) open(ctx context.Context, call *Call) error {
 	if call.idle() {
 		return nil
 	}
-	call.due = g.cfg.Log.Append(call.opened())
+	g.note(call, call.opened())
 	if !call.acts() {
 		return nil
 	}
@@ -201,15 +201,17 @@ func (g *Gate) meter(call *Call, ev *Event) {
 	for _, want := range ev.Wants {
 		r := call.proposed(want, g.cfg.Now())
 		g.cfg.Runs.propose(call, want, r.Proposal.ArgsHash)
-		call.due = g.cfg.Log.Append(r)
+		g.note(call, r)
 	}
 	if ev.Last {
 		g.close(call, nil)
 	}
 }
 
-// settle waits until what is due on record is durable. The log is in order, so
-// the latest record stands for all before it.
+// note appends r to the log; it is due, with what was due before.
+func (g *Gate) note(call *Call, r *audit.Record) { call.due = g.cfg.Log.Append(r).After(call.due) }
+
+// settle waits until what is due on record is durable.
 func (g *Gate) settle(ctx context.Context, call *Call) error {
 	if call.due == (audit.Ticket{}) {
 		return nil
@@ -224,7 +226,7 @@ func (g *Gate) settle(ctx context.Context, call *Call) error {
 
 func (g *Gate) close(call *Call, err *Error) {
 	call.closed = true
-	call.due = g.cfg.Log.Append(call.ended(err, g.cfg.Now()))
+	g.note(call, call.ended(err, g.cfg.Now()))
 }
 
 // finish puts the end on record, if the last event has not, for every outcome.
