@@ -31,7 +31,7 @@ const defaultConfig = "callgate.yaml"
 // garbage collector, which runs when the heap has doubled, counts them: without
 // them a gate under load, which keeps next to nothing, would run it 70 times a
 // second.
-const ballastSize = 32 << 20
+const ballastSize = 16 << 20
 
 func (p *program) serve() *cobra.Command {
 	var file string

@@ -109,7 +109,7 @@ func (d *DB) openIndex(path string) error {
 
 func (d *DB) tryIndex(path string) error {
 	var err error
-	if d.write, err = openFile(path, "synchronous(normal)", "temp_store(memory)", "cache_size(-16384)"); err != nil { // a power cut may take the last batches; they come again
+	if d.write, err = openFile(path, "synchronous(normal)", "temp_store(memory)", "cache_size(-4096)"); err != nil { // a power cut may take the last batches; they come again
 		return err
 	}
 	if d.read, err = connect(path, "query_only(true)"); err != nil {
