@@ -22,23 +22,21 @@ type syncer struct {
 	told  ioEvent
 }
 
-// iocb and ioEvent are the structs of io_submit(2) and io_getevents(2), in the
-// order of little-endian systems; what differs elsewhere is always 0 here.
+// iocb and ioEvent are the structs of io_submit(2) and io_getevents(2), without
+// names for what is always 0 here.
 type iocb struct {
-	data         uint64
-	key, flagsRW uint32
+	_            [2]uint64
 	opcode       uint16
-	priority     int16
+	_            int16
 	file         uint32
-	buf, size    uint64
-	offset       int64
-	_            uint64
+	_            [4]uint64
 	flags, event uint32
 }
 
 type ioEvent struct {
-	data, iocb        uint64
-	result, result2nd int64
+	_      [2]uint64
+	result int64
+	_      int64
 }
 
 const (
