@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -66,7 +68,7 @@ func (c ServerConfig) Check() error {
 	if c.URL != "" {
 		errs = append(errs, checkURL(c.URL))
 	}
-	for name := range c.Headers {
+	for _, name := range slices.Sorted(maps.Keys(c.Headers)) {
 		errs = append(errs, checkHeader(name))
 	}
 	if c.URL == "" && len(c.Headers) > 0 {

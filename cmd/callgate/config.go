@@ -5,12 +5,15 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -126,10 +129,23 @@ func readConfig(file string, over Overrides, env func(string) (string, bool)) (C
 	over.apply(&c, r)
 	c.check(r, root)
 	c.importServers(r)
+	if len(r.mistakes) == 0 {
+		c.reach(r, root)
+	}
 	if len(r.mistakes) > 0 {
 		return c, r.mistakes.sorted()
 	}
 	return c, nil
+}
+
+// reach notes what package mcp would not take, wherever a server was named.
+func (c *Config) reach(r *reader, root ast.Node) {
+	for _, name := range slices.Sorted(maps.Keys(c.MCP.Servers)) {
+		s := c.MCP.Servers[name]
+		if err := s.reached(name, slog.New(slog.DiscardHandler)).Check(); err != nil {
+			r.note(at(at(at(root, "mcp"), "servers"), name), "mcp.servers.%s: %s", name, strings.ReplaceAll(err.Error(), "\n", "; "))
+		}
+	}
 }
 
 func (o Overrides) apply(c *Config, r *reader) {

@@ -69,6 +69,8 @@ func TestConfigSaysEveryMistake(t *testing.T) {
 			"2:9: policy: want a list: [one, two]",
 			"3:44: mcp.servers.a.trusted: want true or false",
 			"4:12: providers: want keys and values, one a line: key: value"}},
+		{"headers that are callgate's own to set", "mcp: {servers: {a: {url: 'https://a.example', headers: {Host: b, Mcp-Name: c}}}}\n", []string{
+			`1:21: mcp.servers.a: header "Host" is callgate's own to set; header "Mcp-Name" cannot be set`}},
 		{"an empty item", "policy:\n  -\n", []string{"2:5: policy: an empty item"}},
 		{"files that are not there", "policy: [none.csv]\nmcp: {import: [none.json]}\n", []string{
 			"1:10: policy: none.csv: no such file or directory",

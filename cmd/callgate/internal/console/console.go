@@ -78,13 +78,21 @@ func (c *Console) ready(w http.ResponseWriter, r *http.Request) {
 	if !s.Ready {
 		code = http.StatusServiceUnavailable
 	}
+	type server struct { // and no more: nobody has shown a token
+		Name  string `json:"name"`
+		State string `json:"state"`
+	}
+	servers := make([]server, len(s.Servers))
+	for i, x := range s.Servers {
+		servers[i] = server{x.Name, x.State}
+	}
 	answer(w, code, struct {
 		Ready   bool     `json:"ready"`
 		Reasons []string `json:"reasons,omitempty"`
 		Policy  string   `json:"policy"`
 		Lag     uint64   `json:"index_lag"` // records that are not in the index yet
-		Servers []Server `json:"mcp_servers,omitempty"`
-	}{s.Ready, s.Reasons, s.Policy, s.Head - min(s.Head, s.Indexed), s.Servers})
+		Servers []server `json:"mcp_servers,omitempty"`
+	}{s.Ready, s.Reasons, s.Policy, s.Head - min(s.Head, s.Indexed), servers})
 }
 
 func (c *Console) servers(w http.ResponseWriter, r *http.Request) {

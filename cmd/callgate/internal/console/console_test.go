@@ -71,7 +71,7 @@ func newDesk(t *testing.T) *desk {
 			return []console.Server{{Name: "till", State: "ready", Tools: []string{"pay"}}}
 		},
 		Status: func(context.Context) console.Status {
-			return console.Status{Policy: "abc", Ready: d.reasons == nil, Reasons: d.reasons, Head: 9, Indexed: 7}
+			return console.Status{Policy: "abc", Ready: d.reasons == nil, Reasons: d.reasons, Head: 9, Indexed: 7, Servers: []console.Server{{Name: "till", Reach: "https://till.example/?key=1", State: "ready"}}}
 		},
 	}).Handler()
 	return d
@@ -240,6 +240,9 @@ func TestReadinessNeedsNoTokenAndGivesReasons(t *testing.T) {
 	anyone := func(r *http.Request) { r.Header.Del("Authorization") }
 	if status, text := d.ask("GET", "/readyz", "", anyone); status != 200 || !strings.Contains(text, `"index_lag":2`) {
 		t.Errorf("got %d %s", status, text)
+	}
+	if _, text := d.ask("GET", "/readyz", "", anyone); strings.Contains(text, `"reach"`) || !strings.Contains(text, `"state"`) {
+		t.Errorf("tells more of servers than their state: %s", text)
 	}
 	d.reasons = []string{"calls cannot be put on record: disk full"}
 	if status, text := d.ask("GET", "/readyz", "", anyone); status != 503 || !strings.Contains(text, "disk full") {
