@@ -9,7 +9,7 @@ import (
 )
 
 func (p *program) policy() *cobra.Command {
-	return group("policy", "check policies", p.policyCheck())
+	return group("policy", "check, test and explain policies", p.policyCheck(), p.policyTest(), p.policyExplain())
 }
 
 func (p *program) policyCheck() *cobra.Command {
@@ -28,13 +28,9 @@ gate would refuse them.`,
 			return nil
 		},
 		RunE: func(_ *cobra.Command, files []string) error {
-			var sources []policy.Source
-			for _, name := range files {
-				text, err := readFile(name)
-				if err != nil {
-					return fmt.Errorf("read %s: %s", name, plain(err))
-				}
-				sources = append(sources, policy.Source{Name: name, Text: text})
+			sources, err := readSources(files)
+			if err != nil {
+				return err
 			}
 			problems := policy.Check(sources...)
 			wrong := 0

@@ -32,6 +32,7 @@ type Policy struct {
 	verdict *index      // of p
 	duties  *index      // of p2
 	classes map[string][]string
+	members map[string]links // by tenant
 }
 
 var _ firewall.Policy = (*Policy)(nil)
@@ -62,7 +63,7 @@ func (p *Policy) Digest() string { return p.digest }
 
 // compile makes the indexes of m, whose rows c has checked.
 func compile(m model.Model, c *checker) (*Policy, error) {
-	p := &Policy{digest: digest(c.rows), model: m, classes: make(map[string][]string)}
+	p := &Policy{digest: digest(c.rows), model: m, classes: make(map[string][]string), members: c.members}
 	first := builder{buckets: make(map[place]*bucket)}
 	for _, r := range m["p"]["p"].Policy {
 		u, err := c.compiled(r, r[colID])

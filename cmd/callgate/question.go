@@ -1,0 +1,78 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"callgate/firewall"
+	"callgate/identity"
+)
+
+// A Question is a call that nobody makes, to ask a policy about.
+type Question struct {
+	Who    string          // agent:NAME
+	Roles  []string        // that the agent is registered with
+	For    string          // on whose behalf, if not its own
+	What   string          // an object of the policy: tool:shop/refund
+	Action string          // "" for the usual one of What
+	Args   json.RawMessage // of a tool or prompt
+	At     time.Time
+}
+
+// call is the call that q is about. The error says what to write instead.
+func (q *Question) call() (*firewall.Call, error) {
+	if !strings.HasPrefix(q.Who, "agent:") || len(q.Who) == len("agent:") {
+		return nil, fmt.Errorf("who is %q: want an agent, as agent:bot", q.Who)
+	}
+	call := &firewall.Call{At: q.At, Caller: identity.Principal{Tenant: "default", Subject: q.Who}}
+	if q.For != "" {
+		call.Caller.Subject, call.Caller.Actors = q.For, []string{q.Who}
+	}
+	for _, role := range q.Roles {
+		if !strings.Contains(role, ":") {
+			role = "role:" + role
+		}
+		call.Caller.Roles = append(call.Caller.Roles, role)
+	}
+	kind, name, _ := strings.Cut(q.What, ":")
+	sign := "/"
+	switch kind {
+	case "model":
+		call.Kind, call.Method = firewall.Model, "chat"
+		if q.Action == "embed" {
+			call.Method = "embeddings"
+		}
+	case "tool":
+		call.Kind, call.Method, call.ArgsAt = firewall.Tool, "tools/call", "arguments"
+	case "resource":
+		call.Kind, call.Method, sign = firewall.Resource, "resources/read", "|"
+		if q.Action == "subscribe" {
+			call.Method = "resources/subscribe"
+		}
+	case "prompt":
+		call.Kind, call.Method, call.ArgsAt = firewall.Prompt, "prompts/get", "arguments"
+	default:
+		return nil, fmt.Errorf("what is %q: want model:PROVIDER/NAME, tool:SERVER/NAME, resource:SERVER|URI or prompt:SERVER/NAME", q.What)
+	}
+	var ok bool
+	if call.Target, call.Resource, ok = strings.Cut(name, sign); !ok || call.Target == "" || call.Resource == "" {
+		return nil, fmt.Errorf("what is %q: want %s:, a name, %s and a name", q.What, kind, sign)
+	}
+	if q.Action != "" && q.Action != call.Action() {
+		return nil, fmt.Errorf("nobody can %s a %s", q.Action, kind)
+	}
+	if len(q.Args) == 0 {
+		return call, nil
+	}
+	if call.ArgsAt == "" {
+		return nil, fmt.Errorf("a %s has no arguments that a policy reads", kind)
+	}
+	body, err := firewall.ParseBody([]byte(`{"arguments":`+string(q.Args)+`}`), firewall.Limits{})
+	if err != nil {
+		return nil, fmt.Errorf("arguments: %w", err)
+	}
+	call.Body = body
+	return call, nil
+}
