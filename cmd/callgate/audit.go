@@ -47,6 +47,9 @@ func (p *program) auditTail() *cobra.Command {
 						return err
 					}
 				}
+				for _, gap := range page.Gaps {
+					fmt.Fprintf(p.err, "records %d to %d cannot be read: %s\n", gap.First, gap.Last, tame(gap.Reason))
+				}
 				if !follow {
 					return nil
 				}

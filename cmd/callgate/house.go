@@ -107,8 +107,10 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 // furnish puts the agents and providers of cfg in place of those there are, or
 // changes nothing.
 func (h *house) furnish(ctx context.Context, cfg *Config) error {
-	if err := h.registry.Configure(ctx, registered(cfg.Agents)); err != nil {
+	if err := h.registry.Configure(ctx, registered(cfg.Agents)); errors.Is(err, identity.ErrInvalid) || errors.Is(err, identity.ErrTaken) {
 		return Mistakes{{Text: err.Error()}}
+	} else if err != nil {
+		return err // of the store: the config is not to blame
 	}
 	if err := h.models.SetProviders(upstreams(cfg.Providers)); err != nil {
 		return errors.Join(Mistakes{{Text: err.Error()}}, h.registry.Configure(ctx, registered(h.cfg.Agents)))

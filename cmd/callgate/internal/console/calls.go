@@ -133,6 +133,14 @@ func (c *Console) chain(w http.ResponseWriter, r *http.Request) {
 type Records struct {
 	Records []json.RawMessage `json:"records"` // each with its seq
 	Next    uint64            `json:"next"`    // to ask for what comes after
+	Gaps    []Gap             `json:"gaps,omitempty"`
+}
+
+// A Gap is records that cannot be read.
+type Gap struct {
+	First  uint64 `json:"first"` // seq
+	Last   uint64 `json:"last"`
+	Reason string `json:"reason"`
 }
 
 // records reads the ledger itself: the last ones, or those from a position on;
@@ -173,9 +181,11 @@ func (c *Console) records(w http.ResponseWriter, r *http.Request) {
 	size := 0
 	page := Records{Records: []json.RawMessage{}, Next: from}
 	for e, err := range c.cfg.Ledger.Entries(from) {
-		if err != nil {
-			refuse(w, http.StatusServiceUnavailable, "unavailable", "%v", err)
-			return
+		var lost *audit.Unreadable
+		if errors.As(err, &lost) {
+			page.Gaps = append(page.Gaps, Gap{lost.First, lost.Last, lost.Err.Error()})
+			page.Next = lost.Last + 1
+			continue
 		}
 		page.Records = append(page.Records, numbered(e.Seq, e.JSON))
 		page.Next = e.Seq + 1

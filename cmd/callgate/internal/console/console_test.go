@@ -1,13 +1,16 @@
 package console_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -24,6 +27,7 @@ const adminToken = "the-admin-token"
 // A desk is a console with real parts behind it.
 type desk struct {
 	t       *testing.T
+	dir     string
 	ledger  *audit.Ledger
 	handler http.Handler
 	reload  error
@@ -33,7 +37,7 @@ type desk struct {
 func newDesk(t *testing.T) *desk {
 	t.Helper()
 	dir := t.TempDir()
-	d := &desk{t: t}
+	d := &desk{t: t, dir: dir}
 	var err error
 	if d.ledger, err = audit.Open(filepath.Join(dir, "ledger"), audit.Config{}); err != nil {
 		t.Fatal(err)
@@ -232,6 +236,31 @@ func TestAReloadThatIsRefusedTellsEachMistake(t *testing.T) {
 	d.reload = errors.New("the disk is full")
 	if status, text := d.ask("POST", "/api/v1/reload", "", nil); status != 500 || !strings.Contains(text, "the disk is full") {
 		t.Errorf("got %d %s", status, text)
+	}
+}
+
+func TestRecordsThatCannotBeReadAreAGapAndNotTheEnd(t *testing.T) {
+	d := newDesk(t)
+	for range 2 { // each in a batch of its own
+		r := audit.Record{Type: audit.Changed, At: 1, What: "gate.started"}
+		if err := d.ledger.Append(&r).Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	head := d.ledger.Head()
+	files, _ := filepath.Glob(filepath.Join(d.dir, "ledger", "*.seg"))
+	doc, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc[bytes.LastIndex(doc, []byte("cgbatch"))+110]++
+	if err := os.WriteFile(files[0], doc, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	status, text := d.ask("GET", fmt.Sprintf("/api/v1/records?from=%d", head-1), "", nil)
+	want := fmt.Sprintf(`"next":%d,"gaps":[{"first":%d,"last":%d,"reason":"`, head+1, head, head)
+	if status != 200 || !strings.Contains(text, `"what":"gate.started"`) || !strings.Contains(text, want) {
+		t.Errorf("got %d %s, want %s", status, text, want)
 	}
 }
 
