@@ -9,7 +9,7 @@ import (
 )
 
 func (p *program) policy() *cobra.Command {
-	return group("policy", "check, test and explain policies", p.policyCheck(), p.policyTest(), p.policyExplain())
+	return group("policy", "check, test, explain and compare policies", p.policyCheck(), p.policyTest(), p.policyExplain(), p.policyDiff())
 }
 
 func (p *program) policyCheck() *cobra.Command {
