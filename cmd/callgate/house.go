@@ -39,10 +39,11 @@ type house struct {
 	authority *identity.Authority
 	gate      *firewall.Gate
 	guards    []firewall.Guard
+	shadow    *policy.Shadow
 	models    *providers.Handler
 	tools     *mcp.Handler
-	indexing  sync.WaitGroup
-	rest      context.CancelFunc // ends the indexing
+	working   sync.WaitGroup     // the index, and the policy's shadow
+	rest      context.CancelFunc // ends their work
 
 	mu      sync.Mutex // held by a reload; guards what follows
 	cfg     Config
@@ -81,9 +82,13 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 		Record: func(what, by, name, state string) { h.changed(what, by, name, state) },
 	}, keys, h.registry)
 	h.guards = []firewall.Guard{guards.NewSecrets()}
+	h.shadow = policy.NewShadow(func(p *policy.Policy, how string) {
+		log.Error("the policy's index did not answer as Casbin does; this is a fault of callgate, please report it", "policy", p.Digest(), "how", how)
+		h.changed("policy.differs", "system", p.Digest(), how)
+	})
 	h.gate = firewall.New(firewall.Config{
 		Verify: h.authority.Verify, Log: h.ledger, Runs: firewall.NewRuns(time.Duration(cfg.Runs.Idle), time.Now), Now: time.Now, Logger: log,
-	}, &firewall.Law{Policy: law, Guards: h.guards})
+	}, h.lawOf(law))
 	h.models = providers.New(providers.Config{Challenge: h.authority.Challenge, Logger: log}, h.gate)
 	h.tools = mcp.New(mcp.Config{PublicURL: string(public), Challenge: h.authority.Challenge, Version: thisVersion().Version, Logger: log}, h.gate)
 	if err := h.furnish(ctx, &cfg); err != nil {
@@ -98,10 +103,16 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	h.warn(&cfg)
 	h.connect(&cfg)
 	h.index = store.NewIndex(h.db, h.ledger, log)
-	indexing, rest := context.WithCancel(context.Background())
+	working, rest := context.WithCancel(context.Background())
 	h.rest = rest
-	h.indexing.Go(func() { h.index.Run(indexing) })
+	h.working.Go(func() { h.index.Run(working) })
+	h.working.Go(func() { h.shadow.Run(working) })
 	return h, nil
+}
+
+// lawOf is the law of a policy, with everything that judges besides.
+func (h *house) lawOf(p *policy.Policy) *firewall.Law {
+	return &firewall.Law{Policy: h.shadow.Of(p), Guards: h.guards}
 }
 
 // furnish puts the agents and providers of cfg in place of those there are, or
@@ -185,7 +196,7 @@ func (h *house) reload(ctx context.Context, by string) (console.Reloaded, error)
 		return done, errors.Join(err, h.furnish(ctx, &h.cfg))
 	}
 	h.connect(&cfg)
-	h.gate.SetLaw(&firewall.Law{Policy: law, Guards: h.guards})
+	h.gate.SetLaw(h.lawOf(law))
 	h.cfg, h.law = cfg, law
 	h.warn(&cfg)
 	h.log.Info("configuration reloaded", "by", by, "changes", done.Changes, "restart", done.Restart)
@@ -236,7 +247,7 @@ func (h *house) close() error {
 
 func (h *house) closeFiles() error {
 	h.rest()
-	h.indexing.Wait()
+	h.working.Wait()
 	var errs []error
 	if h.ledger != nil {
 		errs = append(errs, h.ledger.Close())

@@ -31,6 +31,7 @@ func (h *house) status(ctx context.Context) console.Status {
 		Agents: len(h.registry.List()), Providers: slices.Sorted(maps.Keys(cfg.Providers)),
 		Head: h.ledger.Head(), Indexed: h.index.Indexed(), Ready: true,
 	}
+	s.Checked, s.Differed = h.shadow.Counts()
 	if err := h.ledger.Ready(); err != nil {
 		s.Ready, s.Reasons = false, append(s.Reasons, "calls cannot be put on record: "+err.Error())
 	}

@@ -242,13 +242,16 @@ func (p *Policy) oblige(q *question, d *firewall.Decision) bool {
 	return true
 }
 
+// unevaluated stands in the reason of a denial for which a condition failed.
+const unevaluated = "could not be evaluated for"
+
 // explain says which rule denied the hop, and why.
 func (o *outcome) explain(q *question, hop int) (rule, reason string) {
 	if o.rule == nil {
 		return "", fmt.Sprintf("no rule allows %s to %s", q.who(hop), q.what())
 	}
 	if o.err != nil {
-		return o.rule.id, fmt.Sprintf("rule %s could not be evaluated for %s, so the call is denied: %v", o.rule.id, q.who(hop), o.err)
+		return o.rule.id, fmt.Sprintf("rule %s "+unevaluated+" %s, so the call is denied: %v", o.rule.id, q.who(hop), o.err)
 	}
 	return o.rule.id, fmt.Sprintf("rule %s forbids %s to %s", o.rule.id, q.who(hop), q.what())
 }

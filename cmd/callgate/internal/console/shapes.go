@@ -69,9 +69,11 @@ type Status struct {
 	Policy    string    `json:"policy"`           // digest
 	Agents    int       `json:"agents"`
 	Providers []string  `json:"providers"`
-	Servers   []Server  `json:"mcp_servers"` // without their tools
-	Head      uint64    `json:"ledger_head"` // records that are durable
-	Indexed   uint64    `json:"indexed"`     // of them in the index
+	Servers   []Server  `json:"mcp_servers"`        // without their tools
+	Head      uint64    `json:"ledger_head"`        // records that are durable
+	Indexed   uint64    `json:"indexed"`            // of them in the index
+	Checked   uint64    `json:"decisions_checked"`  // with Casbin itself, since the start
+	Differed  uint64    `json:"decisions_differed"` // of them; each is on record
 	Ready     bool      `json:"ready"`
 	Reasons   []string  `json:"reasons,omitempty"` // why it is not ready
 }
