@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -40,7 +41,7 @@ func book(n int) string {
 	return b.String()
 }
 
-var sizes = []int{10, 100, 1_000, 10_000}
+var sizes = []int{10, 100, 1_000, 10_000, 100_000}
 
 func BenchmarkDecide(b *testing.B) {
 	for _, n := range sizes {
@@ -77,6 +78,22 @@ func BenchmarkMay(b *testing.B) {
 	}
 }
 
+// BenchmarkList filters a list of 1,000 tools.
+func BenchmarkList(b *testing.B) {
+	p := load(b, book(10_000))
+	caller := by("agent:bot", "role:r2")
+	names := make([]string, 1_000)
+	for i := range names {
+		names[i] = fmt.Sprintf("tool:s%d/t%d", i%17, i)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		for _, name := range names {
+			p.May(&caller, name, "call")
+		}
+	}
+}
+
 // BenchmarkPlain is Casbin itself on the same policy and call, with the building
 // of an enforcer that knows the caller.
 func BenchmarkPlain(b *testing.B) {
@@ -94,17 +111,28 @@ func BenchmarkPlain(b *testing.B) {
 }
 
 func BenchmarkLoad(b *testing.B) {
-	for _, n := range []int{100, 10_000} {
+	for _, n := range []int{100, 10_000, 100_000} {
 		text := []byte(book(n))
 		b.Run(fmt.Sprintf("%d rules", n), func(b *testing.B) {
-			b.ReportAllocs()
+			var p *policy.Policy
+			before := inUse()
 			for b.Loop() {
-				if _, err := policy.Load(policy.Source{Name: "p", Text: text}); err != nil {
+				var err error
+				if p, err = policy.Load(policy.Source{Name: "p", Text: text}); err != nil {
 					b.Fatal(err)
 				}
 			}
+			b.ReportMetric(float64(inUse()-before)/(1<<20), "MiB-kept")
+			runtime.KeepAlive(p)
 		})
 	}
+}
+
+func inUse() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 // BenchmarkManyConditions is the worst that a client can do to a rule book: a
