@@ -25,8 +25,9 @@ type Config struct {
 	// Record puts on record that something happened: a token was issued or
 	// refused, an agent was created, changed, removed or revoked. by is "admin",
 	// "config" or the agent itself, name the agent as agent:<name>. nil records
-	// nothing. It may be called by many goroutines at once, and is waited for.
-	Record func(what, by, name, state string)
+	// nothing. It may be called by many goroutines at once, and is waited for: what
+	// cannot be recorded is not done, except what takes something away.
+	Record func(what, by, name, state string) error
 
 	Logger *slog.Logger // default slog.Default()
 }
@@ -59,7 +60,7 @@ func New(cfg Config, keys *Keys, registry *Registry) *Authority {
 		cfg.Now = time.Now
 	}
 	if cfg.Record == nil {
-		cfg.Record = func(_, _, _, _ string) {}
+		cfg.Record = func(_, _, _, _ string) error { return nil }
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -143,7 +144,9 @@ func (a *Authority) Mint(_ context.Context, name string, o MintOptions) (Token, 
 	if o.By == "" {
 		o.By = "admin"
 	}
-	a.cfg.Record("token.issued", o.By, c.Subject, fmt.Sprintf("jti %s, for %v, at %s", c.ID, ttl, c.Audience[0]))
+	if err := a.cfg.Record("token.issued", o.By, c.Subject, fmt.Sprintf("jti %s, for %v, at %s", c.ID, ttl, c.Audience[0])); err != nil {
+		return Token{}, fmt.Errorf("a token of %s is not issued, since that could not be recorded: %w", c.Subject, err)
+	}
 	return Token{Access: NewSecret(text), ID: c.ID, Audience: c.Audience[0], TTL: ttl, Expires: time.Unix(c.Expires, 0)}, nil
 }
 

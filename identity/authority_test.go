@@ -44,6 +44,8 @@ type house struct {
 	clock    atomic.Int64
 	mu       sync.Mutex
 	record   []string
+
+	unrecorded error // what a record fails with
 }
 
 // now can be set: tokens live by it.
@@ -68,7 +70,10 @@ func newHouse(t testing.TB) *house {
 	h := &house{registry: open(t, new(identity.Memory)), dir: filepath.Join(t.TempDir(), "keys")}
 	h.clock.Store(1_800_000_000)
 	h.Authority = identity.New(identity.Config{Issuer: gateURL, Now: h.now, Logger: quiet(),
-		Record: func(what, by, name, state string) { h.add(strings.Join([]string{what, by, name, state}, " | ")) },
+		Record: func(what, by, name, state string) error {
+			h.add(strings.Join([]string{what, by, name, state}, " | "))
+			return h.unrecorded
+		},
 	}, openKeys(t, h.dir), h.registry)
 	return h
 }
@@ -678,6 +683,34 @@ func TestChangesAreRecorded(t *testing.T) {
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
+	}
+}
+
+func TestWhatCannotBeRecordedIsNotDoneUnlessItTakesAway(t *testing.T) {
+	h := newHouse(t)
+	_, secret := create(t, h.registry, identity.Agent{Name: "bot"})
+	h.unrecorded = errors.New("disk full")
+	if _, err := h.Mint(t.Context(), "bot", identity.MintOptions{}); !errors.Is(err, h.unrecorded) {
+		t.Errorf("Mint: %v", err)
+	}
+	if w := post(h.handler(), "grant_type=client_credentials&client_id=bot&client_secret="+secret.Reveal(), nil); w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "access_token") {
+		t.Errorf("token endpoint: %d %s", w.Code, w.Body)
+	}
+	if _, _, err := h.registry.Create(t.Context(), identity.Agent{Name: "other"}); !errors.Is(err, h.unrecorded) {
+		t.Errorf("Create: %v", err)
+	}
+	if _, ok := h.registry.Get("other"); ok {
+		t.Error("an agent is there that is not on record")
+	}
+	if err := h.registry.Revoke(t.Context(), "bot"); !errors.Is(err, h.unrecorded) {
+		t.Errorf("Revoke: %v", err)
+	}
+	if a, _ := h.registry.Get("bot"); a.Status != identity.Revoked {
+		t.Errorf("bot is %s", a.Status)
+	}
+	h.unrecorded = nil
+	if _, _, err := h.registry.Create(t.Context(), identity.Agent{Name: "other"}); err != nil {
+		t.Errorf("Create when the cause is gone: %v", err)
 	}
 }
 

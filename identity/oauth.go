@@ -303,6 +303,6 @@ func (a *Authority) authenticate(c credentials, address string) (string, error) 
 	if a.failures.wait(name, address, at) > 0 {
 		state += ", throttled"
 	}
-	a.cfg.Record("token.refused", "agent:"+name, "agent:"+name, state)
+	_ = a.cfg.Record("token.refused", "agent:"+name, "agent:"+name, state) // it is refused in any case
 	return "", badClient(told)
 }

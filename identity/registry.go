@@ -23,7 +23,7 @@ type Registry struct {
 
 	mu     sync.Mutex       // never held for long: a revocation waits for nothing else
 	known  map[string]Agent // every agent that ever was, by name
-	record func(what, by, name, state string)
+	record func(what, by, name, state string) error
 }
 
 // A place is where an agent is found for as long as the process lives: a token
@@ -38,7 +38,7 @@ func OpenRegistry(ctx context.Context, store Store) (*Registry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read agents: %w", err)
 	}
-	r := &Registry{store: store, known: make(map[string]Agent, len(agents)), record: func(_, _, _, _ string) {}}
+	r := &Registry{store: store, known: make(map[string]Agent, len(agents)), record: func(_, _, _, _ string) error { return nil }}
 	for _, a := range agents {
 		if a.Source == FromConfig && a.Status != Revoked {
 			r.known[a.Name] = a
@@ -67,34 +67,41 @@ func (r *Registry) Create(ctx context.Context, a Agent) (Agent, Secret, error) {
 	if _, ok := r.remember(a.Name); ok {
 		return Agent{}, Secret{}, &mistake{ErrTaken, "the name " + a.Name + " is taken, and names are never used again: choose another one"}
 	}
+	if err := r.tell("agent.created", "admin", a); err != nil {
+		return Agent{}, Secret{}, fmt.Errorf("agent %s is not created, since that could not be recorded: %w", a.Name, err)
+	}
 	if err := r.store.PutAgent(ctx, a); err != nil {
+		_ = r.tell("agent.removed", "admin", a)
 		return Agent{}, Secret{}, fmt.Errorf("create agent %s: %w", a.Name, err)
 	}
 	r.mu.Lock()
 	r.settle(a)
 	r.mu.Unlock()
-	r.tell("agent.created", "admin", a)
 	return a.clone(), secret, nil
 }
 
 // Revoke ends the agent for good: no call with any of its tokens passes any
 // more, at once, and whether the error is nil or not. An error other than
-// [ErrUnknown] says that the store does not have it yet; then Revoke must be
-// called again, or the agent is back after a restart. Revoking twice is no error.
+// [ErrUnknown] says that it is not on record, or that the store does not have it
+// yet; then Revoke must be called again, or the agent is back after a restart.
+// Revoking twice is no error.
 func (r *Registry) Revoke(ctx context.Context, name string) error {
 	a, news, ok := r.end(name)
 	if !ok {
 		return unknown(name)
 	}
+	var unrecorded error
 	if news {
-		r.tell("agent.revoked", "admin", a)
+		if err := r.tell("agent.revoked", "admin", a); err != nil {
+			unrecorded = fmt.Errorf("agent %s is revoked, but that could not be recorded: %w", name, err)
+		}
 	}
 	r.writing.Lock()
 	defer r.writing.Unlock()
 	if err := r.store.PutAgent(ctx, a); err != nil {
-		return fmt.Errorf("agent %s is revoked, but that is not stored and would not outlive a restart; revoke it again: %w", name, err)
+		return errors.Join(unrecorded, fmt.Errorf("agent %s is revoked, but that is not stored and would not outlive a restart; revoke it again: %w", name, err))
 	}
-	return nil
+	return unrecorded
 }
 
 // end revokes the agent in memory, before it is stored: a store that hangs must
@@ -132,7 +139,7 @@ func (r *Registry) Configure(ctx context.Context, agents []Agent) error {
 		}
 	}
 	for _, c := range r.swap(next) {
-		r.tell(c.what, "config", c.agent)
+		_ = r.tell(c.what, "config", c.agent) // whoever read the config has that on record, or takes it back
 	}
 	return nil
 }
@@ -254,18 +261,18 @@ func (r *Registry) settle(a Agent) {
 }
 
 // recordTo has every later change told to record.
-func (r *Registry) recordTo(record func(what, by, name, state string)) {
+func (r *Registry) recordTo(record func(what, by, name, state string) error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.record = record
 }
 
 // tell puts a change of a on record. No lock is held: it may take a while.
-func (r *Registry) tell(what, by string, a Agent) {
+func (r *Registry) tell(what, by string, a Agent) error {
 	r.mu.Lock()
 	record := r.record
 	r.mu.Unlock()
-	record(what, by, a.subject(), describe(a))
+	return record(what, by, a.subject(), describe(a))
 }
 
 func unknown(name string) error {

@@ -79,7 +79,7 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	}
 	h.authority = identity.New(identity.Config{
 		Issuer: string(public), TTL: time.Duration(cfg.Identity.TTL), Now: time.Now, Logger: log,
-		Record: func(what, by, name, state string) { h.changed(what, by, name, state) },
+		Record: h.changed,
 	}, keys, h.registry)
 	h.guards = []firewall.Guard{guards.NewSecrets()}
 	h.shadow = policy.NewShadow(func(p *policy.Policy, how string) {
@@ -208,11 +208,14 @@ func (h *house) refused(by string, err error) {
 	h.changed("config.refused", by, "", err.Error())
 }
 
-// changed puts a change of state on record; a record that fails is only logged.
-func (h *house) changed(what, by, name, state string) {
-	if err := h.note(what, by, name, state); err != nil {
+// changed puts a change of state on record. A record that fails is logged, and the
+// caller may go by the error.
+func (h *house) changed(what, by, name, state string) error {
+	err := h.note(what, by, name, state)
+	if err != nil {
 		h.log.Error("a change is not on record", "what", what, "name", name, "error", err)
 	}
+	return err
 }
 
 const (
