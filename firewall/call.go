@@ -36,6 +36,7 @@ const (
 	Destructive
 	Idempotent
 	OpenWorld
+	Declared // the rest is what the tool says, and not silence
 )
 
 // Hints are what the client claims about a call. They help to join records and

@@ -279,7 +279,7 @@ func impact(annotations gjson.Result) firewall.Impact {
 	if !annotations.IsObject() {
 		return 0
 	}
-	var i firewall.Impact
+	i := firewall.Declared
 	if annotations.Get("readOnlyHint").Type == gjson.True {
 		i |= firewall.ReadOnly
 	} else if annotations.Get("destructiveHint").Type != gjson.False {

@@ -59,8 +59,8 @@ func TestAListHasAllPagesAndWithholdsWhatCannotBeJudged(t *testing.T) {
 func TestATrustedServerSaysWhatItsToolsDo(t *testing.T) {
 	s := overStdio(t, "legacy", func(c *mcp.ServerConfig) { c.Trusted = true })
 	for name, want := range map[string]firewall.Impact{
-		"echo":  firewall.ReadOnly,
-		"wipe":  firewall.Destructive | firewall.OpenWorld,
+		"echo":  firewall.Declared | firewall.ReadOnly,
+		"wipe":  firewall.Declared | firewall.Destructive | firewall.OpenWorld,
 		"plain": 0,
 	} {
 		if d, _, err := s.Find(t.Context(), nil, "tools/list", name); err != nil || d.Impact != want {

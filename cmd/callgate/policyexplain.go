@@ -73,6 +73,7 @@ applied are told too.`,
 	f.StringVar(&q.For, "for", "", "on whose behalf it acts, as user:ana")
 	f.StringVar(&q.Action, "action", "", "what it does, where that is not the usual thing: embed, subscribe")
 	f.StringVar(&args, "args", "", "arguments of the tool or prompt, as JSON")
+	f.StringSliceVar(&q.Hints, "hint", nil, "what the tool's trusted server says of it: readOnly, destructive, idempotent, openWorld")
 	f.StringVar(&at, "at", "", "when, as 2026-11-23T09:00:00Z (default now)")
 	return cmd
 }
@@ -123,6 +124,7 @@ type TestCase struct {
 	What   string   `yaml:"what"`
 	Action string   `yaml:"action"`
 	Args   document `yaml:"args"`
+	Hints  []string `yaml:"hints"`
 	At     moment   `yaml:"at"`
 	Want   string   `yaml:"want"`
 	Rule   string   `yaml:"rule"`
@@ -143,7 +145,7 @@ func (c *TestCase) check(r *reader, n ast.Node, key string) {
 }
 
 func (c *TestCase) question() *Question {
-	q := &Question{Who: c.Who, Roles: c.Roles, For: c.For, What: c.What, Action: c.Action, Args: json.RawMessage(c.Args), At: time.Time(c.At)}
+	q := &Question{Who: c.Who, Roles: c.Roles, For: c.For, What: c.What, Action: c.Action, Args: json.RawMessage(c.Args), Hints: c.Hints, At: time.Time(c.At)}
 	if q.At.IsZero() {
 		q.At = time.Now()
 	}
@@ -204,6 +206,7 @@ is 1 if an answer is another. A table:
       roles: [support]           # that it is registered with
       what: tool:shop/refund
       args: {amount: 40}
+      hints: [destructive]       # optional: what a trusted server says of the tool
       want: allow                # allow, ask or deny
       rule: T1                   # optional: the row that decides
     - {who: agent:bot, for: user:ana, what: model:openai/gpt-5, at: "2026-11-23T09:00:00Z", want: deny}`,

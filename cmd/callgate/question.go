@@ -18,6 +18,7 @@ type Question struct {
 	What   string          // an object of the policy: tool:shop/refund
 	Action string          // "" for the usual one of What
 	Args   json.RawMessage // of a tool or prompt
+	Hints  []string        // of a tool of a trusted server: readOnly, destructive, idempotent, openWorld
 	At     time.Time
 }
 
@@ -59,6 +60,13 @@ func (q *Question) call() (*firewall.Call, error) {
 	var ok bool
 	if call.Target, call.Resource, ok = strings.Cut(name, sign); !ok || call.Target == "" || call.Resource == "" {
 		return nil, fmt.Errorf("what is %q: want %s:, a name, %s and a name", q.What, kind, sign)
+	}
+	for _, hint := range q.Hints {
+		impact, known := map[string]firewall.Impact{"readOnly": firewall.ReadOnly, "destructive": firewall.Destructive, "idempotent": firewall.Idempotent, "openWorld": firewall.OpenWorld}[hint]
+		if !known || call.Kind != firewall.Tool {
+			return nil, fmt.Errorf("hint %q: want readOnly, destructive, idempotent or openWorld, of a tool", hint)
+		}
+		call.Impact |= impact | firewall.Declared
 	}
 	if q.Action != "" && q.Action != call.Action() {
 		return nil, fmt.Errorf("nobody can %s a %s", q.Action, kind)

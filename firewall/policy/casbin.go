@@ -145,15 +145,17 @@ func (p *Policy) enforcer(q *question) (*casbin.Enforcer, error) {
 // environment is r.env, whole.
 func environment(q *question) map[string]any {
 	env := map[string]any{"args": gjson.ParseBytes(q.call.Args()).Value()}
-	at := map[string]any{}
 	for name := range attributes {
 		v, _ := q.get(name) // the call is made, so all of these are known
-		if name, ok := strings.CutPrefix(name, "time."); ok {
-			at[name] = v
-		} else {
+		group, member, ok := strings.Cut(name, ".")
+		if !ok {
 			env[name] = v
+			continue
 		}
+		if env[group] == nil {
+			env[group] = map[string]any{}
+		}
+		env[group].(map[string]any)[member] = v
 	}
-	env["time"] = at
 	return env
 }

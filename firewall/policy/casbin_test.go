@@ -35,7 +35,7 @@ var (
 	namesOf    = []string{"tool:s/x", "tool:s/y", "tool:t/x", "class:c1", "class:c2"}
 	conditions = []string{"true", "true", "true", "r.env.args.n <= 5", "r.env.args.n > 3 && r.env.args.s == 'a'", "r.env.args.s in ('a', 'b')",
 		"r.env.args.yes", "!r.env.args.yes || r.env.args.n == 1", "r.env.agent == 'agent:a'", "r.env.depth > 0 && r.env.args.n > 0",
-		"r.env.actor == '' || r.env.args.o.n < 2", "r.env.time.hour < 12", "r.env.model == ''", "'a' in r.env.args.list", "r.env.root == 'user:u'"}
+		"r.env.actor == '' || r.env.args.o.n < 2", "r.env.time.hour < 12", "r.env.model == ''", "'a' in r.env.args.list", "r.env.root == 'user:u'", "r.env.tool.readOnly", "!r.env.tool.destructive && r.env.args.n > 0"}
 	argsOf = []string{"", `{}`, `{"n":1,"s":"a","yes":true,"o":{"n":1},"list":["a"]}`, `{"n":4,"s":"a","yes":false,"o":{"n":3},"list":[]}`,
 		`{"n":9,"s":"b","yes":true,"o":null,"list":null}`, `{"n":"1","s":1,"yes":"no","o":1,"list":{}}`, `{"n":null}`, `[1]`, `"n"`}
 )
@@ -75,8 +75,10 @@ func anyCaller(t *rapid.T) identity.Principal {
 }
 
 func anyCall(t *rapid.T, caller identity.Principal) *firewall.Call {
-	return tool(caller, rapid.SampledFrom([]string{"s", "s", "t", "u"}).Draw(t, "server"),
+	call := tool(caller, rapid.SampledFrom([]string{"s", "s", "t", "u"}).Draw(t, "server"),
 		rapid.SampledFrom([]string{"x", "x", "y", "z"}).Draw(t, "tool"), rapid.SampledFrom(argsOf).Draw(t, "args"))
+	call.Impact = firewall.Impact(rapid.IntRange(0, 31).Draw(t, "impact"))
+	return call
 }
 
 // How often each answer came, so that the test is known to test something.

@@ -41,15 +41,18 @@ var attributes = map[string]sort{
 	"time.hour":    number, // 0 to 23, UTC
 	"time.weekday": number, // 1 is Monday, 7 is Sunday, UTC
 	"time.unix":    number, // seconds
+
+	"tool.readOnly":    boolean, // a trusted server says that the tool changes nothing
+	"tool.destructive": boolean, // a tool may destroy something: not said to be harmless by a trusted server
 }
 
-const attributeNames = "args.<path>, model, agent, actor, root, depth, time.hour, time.weekday or time.unix"
+const attributeNames = "args.<path>, model, agent, actor, root, depth, time.hour, time.weekday, time.unix, tool.readOnly or tool.destructive"
 
 // absent are attributes that a condition cannot read yet, though policies are
 // written with them: a row that reads one could only fail.
 var absent = map[string]bool{
 	"cost": true, "tokens": true, "labels": true, "session": true, "net": true,
-	"tool": true, "approved": true, "parent": true, "orphan": true,
+	"approved": true, "parent": true, "orphan": true,
 }
 
 // checkAttribute is the sort of the attribute path, which is without r.env.
@@ -134,6 +137,12 @@ func (f *facts) get(name string) (any, error) {
 	}
 	if f.call == nil {
 		return nil, errUnknown
+	}
+	switch name {
+	case "tool.readOnly":
+		return f.call.Impact&firewall.ReadOnly != 0, nil
+	case "tool.destructive": // what nobody has said is assumed
+		return f.call.Kind == firewall.Tool && (f.call.Impact&firewall.Declared == 0 || f.call.Impact&firewall.Destructive != 0), nil
 	}
 	at := f.call.At.UTC()
 	switch name {

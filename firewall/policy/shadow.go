@@ -124,6 +124,6 @@ func kept(call *firewall.Call) *firewall.Call {
 	}
 	return &firewall.Call{
 		Kind: call.Kind, Target: strings.Clone(call.Target), Method: call.Method, Resource: strings.Clone(call.Resource),
-		ArgsAt: call.ArgsAt, At: call.At, Caller: caller, Body: firewall.Body{JSON: bytes.Clone(call.Body.JSON)},
+		ArgsAt: call.ArgsAt, Impact: call.Impact, At: call.At, Caller: caller, Body: firewall.Body{JSON: bytes.Clone(call.Body.JSON)},
 	}
 }

@@ -271,7 +271,7 @@ func TestTrap13ConditionsSeeNothingButTheirVocabulary(t *testing.T) {
 		"r.env.args == 1": "needs the name", "r.env.args..x == 1": "empty name", "r.env.amount == 1": "unknown attribute r.env.amount", "r.env.time == 1": "unknown attribute",
 		"r.env.taint == 1": "the word is labels", "'web' in r.env.labels": "does not provide r.env.labels", "r.env.cost < 1": "does not provide",
 		"r.env.tokens < 1": "does not provide", "r.env.session.calls < 1": "does not provide", "r.env.net.ip == 'x'": "does not provide",
-		"r.env.tool.readOnly": "does not provide", "r.env.approved": "does not provide", "env.args.x == 1": "attributes begin with r.env.",
+		"r.env.tool.openWorld": "unknown attribute", "r.env.approved": "does not provide", "env.args.x == 1": "attributes begin with r.env.",
 	} {
 		if got := refused(t, "p, role:a, *, tool:x/y, call, \""+condition+"\", allow, R1"); !strings.Contains(got, want) {
 			t.Errorf("%s: %s, want %q", condition, got, want)
