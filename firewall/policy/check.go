@@ -34,6 +34,9 @@ func check(sources []Source) *checker {
 		}
 	}
 	c.linked()
+	if c.problems.only(Error) == nil { // links have no cycles then
+		c.crowded()
+	}
 	c.meant(sources)
 	order := func(p Problem) int {
 		return slices.IndexFunc(sources, func(s Source) bool { return s.Name == p.File })
