@@ -1,0 +1,427 @@
+package mcp
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"maps"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"callgate/firewall"
+
+	mcpgo "github.com/mark3labs/mcp-go/mcp"
+)
+
+// httpLink is a legacy session, or the one link of a modern server.
+type httpLink struct {
+	wire    *httpWire
+	key     string
+	about   *Info
+	id      string // Mcp-Session-Id; "" if the server gave none
+	version string // as the header says it; "" if this version has no header
+	opening *flight[*httpLink]
+
+	used time.Time // guarded by httpWire.mu
+	busy int       // guarded by httpWire.mu
+}
+
+func (s *httpLink) info() *Info { return s.about }
+
+// greet completes the handshake of a legacy session.
+func (s *httpLink) greet(ctx context.Context, info *Info) error {
+	s.about = info
+	if info.Version >= mcpgo.ProtocolVersion20250618 {
+		s.version = info.Version
+	}
+	resp, err := s.post(ctx, request(0, "notifications/initialized", nil), nil)
+	if err != nil {
+		return err
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode/100 != 2 {
+		return s.refused(resp)
+	}
+	return nil
+}
+
+// ask puts one question before the session is open. It takes the session's id
+// from the answer.
+func (s *httpLink) ask(ctx context.Context, version, method string, params []byte) (Message, error) {
+	out := outgoing{id: s.wire.ids.Add(1), method: method, params: params}
+	s.version, s.id = "", ""
+	if isModern(version) {
+		s.version = version
+	}
+	resp, err := s.post(ctx, request(out.id, method, params), s.standard(out))
+	if err != nil {
+		return Message{}, err
+	}
+	defer resp.Body.Close()
+	if id := resp.Header.Get(mcpgo.HeaderSessionID); method == "initialize" && validSession(id) {
+		s.id = id
+	}
+	for m, err := range s.replies(resp, out) {
+		if err != nil {
+			if foreign(resp.StatusCode) {
+				return m, fmt.Errorf("HTTP %d: %w", resp.StatusCode, errForeign)
+			}
+			return m, err
+		}
+		if m.IsResponse() {
+			return m, nil
+		}
+	}
+	return Message{}, errForeign
+}
+
+// foreign says whether a status is that of a server which does not know what it
+// is asked, rather than of one that is out of order or refuses callgate.
+func foreign(status int) bool {
+	switch status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests:
+		return false
+	case http.StatusInternalServerError, http.StatusNotImplemented:
+		return true
+	}
+	return status/100 == 4
+}
+
+// modernError says whether m is an error that a modern server makes of a request
+// in its own version.
+func modernError(m Message) bool {
+	switch parsed(m.Error).Get("code").Int() {
+	case mcpgo.METHOD_NOT_FOUND, mcpgo.INVALID_PARAMS, mcpgo.INVALID_REQUEST, mcpgo.HEADER_MISMATCH, mcpgo.MISSING_REQUIRED_CLIENT_CAPABILITY:
+		return true
+	}
+	return false
+}
+
+// validSession says whether id is one that a header can carry.
+func validSession(id string) bool {
+	for _, c := range []byte(id) {
+		if c <= ' ' || c > '~' {
+			return false
+		}
+	}
+	return id != "" && len(id) <= 1024
+}
+
+func (s *httpLink) send(ctx context.Context, out outgoing) iter.Seq2[Message, error] {
+	return func(yield func(Message, error) bool) {
+		s.wire.count(s, 1)
+		defer s.wire.count(s, -1)
+		resp, err := s.post(ctx, request(out.id, out.method, out.params), s.standard(out))
+		if err != nil {
+			if ctx.Err() == nil {
+				s.wire.rediscover(s.about)
+			}
+			s.cancel(ctx, out)
+			yield(Message{}, err)
+			return
+		}
+		if resp.StatusCode == http.StatusNotFound && s.id != "" {
+			_ = resp.Body.Close()
+			s.wire.lose(s)
+			yield(Message{}, errGone)
+			return
+		}
+		answered := false
+		for m, err := range s.replies(resp, out) {
+			answered = answered || err == nil && m.IsResponse()
+			if s.about.Modern && foreign(resp.StatusCode) && !modernError(m) {
+				s.wire.rediscover(s.about)
+			}
+			if !yield(m, err) || err != nil {
+				break
+			}
+		}
+		if !answered {
+			_ = resp.Body.Close() // a modern server takes this for the cancellation
+			s.cancel(ctx, out)
+			return
+		}
+		finish(resp)
+	}
+}
+
+// count notes that a session is in use, or is so no more.
+func (w *httpWire) count(s *httpLink, n int) {
+	if s.opening == nil { // a modern link is not kept
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s.busy += n
+	s.used = time.Now()
+}
+
+// lose forgets a session that the server has ended.
+func (w *httpWire) lose(s *httpLink) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.sessions[s.key] == s {
+		delete(w.sessions, s.key)
+	}
+}
+
+// finish takes the end of a stream whose response has come, so that its
+// connection can be used again. A stream that does not end is closed.
+func finish(resp *http.Response) {
+	if isKind(resp, "text/event-stream") {
+		stop := time.AfterFunc(10*time.Millisecond, func() { _ = resp.Body.Close() })
+		_, _ = resp.Body.Read(make([]byte, 1))
+		stop.Stop()
+	}
+	_ = resp.Body.Close()
+}
+
+// cancel tells a legacy server that nobody waits for the response any more.
+func (s *httpLink) cancel(ctx context.Context, out outgoing) {
+	if s.about.Modern || out.method == "initialize" {
+		return
+	}
+	s.aside(cancellation(out.id, ctx))
+}
+
+// aside sends a message that nobody waits for. Where too many are on their way,
+// it is not sent.
+func (s *httpLink) aside(msg []byte) {
+	w := s.wire
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.asides >= 64 || w.life.Err() != nil {
+		return
+	}
+	w.asides++
+	req := s.request(msg, nil)
+	w.work.Go(func() {
+		ctx, cancel := context.WithTimeout(w.life, aside)
+		defer cancel()
+		if resp, err := w.client.RoundTrip(req.WithContext(ctx)); err == nil {
+			_ = resp.Body.Close()
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.asides--
+	})
+}
+
+func (s *httpLink) post(ctx context.Context, msg []byte, extra map[string]string) (*http.Response, error) {
+	return s.wire.client.RoundTrip(s.request(msg, extra).WithContext(ctx))
+}
+
+// request carries one message. Head and body leave in one write, because the
+// transport knows the body's kind.
+func (s *httpLink) request(msg []byte, extra map[string]string) *http.Request {
+	body := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(msg)), nil }
+	first, _ := body()
+	return &http.Request{
+		Method: http.MethodPost, URL: s.wire.url, Host: s.wire.url.Host,
+		Header: s.header(extra), Body: first, GetBody: body, ContentLength: int64(len(msg)),
+	}
+}
+
+// header is what a request to the server says about itself. The operator's
+// headers are put in last, so that nothing from a client can replace them.
+func (s *httpLink) header(extra map[string]string) http.Header {
+	w := s.wire
+	h := make(http.Header, len(w.common)+len(extra)+len(w.secret)+2)
+	maps.Copy(h, w.common)
+	if s.version != "" {
+		h[mcpgo.HeaderProtocolVersion] = []string{s.version}
+	}
+	if s.id != "" {
+		h[mcpgo.HeaderSessionID] = []string{s.id}
+	}
+	for name, value := range extra {
+		h.Set(name, value)
+	}
+	maps.Copy(h, w.secret)
+	return h
+}
+
+// standard is the headers by which a modern server can route a request without
+// reading it, and those that mirror arguments.
+func (s *httpLink) standard(out outgoing) map[string]string {
+	if !isModern(s.version) {
+		return nil
+	}
+	h := make(map[string]string, len(out.header)+2)
+	maps.Copy(h, out.header)
+	h[mcpgo.HeaderMethod] = out.method
+	if name, ok := subject(out.method, out.params); ok {
+		h[mcpgo.HeaderName], _ = mcpgo.EncodeHeaderValue(name)
+	}
+	return h
+}
+
+// subject is what a request acts on, where the header Mcp-Name must say it.
+func subject(method string, params []byte) (string, bool) {
+	at := "name"
+	switch method {
+	case "tools/call", "prompts/get":
+	case "resources/read":
+		at = "uri"
+	default:
+		return "", false
+	}
+	name := parsed(params).Get(at)
+	return name.String(), name.Exists()
+}
+
+// replies reads what the server answers to one request, from a plain body or a
+// stream, until the response has come.
+func (s *httpLink) replies(resp *http.Response, out outgoing) iter.Seq2[Message, error] {
+	return func(yield func(Message, error) bool) {
+		next, err := s.reader(resp)
+		for n := 0; err == nil; n++ {
+			var raw []byte
+			if raw, err = next(); err != nil {
+				break
+			}
+			var m Message
+			if m, err = s.accept(resp, raw, out.id); err != nil {
+				break
+			}
+			switch {
+			case n >= maxMessages:
+				err = s.wire.unavailable("sent more messages than callgate takes for one request", nil)
+			case m.IsRequest():
+				s.aside(answer(&m))
+			case m.IsResponse():
+				yield(m, nil)
+				return
+			case s.wire.notice(m):
+			default:
+				if !yield(m, nil) {
+					return
+				}
+			}
+		}
+		yield(Message{}, s.broken(err))
+	}
+}
+
+// accept reads one message and sees that a response is to our request.
+func (s *httpLink) accept(resp *http.Response, raw []byte, id uint64) (Message, error) {
+	m, err := parseMessage(raw, s.wire.cfg.Limits)
+	if err != nil {
+		if resp.StatusCode/100 != 2 {
+			return m, s.refused(resp)
+		}
+		return m, s.wire.unavailable("answered what callgate cannot read", err)
+	}
+	if resp.StatusCode/100 != 2 && m.Error == nil {
+		return m, s.refused(resp)
+	}
+	if m.IsResponse() && ours(string(m.ID)) != id && (m.ID != nil || resp.StatusCode/100 == 2) {
+		return m, s.wire.unavailable("answered another request than it was asked", nil)
+	}
+	return m, nil
+}
+
+// reader gives the messages of a reply's body, one by one.
+func (s *httpLink) reader(resp *http.Response) (next func() ([]byte, error), err error) {
+	if enc := resp.Header.Get("Content-Encoding"); enc != "" && enc != "identity" {
+		return nil, s.wire.unavailable("compressed its answer, which was not asked for", nil)
+	}
+	switch resp.StatusCode {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests:
+		return nil, s.refused(resp)
+	}
+	limit := messageLimit(s.wire.cfg.Limits)
+	switch {
+	case isKind(resp, "application/json"):
+		return func() ([]byte, error) { return readPlain(resp, limit) }, nil
+	case isKind(resp, "text/event-stream") && resp.StatusCode == http.StatusOK:
+		return newSSE(&bounded{resp.Body, maxReply}, limit).next, nil
+	case resp.StatusCode/100 != 2:
+		return nil, s.refused(resp)
+	}
+	return nil, s.wire.unavailable("answered with a content type that is not MCP's", nil)
+}
+
+// isKind says whether a reply's content type is kind, parameters aside.
+func isKind(resp *http.Response, kind string) bool {
+	is, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
+	return strings.EqualFold(strings.TrimSpace(is), kind)
+}
+
+// refused is the error of a reply that is not an answer of MCP.
+func (s *httpLink) refused(resp *http.Response) error {
+	e := s.wire.unavailable("answered HTTP "+strconv.Itoa(resp.StatusCode), nil)
+	switch resp.StatusCode {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		e.Reason += ": callgate's credentials for it must be mended by its operator"
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		e.Reason += ": callgate follows no redirects, so its operator must give the url that they lead to"
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		if n, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && n > 0 && n < 86400 {
+			e.Retry = time.Duration(n) * time.Second
+		}
+	}
+	return e
+}
+
+// broken is the error of a reply that ended before the response.
+func (s *httpLink) broken(err error) error {
+	var e *firewall.Error
+	if errors.As(err, &e) {
+		return err
+	}
+	return s.wire.unavailable("broke off before it answered", err)
+}
+
+var errTooLarge = errors.New("the reply is larger than callgate takes")
+
+// bounded reads at most left bytes and errs beyond them.
+type bounded struct {
+	r    io.Reader
+	left int
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, errTooLarge
+	}
+	n, err := b.r.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
+}
+
+// readPlain reads a whole body of at most limit bytes.
+func readPlain(resp *http.Response, limit int) ([]byte, error) {
+	if resp.ContentLength > int64(limit) {
+		return nil, errTooLarge
+	}
+	if n := resp.ContentLength; n >= 0 {
+		doc := make([]byte, n)
+		_, err := io.ReadFull(resp.Body, doc)
+		return doc, err
+	}
+	return io.ReadAll(&bounded{resp.Body, limit + 1})
+}
+
+// messageLimit is lim.Bytes, or its default.
+func messageLimit(lim firewall.Limits) int {
+	if lim.Bytes > 0 {
+		return lim.Bytes
+	}
+	return 32 << 20
+}
+
+// cancellation tells a server that the response to request id is not wanted.
+func cancellation(id uint64, ctx context.Context) []byte {
+	reason := "the client closed the request"
+	if context.Cause(ctx) == errTimeout {
+		reason = "no answer in time"
+	}
+	return request(0, "notifications/cancelled", json.RawMessage(`{"requestId":`+strconv.FormatUint(id, 10)+`,"reason":"`+reason+`"}`))
+}
