@@ -57,7 +57,7 @@ func TestWhatADiffDoesNotTellIsAnsweredAlike(t *testing.T) {
 		a, errA := policy.Load(policy.Source{Name: "a", Text: []byte(strings.Join(anyPolicy(t), "\n"))})
 		b, errB := policy.Load(policy.Source{Name: "b", Text: []byte(strings.Join(anyPolicy(t), "\n"))})
 		if errA != nil || errB != nil {
-			t.Skip()
+			t.Skip(errA, errB)
 		}
 		changes, err := policy.Diff(a, b)
 		if err != nil {
