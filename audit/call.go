@@ -32,6 +32,7 @@ type Call struct {
 	Resource string          `json:"resource,omitempty"`
 	Args     json.RawMessage `json:"args,omitempty"`
 	ArgsHash string          `json:"args_hash,omitempty"`
+	Env      *Env            `json:"env,omitempty"`
 	Sent     int64           `json:"request_bytes,omitempty"`
 	Received int64           `json:"reply_bytes,omitempty"`
 
@@ -41,15 +42,18 @@ type Call struct {
 	Reason      string    `json:"reason,omitempty"`
 	Policy      string    `json:"policy,omitempty"`
 	Obligations []string  `json:"obligations,omitempty"`
+	Approval    string    `json:"approval,omitempty"`
 	Findings    []Finding `json:"findings,omitempty"`
 	Checks      []Check   `json:"checks,omitempty"`
 
 	// What came of it.
-	Outcome string `json:"outcome"` // as a [Record] says, or OutcomeOpen or OutcomeUnknown
-	Fault   string `json:"fault,omitempty"`
-	TookUS  int64  `json:"took_us,omitempty"`
-	Usage   *Usage `json:"usage,omitempty"`
-	Wants   []Want `json:"proposals,omitempty"`
+	Outcome string   `json:"outcome"` // as a [Record] says, or OutcomeOpen or OutcomeUnknown
+	Fault   string   `json:"fault,omitempty"`
+	TookUS  int64    `json:"took_us,omitempty"`
+	Usage   *Usage   `json:"usage,omitempty"`
+	Cost    *int64   `json:"cost_microusd,omitempty"`
+	Labels  []string `json:"labels,omitempty"` // that the reply brought into the run
+	Wants   []Want   `json:"proposals,omitempty"`
 
 	// What led to it, and what it led to.
 	Links []Link `json:"links,omitempty"`
@@ -171,6 +175,7 @@ func (c *Call) about(r *Record) {
 	c.Chain, c.Session = r.Chain, r.Session
 	c.Kind, c.Target, c.Method, c.Resource = r.Kind, r.Target, r.Method, r.Resource
 	c.Args, c.ArgsHash, c.Links = r.Args, r.ArgsHash, r.Links
+	c.Env, c.Approval = r.Env, r.Approval
 	c.Effect, c.Rule, c.Reason, c.Policy, c.Obligations = r.Effect, r.Rule, r.Reason, r.Policy, r.Obligations
 	c.Findings, c.Checks = r.Findings, r.Checks
 }
@@ -178,6 +183,7 @@ func (c *Call) about(r *Record) {
 // end takes over how the call ended. What guards saw is told in full at the end.
 func (c *Call) end(r *Record) {
 	c.Ended, c.Outcome, c.Fault, c.TookUS, c.Usage = r.At, r.Outcome, r.Fault, r.TookUS, r.Usage
+	c.Cost, c.Labels = r.Cost, r.Labels
 	if r.Findings != nil {
 		c.Findings = r.Findings
 	}

@@ -45,12 +45,16 @@ func appendJSON(b []byte, r *Record) []byte {
 	b = text(b, `,"args_hash":`, r.ArgsHash)
 	b = number(b, `,"bytes":`, r.Bytes)
 	b = list(b, `,"links":`, r.Links, appendLink)
+	if r.Env != nil {
+		b = appendEnv(append(b, `,"env":`...), r.Env)
+	}
 
 	b = text(b, `,"effect":`, r.Effect)
 	b = text(b, `,"rule":`, r.Rule)
 	b = text(b, `,"reason":`, r.Reason)
 	b = text(b, `,"policy":`, r.Policy)
 	b = texts(b, `,"obligations":`, r.Obligations)
+	b = text(b, `,"approval":`, r.Approval)
 	b = list(b, `,"findings":`, r.Findings, appendFinding)
 	b = list(b, `,"checks":`, r.Checks, appendCheck)
 
@@ -60,6 +64,8 @@ func appendJSON(b []byte, r *Record) []byte {
 	if r.Usage != nil {
 		b = appendUsage(append(b, `,"usage":`...), r.Usage)
 	}
+	b = amount(b, `,"cost_microusd":`, r.Cost)
+	b = texts(b, `,"labels":`, r.Labels)
 	if r.Proposal != nil {
 		b = appendProposal(append(b, `,"proposal":`...), r.Proposal)
 	}
@@ -70,6 +76,23 @@ func appendJSON(b []byte, r *Record) []byte {
 	b = text(b, `,"state":`, r.State)
 	if r.Acts {
 		b = append(b, `,"acts":true`...)
+	}
+	return append(b, '}')
+}
+
+func appendEnv(b []byte, e *Env) []byte {
+	b = append(b, '{')
+	begin := len(b)
+	b = texts(b, `,"roles":`, e.Roles)
+	b = texts(b, `,"hints":`, e.Hints)
+	b = texts(b, `,"labels":`, e.Labels)
+	b = number(b, `,"tokens":`, e.Tokens)
+	b = amount(b, `,"cost_microusd":`, e.Cost)
+	b = number(b, `,"calls":`, e.Calls)
+	b = number(b, `,"spent_microusd":`, e.Spent)
+	b = text(b, `,"ip":`, e.IP)
+	if len(b) > begin { // without the first comma
+		b = append(b[:begin], b[begin+1:]...)
 	}
 	return append(b, '}')
 }
@@ -115,7 +138,7 @@ func appendProposal(b []byte, p *Proposal) []byte {
 	return append(text(b, `,"args_hash":`, p.ArgsHash), '}')
 }
 
-// text, number, texts, list and args append a member, or nothing where its value
+// text, number, amount, texts, list and args append a member, or nothing where its value
 // is empty.
 
 func text(b []byte, name, v string) []byte {
@@ -130,6 +153,13 @@ func number(b []byte, name string, v int64) []byte {
 		return b
 	}
 	return strconv.AppendInt(append(b, name...), v, 10)
+}
+
+func amount(b []byte, name string, v *int64) []byte {
+	if v == nil {
+		return b
+	}
+	return strconv.AppendInt(append(b, name...), *v, 10)
 }
 
 func texts(b []byte, name string, v []string) []byte {

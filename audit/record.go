@@ -47,6 +47,7 @@ type Record struct {
 	ArgsHash string          `json:"args_hash,omitempty"` // of the canonical arguments (RFC 8785) as they came
 	Bytes    int64           `json:"bytes,omitempty"`     // of the body: the request's in Opened and Refused, the reply's in Closed
 	Links    []Link          `json:"links,omitempty"`     // what led to this call
+	Env      *Env            `json:"env,omitempty"`       // what a policy could read of the call, beside all this
 
 	// Under which law.
 	Effect      string    `json:"effect,omitempty"` // allow, ask, deny
@@ -54,6 +55,7 @@ type Record struct {
 	Reason      string    `json:"reason,omitempty"`
 	Policy      string    `json:"policy,omitempty"` // digest of the policy in force
 	Obligations []string  `json:"obligations,omitempty"`
+	Approval    string    `json:"approval,omitempty"` // id: in Refused, a person has to decide about it; in Opened, it was granted
 	Findings    []Finding `json:"findings,omitempty"`
 	Checks      []Check   `json:"checks,omitempty"`
 
@@ -62,7 +64,9 @@ type Record struct {
 	Fault    string    `json:"fault,omitempty"`   // the cause: what the target answered, or what broke
 	TookUS   int64     `json:"took_us,omitempty"` // from the call's arrival, in microseconds
 	Usage    *Usage    `json:"usage,omitempty"`
-	Proposal *Proposal `json:"proposal,omitempty"` // in Proposed
+	Cost     *int64    `json:"cost_microusd,omitempty"` // of Usage, in millionths of a US dollar; absent where no price is known
+	Labels   []string  `json:"labels,omitempty"`        // that the reply brought into the run, which did not have them
+	Proposal *Proposal `json:"proposal,omitempty"`      // in Proposed
 
 	// In Changed: what, by whom, and the new state in a few words.
 	What  string `json:"what,omitempty"` // "agent.created", "agent.revoked", "policy.activated", "gate.started"…
@@ -73,6 +77,20 @@ type Record struct {
 	// Acts marks the intent of a call that may change something outside. A log
 	// that is short of space refuses these first.
 	Acts bool `json:"acts,omitempty"`
+}
+
+// An Env is what the conditions of a policy can read of a call that stands
+// nowhere else in its record, as it was when the call was decided about. Records
+// of versions before there was an Env have none.
+type Env struct {
+	Roles  []string `json:"roles,omitempty"`         // of the acting agent, by the registry
+	Hints  []string `json:"hints,omitempty"`         // what a trusted server says of the tool: "declared", and "readOnly"…
+	Labels []string `json:"labels,omitempty"`        // of the run
+	Tokens int64    `json:"tokens,omitempty"`        // that the call was estimated to take
+	Cost   *int64   `json:"cost_microusd,omitempty"` // of these; absent where no price is known
+	Calls  int64    `json:"calls,omitempty"`         // of the run before this one
+	Spent  int64    `json:"spent_microusd,omitempty"`
+	IP     string   `json:"ip,omitempty"` // that the client called from
 }
 
 // A Link is an edge of the causal chain: call From led to the call whose record

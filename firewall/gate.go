@@ -198,6 +198,7 @@ func (g *Gate) meter(call *Call, ev *Event) {
 		call.fault = ev.Fault
 	}
 	call.sent += int64(len(ev.Body.JSON))
+	g.cfg.Runs.read(call)
 	for _, want := range ev.Wants {
 		r := call.proposed(want, g.cfg.Now())
 		g.cfg.Runs.propose(call, want, r.Proposal.ArgsHash)
@@ -226,6 +227,7 @@ func (g *Gate) settle(ctx context.Context, call *Call) error {
 
 func (g *Gate) close(call *Call, err *Error) {
 	call.closed = true
+	g.cfg.Runs.spend(call)
 	g.note(call, call.ended(err, g.cfg.Now()))
 }
 

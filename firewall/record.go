@@ -57,6 +57,7 @@ func (c *Call) about(t audit.Type, at time.Time) *audit.Record {
 		Run: c.Run, Session: c.Hints.Session,
 		Kind: c.Kind.String(), Target: c.Target, Method: c.Method, Resource: c.Resource,
 		ArgsHash: c.argsHash, Bytes: int64(len(c.Body.JSON)), Links: c.Links,
+		Env: c.env(), Approval: c.Approval,
 		Rule: c.Decision.Rule, Reason: c.Decision.Reason, Policy: c.Decision.Policy,
 		Findings: c.Findings, Checks: c.Checks,
 	}
@@ -78,11 +79,31 @@ func (c *Call) about(t audit.Type, at time.Time) *audit.Record {
 	return r
 }
 
+// env is what a policy could read, for whoever asks later what another policy
+// would have said. It is nil before the call is attributed to a run.
+func (c *Call) env() *audit.Env {
+	if c.run == nil || c.idle() {
+		return nil
+	}
+	e := &audit.Env{
+		Roles: c.Caller.Roles, Hints: c.Impact.Names(), Labels: c.Labels.Names(),
+		Tokens: c.Estimate.Input + c.Estimate.Output, Calls: c.Before.Calls, Spent: int64(c.Before.Spent), IP: c.From,
+	}
+	if cost, known := c.Cost(); known && c.Kind == Model {
+		e.Cost = (*int64)(&cost)
+	}
+	return e
+}
+
 func (c *Call) outcome(r *audit.Record, e *Error, now time.Time) {
 	r.TookUS = now.Sub(c.At).Microseconds()
 	if u := c.Usage; u != (Usage{}) {
 		r.Usage = (*audit.Usage)(&u)
+		if cost, known := c.Price.of(u); known {
+			r.Cost = (*int64)(&cost)
+		}
 	}
+	r.Labels = c.brought.Names()
 	switch {
 	case e != nil:
 		r.Outcome = e.Code.String()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"callgate/audit"
+	"callgate/identity"
 
 	"github.com/google/uuid"
 	"github.com/gowebpki/jcs"
@@ -33,6 +34,8 @@ type Runs struct {
 type run struct {
 	id        string
 	last      time.Time
+	labels    Labels
+	done      Progress
 	proposals []*proposal // oldest first
 }
 
@@ -65,14 +68,13 @@ func (r *Runs) attribute(call *Call) {
 	defer r.mu.Unlock()
 	now := r.now()
 	r.forget(now)
-	key := call.Caller.Tenant + "\x00" + strings.Join(call.Caller.Chain(), "\x00")
-	u := r.runs[key]
-	if u == nil || now.Sub(u.last) > r.idle {
-		u = &run{id: newID()}
-		r.runs[key] = u
-	}
+	u := r.of(&call.Caller, now)
 	u.last = now
 	call.run, call.Run, call.Chain = u, u.id, u.id
+	call.Labels, call.Before = u.labels, u.done
+	if !call.idle() {
+		u.done.Calls++
+	}
 	if call.Hints.Run != "" {
 		call.Chain = call.Hints.Run
 	}
@@ -84,6 +86,52 @@ func (r *Runs) attribute(call *Call) {
 	case Model:
 		call.Links = append(call.Links, u.carry(call)...)
 	}
+}
+
+// of is the run that caller is in. What those have read for whom an agent acts, it
+// has read too: they may have told it.
+func (r *Runs) of(caller *identity.Principal, now time.Time) *run {
+	chain := caller.Chain()
+	var inherited Labels
+	for i := 1; i < len(chain); i++ {
+		if u := r.runs[runKey(caller.Tenant, chain[i:])]; u != nil && now.Sub(u.last) <= r.idle {
+			inherited |= u.labels
+		}
+	}
+	key := runKey(caller.Tenant, chain)
+	u := r.runs[key]
+	if u == nil || now.Sub(u.last) > r.idle {
+		u = &run{id: newID()}
+		r.runs[key] = u
+	}
+	u.labels |= inherited
+	return u
+}
+
+func runKey(tenant string, chain []string) string {
+	return tenant + "\x00" + strings.Join(chain, "\x00")
+}
+
+// read notes that the agent is about to see the reply to call.
+func (r *Runs) read(call *Call) {
+	if call.Brings == 0 {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	call.brought |= call.Brings &^ call.run.labels
+	call.run.labels |= call.Brings
+}
+
+// spend notes what call cost, now that it is over.
+func (r *Runs) spend(call *Call) {
+	cost, known := call.Price.of(call.Usage)
+	if !known || call.run == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	call.run.done.Spent += cost
 }
 
 // forget drops runs that have ended, now and then.

@@ -3,6 +3,7 @@ package mcp
 import (
 	"context"
 	"encoding/json"
+	"net"
 	"strings"
 
 	"callgate/firewall"
@@ -64,6 +65,7 @@ func (v *visit) blank(kind firewall.Kind, method string) *firewall.Call {
 		call.Hints.Session = v.session.id
 	}
 	call.Hints.Run = v.run()
+	call.From, _, _ = net.SplitHostPort(v.r.RemoteAddr)
 	return call
 }
 

@@ -143,7 +143,7 @@ func (e endpoint) reading() reading {
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	at := endpointOf(r)
-	call := &firewall.Call{Kind: at.kind, Method: at.method, Route: at.route, Hints: hintsOf(r.Header)}
+	call := &firewall.Call{Kind: at.kind, Method: at.method, Route: at.route, Hints: hintsOf(r.Header), From: addressOf(r)}
 	back := &reply{w: w, rc: http.NewResponseController(w), at: at, challenge: h.cfg.Challenge}
 	up, err := h.enter(r, at, call, back)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -41,6 +42,12 @@ func tokenOf(h http.Header) (string, error) {
 		}
 	}
 	return token, nil
+}
+
+// addressOf is the IP address that a request came from.
+func addressOf(r *http.Request) string {
+	host, _, _ := net.SplitHostPort(r.RemoteAddr)
+	return host
 }
 
 // hintsOf is what a client says of itself in headers.

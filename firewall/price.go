@@ -1,0 +1,24 @@
+package firewall
+
+import "math"
+
+// MicroUSD is an amount of money, in millionths of a US dollar.
+type MicroUSD int64
+
+// USD is m in dollars.
+func (m MicroUSD) USD() float64 { return float64(m) / 1e6 }
+
+// A Price is what a model's tokens cost, in US dollars per million tokens, which
+// is MicroUSD per token. Tokens that were read from a cache, or written to one,
+// cost CacheRead and CacheWrite instead of Input.
+type Price struct{ Input, Output, CacheRead, CacheWrite float64 }
+
+// of is what u costs, rounded up, and whether there is a price.
+func (p *Price) of(u Usage) (MicroUSD, bool) {
+	if p == nil {
+		return 0, false
+	}
+	plain := max(u.Input-u.CacheRead-u.CacheWrite, 0)
+	cost := float64(plain)*p.Input + float64(u.CacheRead)*p.CacheRead + float64(u.CacheWrite)*p.CacheWrite + float64(u.Output)*p.Output
+	return MicroUSD(math.Ceil(min(cost, 1<<53))), true
+}
