@@ -1,7 +1,6 @@
 package firewall
 
 import (
-	"slices"
 	"time"
 	"unsafe"
 
@@ -28,65 +27,6 @@ var kinds = [...]string{"", "session", "list", "model", "tool", "resource", "pro
 
 func (k Kind) String() string { return kinds[k] }
 
-// Impact is what a tool says of its own effect, where the operator lets it say
-// so. The zero Impact is unknown and is treated as side-effecting.
-type Impact uint8
-
-const (
-	ReadOnly Impact = 1 << iota
-	Destructive
-	Idempotent
-	OpenWorld
-	Declared // the rest is what the tool says, and not silence
-)
-
-// impacts are the names of the bits of an [Impact].
-var impacts = [...]string{"readOnly", "destructive", "idempotent", "openWorld", "declared"}
-
-// Names are the words for what i holds, none for the zero Impact.
-func (i Impact) Names() []string { return names(uint8(i), impacts[:]) }
-
-// Labels are what the texts are that a run has read: once there, they stay.
-type Labels uint8
-
-const (
-	Untrusted Labels = 1 << iota // written by nobody who may tell the agent what to do
-	Private                      // not for the public
-	Secret                       // keys, passwords and the like
-)
-
-// labels are the names of the bits of [Labels].
-var labels = [...]string{"untrusted", "private", "secret"}
-
-// Names are the words for what l holds, in a fixed order.
-func (l Labels) Names() []string { return names(uint8(l), labels[:]) }
-
-// names are the words for the bits that are set.
-func names(bits uint8, words []string) []string {
-	if bits == 0 {
-		return nil
-	}
-	var list []string
-	for i, word := range words {
-		if bits&(1<<i) != 0 {
-			list = append(list, word)
-		}
-	}
-	return list
-}
-
-// ParseLabel is the label of a name.
-func ParseLabel(name string) (Labels, bool) {
-	i := slices.Index(labels[:], name)
-	return 1 << max(i, 0), i >= 0
-}
-
-// ParseImpact is the bit of an [Impact] that name stands for.
-func ParseImpact(name string) (Impact, bool) {
-	i := slices.Index(impacts[:], name)
-	return 1 << max(i, 0), i >= 0
-}
-
 // Hints are what the client claims about a call. They help to join records and
 // to name runs; they never grant anything.
 type Hints struct {
@@ -109,12 +49,12 @@ type Call struct {
 	Hints    Hints
 	Body     Body     // the request as it is judged and as it will be forwarded
 	ArgsAt   string   // where in Body.JSON the arguments of a tool or prompt are, as a gjson path; "" if there are none
-	ResultAt []string // where the documents of its result are in the body of a reply, as gjson paths; a string there holds a document, or should
+	ResultAt []string // where the documents of its result are in the body of a reply, as gjson paths; a text there is a document of its own, or should be
 	Impact   Impact
-	Brings   Labels // that the reply's content has
-	From     string // IP address that the request came from
-	Estimate Usage  // what a model call takes, as far as can be told before
-	Price    *Price // of the model; nil: not known
+	Brings   Labels   // that the reply's content has
+	From     string   // IP address that the request came from
+	Estimate Estimate // what a model call will take
+	Price    *Price   // of the model; nil: not known
 
 	ID       string // UUIDv7
 	At       time.Time
@@ -131,13 +71,15 @@ type Call struct {
 	Usage    Usage
 
 	run      *run
-	argsHash string
+	came     []byte       // the arguments, or the body where there are none, as they came
+	argsHash string       // of the arguments as they came
 	judged   bool         // every guard has read the body: what is left in it may be recorded
 	fault    string       // the target's own error
 	sent     int64        // bytes of the reply that went down
 	due      audit.Ticket // the record that must be durable before more goes down
 	closed   bool         // the record of the end is written
 	brought  Labels       // that the run did not have before this reply
+	shares   []share      // of limits, that were taken and are not settled
 }
 
 // Object is the name of what the call acts on, in the words of the policy:
@@ -210,15 +152,6 @@ func (c *Call) idle() bool { return c.Kind == Session || c.Kind == List }
 type Progress struct {
 	Calls int64    // that were attributed to it, but for those to the gate itself
 	Spent MicroUSD // on calls that are over
-}
-
-// Cost is what the call is estimated to cost. Only models cost something; it is
-// not known for one without a price.
-func (c *Call) Cost() (MicroUSD, bool) {
-	if c.Kind != Model {
-		return 0, true
-	}
-	return c.Price.of(c.Estimate)
 }
 
 // Usage is what a model call consumed, in tokens, as the provider reported it.

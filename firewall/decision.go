@@ -22,13 +22,20 @@ type Decision struct {
 	Policy      string // digest of the policy in force
 }
 
-// An Obligation is a duty that comes with an allowed call, such as
-// {redact, args.card}.
+// An Obligation is a duty that comes with an allowed call.
 type Obligation struct {
-	Do   string // "redact", "require_approval"
-	With string // what Do applies to: a list of paths, a group
-	Rule string
+	Do    string // [Redact], [LimitTo] or [RequireApproval]
+	With  string // what Do applies to: paths, a limit, a group
+	Limit Limit  // With, of LimitTo
+	Rule  string // that asks for it
 }
+
+// What an [Obligation] may ask for.
+const (
+	Redact          = "redact"           // take values out of arguments and results: With is args.<path> and result.<path>, separated by ;
+	LimitTo         = "limit"            // count the call, and refuse it when the count is full
+	RequireApproval = "require_approval" // someone of the group that With names must approve first
+)
 
 // And is the stricter of d and o, with the obligations of both. Where both are
 // equally strict, d explains.

@@ -29,12 +29,13 @@ func (c Code) String() string { return codes[c] }
 
 // An Error is why a call failed, in words the agent may see.
 type Error struct {
-	Code   Code
-	Reason string        // one sentence that helps the agent act; no secret, no prompt, no upstream body
-	Rule   string        // rule or guard that refused, if one did
-	Call   string        // id of the call, once it has one
-	Retry  time.Duration // when trying again may help; 0 = unknown
-	Err    error         // the cause, for the log and the record
+	Code     Code
+	Reason   string        // one sentence that helps the agent act; no secret, no prompt, no upstream body
+	Rule     string        // rule or guard that refused, if one did
+	Call     string        // id of the call, once it has one
+	Approval string        // id of the approval that people have to decide about, or have
+	Retry    time.Duration // when trying again may help; 0 = unknown
+	Err      error         // the cause, for the log and the record
 }
 
 func (e *Error) Error() string {

@@ -25,11 +25,13 @@ type Gate struct {
 
 // Config is what a Gate needs. All fields are required.
 type Config struct {
-	Verify func(ctx context.Context, token, route string) (identity.Principal, error) // proves who presents a token for a route
-	Log    audit.Log
-	Runs   *Runs
-	Now    func() time.Time
-	Logger *slog.Logger
+	Verify    func(ctx context.Context, token, route string) (identity.Principal, error) // proves who presents a token for a route
+	Log       audit.Log
+	Runs      *Runs
+	Budgets   *Budgets
+	Approvals *Approvals
+	Now       func() time.Time
+	Logger    *slog.Logger
 }
 
 // A Law is what calls are judged by. A Law in force is never changed, only
@@ -45,6 +47,8 @@ type Policy interface {
 	Decide(call *Call) Decision
 	// May answers for caller and an object whose call is not made yet.
 	May(caller *identity.Principal, object, action string) Answer
+	// Member says whether a subject belongs to a group or role of a tenant.
+	Member(tenant, subject, of string) bool
 }
 
 // A Guard reads what passes, and may edit it.
@@ -93,7 +97,13 @@ func (g *Gate) Do(ctx context.Context, call *Call, up Upstream, down func(Event)
 		return g.refuse(ctx, call, err)
 	}
 	g.cfg.Runs.attribute(call)
-	if err := law.decide(ctx, call); err != nil {
+	if err := g.decide(ctx, law, call); err != nil {
+		return g.refuse(ctx, call, err)
+	}
+	if err := g.approve(ctx, call); err != nil {
+		return g.refuse(ctx, call, err)
+	}
+	if err := g.cfg.Budgets.reserve(call); err != nil {
 		return g.refuse(ctx, call, err)
 	}
 	if err := g.open(ctx, call); err != nil {
@@ -132,9 +142,15 @@ func (g *Gate) Authenticate(ctx context.Context, token, route string) (identity.
 
 // decide asks the policy and then, whatever it said, every guard: what is
 // refused is recorded too, and must be masked first.
-func (l *Law) decide(ctx context.Context, call *Call) error {
-	call.Decision = l.Policy.Decide(call)
-	for _, guard := range l.Guards {
+func (g *Gate) decide(ctx context.Context, law *Law, call *Call) error {
+	call.Decision = law.Policy.Decide(call)
+	if call.Decision.Effect == Ask && g.cfg.Approvals.carry(call) {
+		call.Decision = law.Policy.Decide(call) // which can read now that there is an approval
+	}
+	if err := call.redactor().request(); err != nil {
+		return err
+	}
+	for _, guard := range law.Guards {
 		d, err := guard.Request(ctx, call)
 		if err != nil {
 			return &Error{Code: Unavailable, Rule: guard.Name(), Reason: "guard " + guard.Name() + " could not judge this call", Err: err}
@@ -142,14 +158,23 @@ func (l *Law) decide(ctx context.Context, call *Call) error {
 		call.Decision = call.Decision.And(d)
 	}
 	call.judged = true
-	d := call.Decision
-	switch d.Effect {
-	case Allow:
-		return nil
-	case Ask:
-		return &Error{Code: Pending, Rule: d.Rule, Reason: d.Reason}
+	if d := call.Decision; d.Effect == Deny {
+		return &Error{Code: Denied, Rule: d.Rule, Reason: d.Reason}
 	}
-	return &Error{Code: Denied, Rule: d.Rule, Reason: d.Reason}
+	return nil
+}
+
+// approve lets a call that is held pass only with the approval of people, which it
+// uses up.
+func (g *Gate) approve(ctx context.Context, call *Call) error {
+	if call.Decision.Effect != Ask {
+		return nil
+	}
+	if err := g.cfg.Approvals.pass(ctx, call); err != nil {
+		return err
+	}
+	call.Decision.Effect = Allow
+	return nil
 }
 
 // open puts the intent on record: no audit, no call. What may change something
@@ -167,7 +192,7 @@ func (g *Gate) open(ctx context.Context, call *Call) error {
 }
 
 func (g *Gate) forward(ctx context.Context, law *Law, call *Call, up Upstream, down func(Event) error) error {
-	events := up.Forward(ctx, call)
+	events := call.redactor().reply(up.Forward(ctx, call))
 	for _, guard := range law.Guards {
 		events = guard.Reply(ctx, call, events)
 	}
@@ -228,6 +253,7 @@ func (g *Gate) settle(ctx context.Context, call *Call) error {
 func (g *Gate) close(call *Call, err *Error) {
 	call.closed = true
 	g.cfg.Runs.spend(call)
+	g.cfg.Budgets.settle(call, true, err != nil || call.fault != "")
 	g.note(call, call.ended(err, g.cfg.Now()))
 }
 
@@ -257,6 +283,7 @@ func (g *Gate) finish(ctx context.Context, call *Call, err error) error {
 func (g *Gate) refuse(ctx context.Context, call *Call, err error) error {
 	e := asError(err)
 	e.Call = call.ID
+	g.cfg.Budgets.settle(call, false, true)
 	ticket := g.cfg.Log.Append(call.refused(e, g.cfg.Now()))
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
@@ -280,6 +307,12 @@ func (g *Gate) Refuse(ctx context.Context, call *Call, err error) error {
 // does. It asks the policy that would decide.
 func (g *Gate) May(caller *identity.Principal, kind Kind, target, resource string) Answer {
 	return g.law.Load().Policy.May(caller, Object(kind, target, resource), action(kind, ""))
+}
+
+// Approve notes what somebody says of the approval id; see [Approvals.Decide].
+// Who belongs to a group is what the policy in force says.
+func (g *Gate) Approve(ctx context.Context, id string, v Vote, record func(Approval) error) (Approval, error) {
+	return g.cfg.Approvals.Decide(ctx, id, v, g.law.Load().Policy.Member, record)
 }
 
 // recorded makes a failure of the log one that the agent may see.

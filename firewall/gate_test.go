@@ -39,8 +39,14 @@ func (r rules) Decide(call *firewall.Call) firewall.Decision {
 	if !ok {
 		return firewall.Decision{Reason: "no rule allows " + call.Object(), Policy: "p1"}
 	}
-	return firewall.Decision{Effect: e, Rule: "R1", Reason: "rule R1", Policy: "p1"}
+	d := firewall.Decision{Effect: e, Rule: "R1", Reason: "rule R1", Policy: "p1"}
+	if e == firewall.Ask {
+		d.Obligations = []firewall.Obligation{{Do: firewall.RequireApproval, With: "group:finance", Rule: "R1"}}
+	}
+	return d
 }
+
+func (rules) Member(_, _, _ string) bool { return false }
 
 func (r rules) May(_ *identity.Principal, object, _ string) firewall.Answer {
 	if r[object] == firewall.Deny {
@@ -80,7 +86,7 @@ func (u *replies) Read(*firewall.Event) {}
 
 func newGate(log audit.Log, policy firewall.Policy, guards ...firewall.Guard) *firewall.Gate {
 	return firewall.New(firewall.Config{
-		Verify: verify, Log: log, Runs: firewall.NewRuns(0, time.Now), Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+		Verify: verify, Log: log, Runs: firewall.NewRuns(0, time.Now), Budgets: firewall.NewBudgets(time.Now), Approvals: firewall.NewApprovals(new(firewall.Memory), 0, time.Now), Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 	}, &firewall.Law{Policy: policy, Guards: guards})
 }
 
@@ -409,7 +415,7 @@ func TestAProposalIsOnRecordBeforeTheAgentSeesIt(t *testing.T) {
 func TestARunGoesOnUntilItsCallerIsIdle(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	gate := firewall.New(firewall.Config{
-		Verify: verify, Log: &audit.Memory{}, Runs: firewall.NewRuns(time.Minute, func() time.Time { return now }),
+		Verify: verify, Log: &audit.Memory{}, Runs: firewall.NewRuns(time.Minute, func() time.Time { return now }), Budgets: firewall.NewBudgets(time.Now),
 		Now: func() time.Time { return now }, Logger: slog.New(slog.DiscardHandler),
 	}, &firewall.Law{Policy: everything})
 	run := func(token, name string) (string, string) {

@@ -13,6 +13,19 @@ func (m MicroUSD) USD() float64 { return float64(m) / 1e6 }
 // cost CacheRead and CacheWrite instead of Input.
 type Price struct{ Input, Output, CacheRead, CacheWrite float64 }
 
+// An Estimate is what a model call will take, as far as that can be told before.
+type Estimate struct {
+	Tokens int64
+	Cost   MicroUSD
+	Priced bool // Cost is known
+}
+
+// Estimate is that of a call which will take u. Without a price, p is nil.
+func (p *Price) Estimate(u Usage) Estimate {
+	cost, priced := p.of(u)
+	return Estimate{Tokens: u.Input + u.Output, Cost: cost, Priced: priced}
+}
+
 // of is what u costs, rounded up, and whether there is a price.
 func (p *Price) of(u Usage) (MicroUSD, bool) {
 	if p == nil {

@@ -21,7 +21,7 @@ func (c *Call) opened() *audit.Record {
 func (c *Call) refused(e *Error, now time.Time) *audit.Record {
 	r := c.about(audit.Refused, now)
 	c.outcome(r, e, now)
-	if r.Effect == "" || e.Code != Denied && e.Code != Pending {
+	if r.Effect == "" || e.Code != Pending {
 		r.Effect = Deny.String()
 	}
 	r.Rule, r.Reason = e.Rule, e.Reason
@@ -87,10 +87,11 @@ func (c *Call) env() *audit.Env {
 	}
 	e := &audit.Env{
 		Roles: c.Caller.Roles, Hints: c.Impact.Names(), Labels: c.Labels.Names(),
-		Tokens: c.Estimate.Input + c.Estimate.Output, Calls: c.Before.Calls, Spent: int64(c.Before.Spent), IP: c.From,
+		Tokens: c.Estimate.Tokens, Calls: c.Before.Calls, Spent: int64(c.Before.Spent), IP: c.From,
 	}
-	if cost, known := c.Cost(); known && c.Kind == Model {
-		e.Cost = (*int64)(&cost)
+	if c.Estimate.Priced {
+		cost := int64(c.Estimate.Cost)
+		e.Cost = &cost
 	}
 	return e
 }

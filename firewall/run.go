@@ -61,8 +61,10 @@ func NewRuns(idle time.Duration, now func() time.Time) *Runs {
 
 // attribute puts call into its caller's run and links it to what led to it.
 func (r *Runs) attribute(call *Call) {
+	call.came = call.Body.JSON
 	if call.ArgsAt != "" {
-		call.argsHash = hashArgs(call.Args())
+		call.came = call.Args()
+		call.argsHash = hashArgs(call.came)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

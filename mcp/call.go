@@ -98,6 +98,8 @@ func (v *visit) act(ctx context.Context, m *Message, call *firewall.Call, at str
 		call.Hints.Name, call.Resource = said.Str, name
 		rename(&call.Body, said.Index, name)
 	}
+	call.ResultAt = resultsAt[call.Kind]
+	call.Brings = server.brings(call)
 	p := &passage{visit: v, to: server, at: at}
 	if call.Kind == firewall.Tool {
 		if f := v.look(ctx, call, p); f != nil {
@@ -105,6 +107,13 @@ func (v *visit) act(ctx context.Context, m *Message, call *firewall.Call, at str
 		}
 	}
 	return call, p, nil
+}
+
+// resultsAt is where the documents of a result are.
+var resultsAt = map[firewall.Kind][]string{
+	firewall.Tool:     {"structuredContent", "content.#.text", "content.#.resource.text"},
+	firewall.Resource: {"contents.#.text"},
+	firewall.Prompt:   {"messages.#.content.text"},
 }
 
 // rename puts name in the place of the string that begins at a place of body.

@@ -42,6 +42,8 @@ func (r rules) Decide(call *firewall.Call) firewall.Decision {
 	return firewall.Decision{Effect: firewall.Allow, Rule: "YES", Policy: "p1"}
 }
 
+func (rules) Member(_, _, _ string) bool { return false }
+
 func (r rules) May(_ *identity.Principal, object, _ string) firewall.Answer {
 	if r.denies(object) {
 		return firewall.No
@@ -130,7 +132,7 @@ func build(policy firewall.Policy, guards ...firewall.Guard) *house {
 			}
 			return identity.Principal{Tenant: "default", Subject: "agent:" + name, TokenID: "jti"}, nil
 		},
-		Log: h.log, Runs: firewall.NewRuns(0, time.Now), Now: time.Now, Logger: logger,
+		Log: h.log, Runs: firewall.NewRuns(0, time.Now), Budgets: firewall.NewBudgets(time.Now), Approvals: firewall.NewApprovals(new(firewall.Memory), 0, time.Now), Now: time.Now, Logger: logger,
 	}, &firewall.Law{Policy: policy, Guards: guards})
 	h.door = mcp.New(mcp.Config{
 		PublicURL: "https://gate.example:8443",

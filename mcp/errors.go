@@ -174,6 +174,9 @@ func (v *visit) deny(m *Message, f *fault, out *reply) {
 	if f.Rule != "" {
 		doc = append(append(doc, `,"rule":`...), quoted(f.Rule)...)
 	}
+	if f.Approval != "" {
+		doc = append(append(doc, `,"approval":`...), quoted(f.Approval)...)
+	}
 	if f.data != "" {
 		doc = append(append(doc, ','), f.data...)
 	}
@@ -188,6 +191,9 @@ func (v *visit) told(f *fault) []byte {
 	doc = append(doc, quoted(f.Call)...)
 	if f.Rule != "" {
 		doc = append(append(doc, `,"callgate/rule":`...), quoted(f.Rule)...)
+	}
+	if f.Approval != "" {
+		doc = append(append(doc, `,"callgate/approval":`...), quoted(f.Approval)...)
 	}
 	doc = append(append(doc, `,"callgate/code":`...), quoted(f.Error.Code.String())...)
 	doc = append(doc, '}')

@@ -48,9 +48,26 @@ type ServerConfig struct {
 	Headers map[string]Credential // sent with each request to URL
 	Timeout time.Duration         // of one request without a sign of progress; default 60 s. With progress a request may take 10 minutes.
 	Trusted bool                  // believe what the server's annotations say of its tools' impact
+	Labels  firewall.Labels       // of what the server's replies bring, but for tools that have their own
+	Tools   map[string]Labelled   // what the operator says of single tools
 	Limits  firewall.Limits       // of one message from the server
 	Version string                // callgate's own, as told to the server; default "dev"
 	Logger  *slog.Logger          // required
+}
+
+// Labelled is what an operator says of a tool.
+type Labelled struct {
+	Labels firewall.Labels // of what its results bring
+}
+
+// brings is the labels that the reply to call has.
+func (s *Server) brings(call *firewall.Call) firewall.Labels {
+	if call.Kind == firewall.Tool {
+		if tool, ok := s.cfg.Tools[call.Resource]; ok {
+			return tool.Labels
+		}
+	}
+	return s.cfg.Labels
 }
 
 // A Credential is a secret that is revealed where it is sent and nowhere else.

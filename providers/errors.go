@@ -18,6 +18,9 @@ var (
 	errMethod   = errors.New("method not allowed")
 )
 
+// patience is how long a client may be left to try again by itself.
+const patience = time.Minute
+
 // A failure is a refusal in the words of the wire. Its code is the OpenAI
 // dialects' finer one.
 type failure struct {
@@ -26,13 +29,14 @@ type failure struct {
 	anthropicType    string
 	message          string
 	rule, call       string
+	approval         string // that people have to decide about
 	retry            time.Duration
 	hopeless         bool // trying again cannot help, whatever clients make of the status
 }
 
 func failureOf(e *firewall.Error) failure {
 	f := failureAt(e.Code)
-	f.message, f.rule, f.call, f.retry = e.Reason, e.Rule, e.Call, e.Retry
+	f.message, f.rule, f.call, f.approval, f.retry = e.Reason, e.Rule, e.Call, e.Approval, e.Retry
 	switch {
 	case errors.Is(e, errTooLarge):
 		f.status, f.anthropicType = http.StatusRequestEntityTooLarge, "request_too_large"
@@ -42,6 +46,8 @@ func failureOf(e *firewall.Error) failure {
 		f.hopeless = true
 	case e.Code == firewall.Exhausted && e.Retry == 0:
 		f.hopeless, f.code = true, "insufficient_quota"
+	case e.Code == firewall.Exhausted && e.Retry > patience:
+		f.hopeless = true
 	case e.Code == firewall.Canceled: // whoever can read this did not hang up: callgate is stopping
 		f.message = "the call was cut short: try again"
 	}
@@ -98,21 +104,26 @@ func (f failure) openAI() []byte {
 	b := append([]byte(`{"error":{"message":`), quote(f.message)...)
 	b = append(append(b, `,"type":`...), quote(f.openAIType)...)
 	b = append(append(b, `,"param":null,"code":`...), quote(f.code)...)
-	if f.rule != "" {
-		b = append(append(b, `,"rule":`...), quote(f.rule)...)
-	}
-	return append(b, "}}"...)
+	return append(f.why(b), "}}"...)
 }
 
 // anthropic is the body of an error in the Anthropic dialect.
 func (f failure) anthropic() []byte {
 	b := append([]byte(`{"type":"error","error":{"type":`), quote(f.anthropicType)...)
 	b = append(append(b, `,"message":`...), quote(f.message)...)
+	b = append(append(f.why(b), `},"request_id":`...), quote(f.call)...)
+	return append(b, '}')
+}
+
+// why appends what stands in the errors of both dialects beside their own.
+func (f failure) why(b []byte) []byte {
 	if f.rule != "" {
 		b = append(append(b, `,"rule":`...), quote(f.rule)...)
 	}
-	b = append(append(b, `},"request_id":`...), quote(f.call)...)
-	return append(b, '}')
+	if f.approval != "" {
+		b = append(append(b, `,"approval":`...), quote(f.approval)...)
+	}
+	return b
 }
 
 func (f failure) body(dialect string) []byte {

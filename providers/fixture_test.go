@@ -39,6 +39,8 @@ func (p except) Decide(call *firewall.Call) firewall.Decision {
 	return firewall.Decision{Effect: firewall.Allow, Rule: "R1", Policy: "p1"}
 }
 
+func (except) Member(_, _, _ string) bool { return false }
+
 func (p except) May(_ *identity.Principal, object, _ string) firewall.Answer {
 	if p[object] {
 		return firewall.No
@@ -71,7 +73,7 @@ func newHouseWith(t testing.TB, cfg providers.Config, list map[string]providers.
 func newDoor(t testing.TB, cfg providers.Config, log audit.Log, list map[string]providers.Provider, guards ...firewall.Guard) *providers.Handler {
 	t.Helper()
 	gate := firewall.New(firewall.Config{
-		Verify: verify, Log: log, Runs: firewall.NewRuns(0, time.Now), Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+		Verify: verify, Log: log, Runs: firewall.NewRuns(0, time.Now), Budgets: firewall.NewBudgets(time.Now), Approvals: firewall.NewApprovals(new(firewall.Memory), 0, time.Now), Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 	}, &firewall.Law{Policy: except{"model:openai/secret": true}, Guards: guards})
 	cfg.Challenge = func(route string, _ error) string { return `Bearer realm="` + route + `"` }
 	cfg.Logger = slog.New(slog.DiscardHandler)

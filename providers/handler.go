@@ -214,5 +214,6 @@ func (h *Handler) route(call *firewall.Call, at endpoint) (*provider, error) {
 	case model != said.model:
 		call.Body.Rewrite(func(_ int, s firewall.Span) (string, bool) { return model, s.At == said.modelAt })
 	}
+	estimate(call, said.most, to)
 	return to, nil
 }

@@ -28,6 +28,8 @@ type Provider struct {
 	APIKey  identity.Secret // sent with each call; the zero Secret sends none
 	Models  []string        // that it has; where empty it is asked
 
+	Prices map[string]firewall.Price // by model; a * at the end of a name stands for all that begin so
+
 	ConnectTimeout   time.Duration // default 10 s
 	FirstByteTimeout time.Duration // until a reply begins; default 10 min, because models think
 	IdleTimeout      time.Duration // between two pieces of a reply; default 5 min

@@ -137,6 +137,7 @@ func readAll(r io.Reader, length int64, max int) ([]byte, error) {
 type request struct {
 	model   string   // as the client says it
 	modelAt int      // where its literal is
+	most    int      // tokens that the reply may have; 0 if it is not said
 	results []string // ids of the tool calls whose results came since the model spoke last
 }
 
@@ -155,6 +156,8 @@ func readRequest(doc []byte) (request, error) {
 			}
 			r.modelAt = c.at
 			r.model = c.str()
+		case "max_tokens", "max_completion_tokens", "max_output_tokens":
+			r.most = max(r.most, c.integer())
 		case "messages":
 			r.turns(&c)
 		case "input":

@@ -39,6 +39,10 @@ type Config struct {
 		Idle Duration `yaml:"idle" restart:"yes"` // a run ends after this long without a call
 	} `yaml:"runs"`
 
+	Approvals struct {
+		TTL Duration `yaml:"ttl" restart:"yes"` // of a question to people, and of their answer
+	} `yaml:"approvals"`
+
 	ShutdownTimeout Duration `yaml:"shutdown_timeout"` // for calls in flight
 
 	file string // that it was read from; "" if there is none
@@ -53,19 +57,35 @@ type Server struct {
 	Dir     Folder           `yaml:"dir"`     // where Command starts
 	Timeout Duration         `yaml:"timeout"` // of one request
 	Trusted bool             `yaml:"trusted"` // what it says of its tools' effects is believed
+	Reads   Labels           `yaml:"reads"`   // what its replies bring into a run
+	Tools   map[string]Tool  `yaml:"tools"`   // what is otherwise with single tools
+}
+
+// A Tool is what the operator says of a tool.
+type Tool struct {
+	Reads Labels `yaml:"reads"` // what its results bring into a run
 }
 
 // A Provider is a model API.
 type Provider struct {
-	Kind     string    `yaml:"kind"` // the dialect: openai, anthropic
-	APIKey   Reference `yaml:"api_key"`
-	BaseURL  ServerURL `yaml:"base_url"`
-	Models   []string  `yaml:"models"` // that it has; asked for where empty
+	Kind     string           `yaml:"kind"` // the dialect: openai, anthropic
+	APIKey   Reference        `yaml:"api_key"`
+	BaseURL  ServerURL        `yaml:"base_url"`
+	Models   []string         `yaml:"models"` // that it has; asked for where empty
+	Prices   map[string]Price `yaml:"prices"` // by model, or by what the names of several begin with and *
 	Timeouts struct {
 		Connect   Duration `yaml:"connect"`
 		FirstByte Duration `yaml:"first_byte"`
 		Idle      Duration `yaml:"idle"`
 	} `yaml:"timeouts"`
+}
+
+// A Price is what a model's tokens cost, in US dollars per million.
+type Price struct {
+	Input      Amount `yaml:"input"`
+	Output     Amount `yaml:"output"`
+	CacheRead  Amount `yaml:"cache_read"`  // default: Input
+	CacheWrite Amount `yaml:"cache_write"` // default: Input
 }
 
 // An Agent is an agent that the file registers, as callgate agent create does.
@@ -86,6 +106,7 @@ const (
 	defaultTTL         = 300 * time.Second
 	defaultIdle        = 30 * time.Minute
 	defaultShutdown    = 30 * time.Second
+	defaultApproval    = time.Hour
 	defaultMaxTTL      = time.Hour
 	defaultTimeout     = 60 * time.Second
 )
@@ -94,6 +115,7 @@ func defaults() Config {
 	var c Config
 	c.Listen, c.Admin.Listen, c.Data = defaultListen, defaultAdminListen, defaultData
 	c.Identity.TTL, c.Runs.Idle, c.ShutdownTimeout = Duration(defaultTTL), Duration(defaultIdle), Duration(defaultShutdown)
+	c.Approvals.TTL = Duration(defaultApproval)
 	return c
 }
 
@@ -286,6 +308,15 @@ func (p *Provider) check(r *reader, n ast.Node, key string) {
 	}
 	if strings.Contains(string(p.BaseURL), "?") {
 		r.note(at(n, "base_url"), "%s.base_url: no query may stand in it", key)
+	}
+	for _, model := range slices.Sorted(maps.Keys(p.Prices)) {
+		price := p.Prices[model]
+		if begin, _ := strings.CutSuffix(model, "*"); strings.Contains(begin, "*") || model == "" {
+			r.note(at(n, "prices"), "%s.prices: %q: write a model's name, or what names begin with and a *", key, model)
+		}
+		if !price.Input.Given || !price.Output.Given {
+			r.note(at(at(n, "prices"), model), "%s.prices.%s: write input and output: US dollars per million tokens", key, model)
+		}
 	}
 	for i, m := range p.Models {
 		if m == "" || strings.ContainsAny(m, "*| \t\n") {

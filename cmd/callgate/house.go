@@ -40,6 +40,8 @@ type house struct {
 	gate      *firewall.Gate
 	guards    []firewall.Guard
 	shadow    *policy.Shadow
+	budgets   *firewall.Budgets
+	approvals *firewall.Approvals
 	models    *providers.Handler
 	tools     *mcp.Handler
 	working   sync.WaitGroup     // the index, and the policy's shadow
@@ -86,8 +88,17 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 		log.Error("the policy's index did not answer as Casbin does; this is a fault of callgate, please report it", "policy", p.Digest(), "how", how)
 		h.changed("policy.differs", "system", p.Digest(), how)
 	})
+	h.budgets = firewall.NewBudgets(time.Now)
+	if err := h.budgets.Restore(ctx, h.db.Counts()); err != nil {
+		return nil, err
+	}
+	h.approvals = firewall.NewApprovals(h.db.Approvals(), time.Duration(cfg.Approvals.TTL), time.Now)
+	if err := h.approvals.Restore(ctx); err != nil {
+		return nil, err
+	}
 	h.gate = firewall.New(firewall.Config{
-		Verify: h.authority.Verify, Log: h.ledger, Runs: firewall.NewRuns(time.Duration(cfg.Runs.Idle), time.Now), Now: time.Now, Logger: log,
+		Verify: h.authority.Verify, Log: h.ledger, Runs: firewall.NewRuns(time.Duration(cfg.Runs.Idle), time.Now),
+		Budgets: h.budgets, Approvals: h.approvals, Now: time.Now, Logger: log,
 	}, h.lawOf(law))
 	h.models = providers.New(providers.Config{Challenge: h.authority.Challenge, Logger: log}, h.gate)
 	h.tools = mcp.New(mcp.Config{PublicURL: string(public), Challenge: h.authority.Challenge, Version: thisVersion().Version, Logger: log}, h.gate)
@@ -107,12 +118,30 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	h.rest = rest
 	h.working.Go(func() { h.index.Run(working) })
 	h.working.Go(func() { h.shadow.Run(working) })
+	h.working.Go(func() { h.count(working) })
 	return h, nil
 }
 
 // lawOf is the law of a policy, with everything that judges besides.
 func (h *house) lawOf(p *policy.Policy) *firewall.Law {
 	return &firewall.Law{Policy: h.shadow.Of(p), Guards: h.guards}
+}
+
+// count keeps what limits have counted, once a second: more than that is not lost
+// when the process is killed.
+func (h *house) count(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if err := h.budgets.Save(ctx, h.db.Counts()); err != nil {
+				h.log.Error("what limits have counted is not stored", "error", err)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // furnish puts the agents and providers of cfg in place of those there are, or
@@ -252,6 +281,9 @@ func (h *house) closeFiles() error {
 	h.rest()
 	h.working.Wait()
 	var errs []error
+	if h.budgets != nil {
+		errs = append(errs, h.budgets.Save(context.Background(), h.db.Counts()))
+	}
 	if h.ledger != nil {
 		errs = append(errs, h.ledger.Close())
 	}
@@ -277,9 +309,17 @@ func upstreams(list map[string]Provider) map[string]providers.Provider {
 	m := make(map[string]providers.Provider, len(list))
 	for name, p := range list {
 		m[name] = providers.Provider{
-			Kind: p.Kind, BaseURL: string(p.BaseURL), APIKey: p.APIKey.Secret, Models: p.Models,
+			Kind: p.Kind, BaseURL: string(p.BaseURL), APIKey: p.APIKey.Secret, Models: p.Models, Prices: prices(p.Prices),
 			ConnectTimeout: time.Duration(p.Timeouts.Connect), FirstByteTimeout: time.Duration(p.Timeouts.FirstByte), IdleTimeout: time.Duration(p.Timeouts.Idle),
 		}
+	}
+	return m
+}
+
+func prices(list map[string]Price) map[string]firewall.Price {
+	m := make(map[string]firewall.Price, len(list))
+	for name, p := range list {
+		m[name] = firewall.Price{Input: p.Input.Value, Output: p.Output.Value, CacheRead: p.CacheRead.or(p.Input), CacheWrite: p.CacheWrite.or(p.Input)}
 	}
 	return m
 }
@@ -288,8 +328,12 @@ func upstreams(list map[string]Provider) map[string]providers.Provider {
 func (s *Server) reached(name string, log *slog.Logger) mcp.ServerConfig {
 	c := mcp.ServerConfig{
 		Name: name, Command: s.Command, Dir: string(s.Dir), URL: string(s.URL), Timeout: time.Duration(s.Timeout), Trusted: s.Trusted,
+		Labels: firewall.Labels(s.Reads), Tools: make(map[string]mcp.Labelled),
 		Version: thisVersion().Version, Logger: log.With("server", name),
 		Env: make(map[string]string), Headers: make(map[string]mcp.Credential),
+	}
+	for name, t := range s.Tools {
+		c.Tools[name] = mcp.Labelled{Labels: firewall.Labels(t.Reads)}
 	}
 	for k, v := range s.Env {
 		c.Env[k] = v.Text.Reveal()

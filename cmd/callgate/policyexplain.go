@@ -15,6 +15,7 @@ func (p *program) policyExplain() *cobra.Command {
 	var files []string
 	var q Question
 	var args, at string
+	var env map[string]string
 	cmd := p.withJSON(&cobra.Command{
 		Use:   "explain AGENT WHAT --policy FILE",
 		Short: "say which rows decide about a call, and how; needs no gate",
@@ -32,6 +33,14 @@ applied are told too.`,
 					return usageError{fmt.Errorf("--at is %q: want a time like 2026-11-23T09:00:00Z", at)}
 				}
 				q.At = t
+			}
+			q.Env = make(map[string]any, len(env))
+			for name, text := range env {
+				var value any
+				if json.Unmarshal([]byte(text), &value) != nil { // neither a number nor true or false
+					value = text
+				}
+				q.Env[name] = value
 			}
 			law, err := loadPolicy(files)
 			if err != nil {
@@ -71,6 +80,8 @@ applied are told too.`,
 	f.StringVar(&q.Action, "action", "", "what it does, where that is not the usual thing: embed, subscribe")
 	f.StringVar(&args, "args", "", "arguments of the tool or prompt, as JSON")
 	f.StringSliceVar(&q.Hints, "hint", nil, "what the tool's trusted server says of it: readOnly, destructive, idempotent, openWorld")
+	f.StringSliceVar(&q.Labels, "label", nil, "what the run has read: untrusted, private, secret")
+	f.StringToStringVar(&env, "env", nil, "what else conditions read: session.calls=3, session.cost, tokens, cost, net.ip, approved, orphan")
 	f.StringVar(&at, "at", "", "when, as 2026-11-23T09:00:00Z (default now)")
 	return cmd
 }

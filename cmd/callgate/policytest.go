@@ -29,6 +29,8 @@ type TestCase struct {
 	Action string   `yaml:"action"`
 	Args   document `yaml:"args"`
 	Hints  []string `yaml:"hints"`
+	Labels []string `yaml:"labels"`
+	Env    document `yaml:"env"`
 	At     moment   `yaml:"at"`
 	Want   string   `yaml:"want"`
 	Rule   string   `yaml:"rule"`
@@ -41,6 +43,8 @@ func (c *TestCase) check(r *reader, n ast.Node, key string) {
 	switch {
 	case c.Want != "allow" && c.Want != "ask" && c.Want != "deny":
 		r.note(at(n, "want"), "%s: want is %q: write allow, ask or deny", key, c.Want)
+	case len(c.Env) > 0 && c.env() == nil:
+		r.note(at(n, "env"), "%s: env: want names and values: {session.calls: 3}", key)
 	default:
 		if _, err := c.question().call(); err != nil {
 			r.note(n, "%s: %v", key, err)
@@ -49,11 +53,20 @@ func (c *TestCase) check(r *reader, n ast.Node, key string) {
 }
 
 func (c *TestCase) question() *Question {
-	q := &Question{Who: c.Who, Roles: c.Roles, For: c.For, What: c.What, Action: c.Action, Args: json.RawMessage(c.Args), Hints: c.Hints, At: time.Time(c.At)}
+	q := &Question{Who: c.Who, Roles: c.Roles, For: c.For, What: c.What, Action: c.Action, Args: json.RawMessage(c.Args), Hints: c.Hints, Labels: c.Labels, Env: c.env(), At: time.Time(c.At)}
 	if q.At.IsZero() {
 		q.At = time.Now()
 	}
 	return q
+}
+
+// env is what stands behind the key env, nil if that is no names and values.
+func (c *TestCase) env() map[string]any {
+	var env map[string]any
+	if json.Unmarshal(c.Env, &env) != nil {
+		return nil
+	}
+	return env
 }
 
 // A document is any YAML value, as JSON.
@@ -111,6 +124,8 @@ is 1 if an answer is another. A table:
       what: tool:shop/refund
       args: {amount: 40}
       hints: [destructive]       # optional: what a trusted server says of the tool
+      labels: [untrusted]        # optional: what the run has read
+      env: {session.calls: 3}    # optional: tokens, cost, session.calls, session.cost, net.ip, approved, orphan
       want: allow                # allow, ask or deny
       rule: T1                   # optional: the row that decides
     - {who: agent:bot, for: user:ana, what: model:openai/gpt-5, at: "2026-11-23T09:00:00Z", want: deny}`,

@@ -3,9 +3,13 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"math"
+	"slices"
 	"strings"
 	"time"
 
+	"callgate/audit"
 	"callgate/firewall"
 	"callgate/identity"
 )
@@ -19,6 +23,8 @@ type Question struct {
 	Action string          // "" for the usual one of What
 	Args   json.RawMessage // of a tool or prompt
 	Hints  []string        // of a tool of a trusted server: readOnly, destructive, idempotent, openWorld
+	Labels []string        // of what the run has read
+	Env    map[string]any  // what else conditions read, by its name behind r.env.: numbers, texts, true and false
 	At     time.Time
 }
 
@@ -62,11 +68,21 @@ func (q *Question) call() (*firewall.Call, error) {
 		return nil, fmt.Errorf("what is %q: want %s:, a name, %s and a name", q.What, kind, sign)
 	}
 	for _, hint := range q.Hints {
-		impact, known := map[string]firewall.Impact{"readOnly": firewall.ReadOnly, "destructive": firewall.Destructive, "idempotent": firewall.Idempotent, "openWorld": firewall.OpenWorld}[hint]
+		impact, known := firewall.ParseImpact(hint)
 		if !known || call.Kind != firewall.Tool {
 			return nil, fmt.Errorf("hint %q: want readOnly, destructive, idempotent or openWorld, of a tool", hint)
 		}
 		call.Impact |= impact | firewall.Declared
+	}
+	for _, name := range q.Labels {
+		label, known := firewall.ParseLabel(name)
+		if !known {
+			return nil, fmt.Errorf("label %q: want untrusted, private or secret", name)
+		}
+		call.Labels |= label
+	}
+	if err := q.surround(call); err != nil {
+		return nil, err
 	}
 	if q.Action != "" && q.Action != call.Action() {
 		return nil, fmt.Errorf("nobody can %s a %s", q.Action, kind)
@@ -83,4 +99,40 @@ func (q *Question) call() (*firewall.Call, error) {
 	}
 	call.Body = body
 	return call, nil
+}
+
+// surround gives call what q says of the run and of what the gate knows besides. A
+// tool call that nobody says is an orphan was asked for by a model.
+func (q *Question) surround(call *firewall.Call) error {
+	orphan := false
+	for _, name := range slices.Sorted(maps.Keys(q.Env)) {
+		value := q.Env[name]
+		n, number := value.(float64)
+		text, word := value.(string)
+		yes, flag := value.(bool)
+		switch {
+		case name == "session.calls" && number:
+			call.Before.Calls = int64(n)
+		case name == "session.cost" && number:
+			call.Before.Spent = firewall.MicroUSD(math.Round(n * 1e6))
+		case name == "tokens" && number:
+			call.Estimate.Tokens = int64(n)
+		case name == "cost" && number:
+			call.Estimate.Cost, call.Estimate.Priced = firewall.MicroUSD(math.Round(n*1e6)), true
+		case name == "net.ip" && word:
+			call.From = text
+		case name == "orphan" && flag:
+			orphan = yes
+		case name == "approved" && flag:
+			if yes {
+				call.Approval = "approved"
+			}
+		default:
+			return fmt.Errorf("env %s: want session.calls, session.cost, tokens or cost with a number, net.ip with a text, orphan or approved with true or false", name)
+		}
+	}
+	if call.Kind == firewall.Tool && !orphan {
+		call.Links = []audit.Link{{Kind: "proposed"}}
+	}
+	return nil
 }

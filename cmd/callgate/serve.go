@@ -209,7 +209,7 @@ func start(ctx context.Context, cfg Config, law *policy.Policy, reread func() (C
 		return nil, err
 	}
 	c := console.New(console.Config{
-		Token: token, Registry: h.registry, Authority: h.authority, Ledger: h.ledger, Index: h.index,
+		Token: token, Registry: h.registry, Authority: h.authority, Ledger: h.ledger, Index: h.index, Approvals: h.approvals, Approve: h.approve,
 		Reload:  func(ctx context.Context) (console.Reloaded, error) { return h.reload(ctx, "admin") },
 		Servers: h.states, Status: h.status,
 	})

@@ -9,9 +9,11 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
+	"callgate/firewall"
 	"callgate/identity"
 
 	"github.com/goccy/go-yaml/ast"
@@ -128,6 +130,54 @@ func (d *Duration) read(r *reader, n ast.Node, key string) {
 const maxDuration = 366 * 24 * time.Hour
 
 func (d Duration) String() string { return time.Duration(d).String() }
+
+// An Amount is a number that is not below 0.
+type Amount struct {
+	Given bool
+	Value float64
+}
+
+func (a *Amount) read(r *reader, n ast.Node, key string) {
+	v, err := strconv.ParseFloat(n.GetToken().Value, 64)
+	switch n.(type) {
+	case *ast.IntegerNode, *ast.FloatNode:
+		if err == nil && v >= 0 && v <= 1e6 {
+			*a = Amount{true, v}
+			return
+		}
+	}
+	r.note(n, "%s: want a number from 0 to 1000000", key)
+}
+
+// or is a, or b where a is not given.
+func (a Amount) or(b Amount) float64 {
+	if a.Given {
+		return a.Value
+	}
+	return b.Value
+}
+
+// Labels are one label or a list of them.
+type Labels firewall.Labels
+
+func (l *Labels) read(r *reader, n ast.Node, key string) {
+	items := []ast.Node{n}
+	if s, ok := n.(*ast.SequenceNode); ok {
+		items = s.Values
+	}
+	for _, item := range items {
+		s, ok := r.text(item, key)
+		if !ok {
+			continue
+		}
+		label, known := firewall.ParseLabel(s)
+		if !known {
+			r.note(item, "%s: %q is no label; write untrusted, private or secret", key, s)
+			continue
+		}
+		*l |= Labels(label)
+	}
+}
 
 // A Folder is the path of a folder, absolute or from where callgate was started.
 type Folder string

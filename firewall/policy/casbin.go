@@ -110,7 +110,7 @@ func (p *Policy) Plain(call *firewall.Call) (firewall.Decision, error) {
 				if err != nil {
 					return d, err
 				}
-				d = d.And(firewall.Decision{Effect: firewall.Ask, Rule: o.Rule, Obligations: []firewall.Obligation{o}})
+				(*duty)(&o).join(&d)
 			}
 		}
 	}
@@ -146,7 +146,10 @@ func (p *Policy) enforcer(q *question) (*casbin.Enforcer, error) {
 func environment(q *question) map[string]any {
 	env := map[string]any{"args": gjson.ParseBytes(q.call.Args()).Value()}
 	for name := range attributes {
-		v, _ := q.get(name) // the call is made, so all of these are known
+		v, err := q.get(name)
+		if err != nil { // the price of a model, and nothing else: to Casbin it is missing, which is an error too
+			continue
+		}
 		group, member, ok := strings.Cut(name, ".")
 		if !ok {
 			env[name] = v

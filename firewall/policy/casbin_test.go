@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"callgate/audit"
 	"callgate/firewall"
 	"callgate/firewall/policy"
 	"callgate/identity"
@@ -31,11 +32,13 @@ func enough(t *testing.T, n string) {
 var (
 	tenantsOf  = []string{"*", "*", "default", "default", "other"}
 	subjectsOf = []string{"agent:a", "agent:b", "user:u", "role:r1", "role:r2", "role:r3", "role:r4", "group:g", "group:everyone"}
-	objectsOf  = []string{"tool:s/x", "tool:s/y", "tool:s/*", "tool:s*", "tool:*", "tool:t/x", "class:c1", "class:c2", "class:c3"}
+	objectsOf  = []string{"tool:s/x", "tool:s/y", "tool:s/*", "tool:s*", "tool:*", "tool:t/x", "model:*", "class:c1", "class:c2", "class:c3"}
 	namesOf    = []string{"tool:s/x", "tool:s/y", "tool:t/x", "class:c1", "class:c2"}
 	conditions = []string{"true", "true", "true", "r.env.args.n <= 5", "r.env.args.n > 3 && r.env.args.s == 'a'", "r.env.args.s in ('a', 'b')",
 		"r.env.args.yes", "!r.env.args.yes || r.env.args.n == 1", "r.env.agent == 'agent:a'", "r.env.depth > 0 && r.env.args.n > 0",
-		"r.env.actor == '' || r.env.args.o.n < 2", "r.env.time.hour < 12", "r.env.model == ''", "'a' in r.env.args.list", "r.env.root == 'user:u'", "r.env.tool.readOnly", "!r.env.tool.destructive && r.env.args.n > 0"}
+		"r.env.actor == '' || r.env.args.o.n < 2", "r.env.time.hour < 12", "r.env.model == ''", "'a' in r.env.args.list", "r.env.root == 'user:u'", "r.env.tool.readOnly", "!r.env.tool.destructive && r.env.args.n > 0",
+		"'untrusted' in r.env.labels", "!('secret' in r.env.labels) && r.env.args.n <= 5", "r.env.orphan", "r.env.approved || r.env.args.n < 3", "r.env.session.calls < 3",
+		"r.env.session.cost <= 0.5 && r.env.cost < 1", "r.env.tokens > 100", "r.env.net.ip == '10.0.0.1'", "r.env.parent == 'agent:b'"}
 	argsOf = []string{"", `{}`, `{"n":1,"s":"a","yes":true,"o":{"n":1},"list":["a"]}`, `{"n":4,"s":"a","yes":false,"o":{"n":3},"list":[]}`,
 		`{"n":9,"s":"b","yes":true,"o":null,"list":null}`, `{"n":"1","s":1,"yes":"no","o":1,"list":{}}`, `{"n":null}`, `[1]`, `"n"`}
 )
@@ -45,12 +48,17 @@ func anyPolicy(t *rapid.T) []string {
 	one := func(of []string, label string) string { return rapid.SampledFrom(of).Draw(t, label) }
 	var rows []string
 	for i := range rapid.IntRange(2, 14).Draw(t, "rules") {
-		rows = append(rows, fmt.Sprintf("p, %s, %s, %s, %s, \"%s\", %s, R%d", one(subjectsOf, "subject"), one(tenantsOf, "tenant"), one(objectsOf, "object"),
-			one([]string{"call", "call", "*", "approve"}, "action"), one(conditions, "condition"), one([]string{"allow", "allow", "allow", "deny"}, "effect"), i))
+		object := one(objectsOf, "object")
+		actions := []string{"call", "call", "*", "approve"}
+		if object == "model:*" {
+			actions = []string{"generate", "*"}
+		}
+		rows = append(rows, fmt.Sprintf("p, %s, %s, %s, %s, \"%s\", %s, R%d", one(subjectsOf, "subject"), one(tenantsOf, "tenant"), object,
+			one(actions, "action"), one(conditions, "condition"), one([]string{"allow", "allow", "allow", "deny"}, "effect"), i))
 	}
 	for i := range rapid.IntRange(0, 3).Draw(t, "duties") {
-		rows = append(rows, fmt.Sprintf("p2, %s, %s, %s, call, \"%s\", allow, require_approval:group:g%d, O%d", one(subjectsOf, "subject"), one(tenantsOf, "tenant"),
-			one(objectsOf, "object"), one(conditions, "condition"), i, i))
+		rows = append(rows, fmt.Sprintf("p2, %s, %s, %s, *, \"%s\", allow, %s, O%d", one(subjectsOf, "subject"), one(tenantsOf, "tenant"),
+			one(objectsOf, "object"), one(conditions, "condition"), one([]string{"require_approval:group:g1", "require_approval:group:g2", "limit:calls=5/1h", "limit:calls=1/1m;per=run"}, "duty"), i))
 	}
 	for range rapid.IntRange(0, 6).Draw(t, "links") { // upwards only: no cycles
 		from := rapid.IntRange(0, 6).Draw(t, "from")
@@ -78,6 +86,16 @@ func anyCall(t *rapid.T, caller identity.Principal) *firewall.Call {
 	call := tool(caller, rapid.SampledFrom([]string{"s", "s", "t", "u"}).Draw(t, "server"),
 		rapid.SampledFrom([]string{"x", "x", "y", "z"}).Draw(t, "tool"), rapid.SampledFrom(argsOf).Draw(t, "args"))
 	call.Impact = firewall.Impact(rapid.IntRange(0, 31).Draw(t, "impact"))
+	if rapid.IntRange(0, 4).Draw(t, "model") == 0 {
+		call = request(caller, firewall.Model, "s", "m", "")
+		call.Estimate = firewall.Estimate{Tokens: 150, Cost: 2e5, Priced: rapid.Bool().Draw(t, "priced")}
+	} else if rapid.Bool().Draw(t, "proposed") {
+		call.Links = []audit.Link{{From: "m1", Kind: "proposed"}}
+	}
+	call.Labels = firewall.Labels(rapid.IntRange(0, 7).Draw(t, "labels"))
+	call.Before = firewall.Progress{Calls: rapid.Int64Range(0, 5).Draw(t, "calls"), Spent: firewall.MicroUSD(rapid.Int64Range(0, 1e6).Draw(t, "spent"))}
+	call.Approval = rapid.SampledFrom([]string{"", "A1"}).Draw(t, "approval")
+	call.From = rapid.SampledFrom([]string{"10.0.0.1", "::1"}).Draw(t, "ip")
 	return call
 }
 
@@ -124,8 +142,9 @@ func TestMayNeverContradictsTheCall(t *testing.T) {
 		call := anyCall(t, caller)
 		may := p.May(&caller, call.Object(), call.Action())
 		for _, args := range argsOf {
-			call := tool(caller, call.Target, call.Resource, args)
-			d := p.Decide(call)
+			other := *call
+			other.Body, other.ArgsAt = request(caller, call.Kind, call.Target, call.Resource, args).Body, "arguments"
+			d := p.Decide(&other)
 			if may == firewall.No && d.Effect != firewall.Deny || may == firewall.Yes && d.Effect != firewall.Allow {
 				t.Fatalf("May = %v, and with arguments %s Decide = %s", may, args, said(d))
 			}

@@ -78,8 +78,9 @@ func (c *checker) rule(r row, ids map[string]row) {
 		if f[colEffect] != "allow" {
 			c.fail(r, "effect %s: a p2 row adds to what a p row allows, so write allow; to deny, write a p row", quote(f[colEffect]))
 		}
-		_, err := parseObligation(f[colDuty], id)
-		c.must(r, err)
+		if o, err := parseObligation(f[colDuty], id); c.must(r, err) {
+			c.must(r, owed(o, f[colObject]))
+		}
 	}
 	if !c.must(r, checkID(id)) {
 		return

@@ -44,8 +44,20 @@ func TestCheckSaysWhereAndWhatToWrite(t *testing.T) {
 		{"an object that is nothing's name", "p, role:a, *, resource:docs/x, read, true, allow, R1\n", "f:1: error: object \"resource:docs/x\" is nothing's name: write resource:<server>|<uri>"},
 		{"a tenant with a wildcard in it", "p, role:a, ten*, tool:x/y, call, true, allow, R1\n", "f:1: error: tenant \"ten*\""},
 		{"a role in every tenant", "g, agent:a, role:b, *\n" + good, "f:1: error: tenant *: a role is held in one tenant"},
-		{"an obligation that is not carried out yet", "p2, role:a, *, tool:x/y, call, true, allow, redact:args.card, O1\n" + good, "f:1: error: obligation \"redact:args.card\": this version does not carry out redact:"},
-		{"a limit, too", "p2, role:a, *, tool:x/y, call, true, allow, limit:calls=5/1h, O1\n" + good, "f:1: error: obligation \"limit:calls=5/1h\": this version does not carry out limit:"},
+		{"paths, amounts and times of obligations that are right", "p2, role:a, *, tool:x/y, call, true, allow, redact:args.a.b;result.c-d;result.ü1, O1\n" +
+			"p2, role:a, *, tool:x/*, call, true, allow, limit:calls=5/h, O2\np2, role:a, *, tool:x/y, call, true, allow, limit:calls=1/90m;per=run, O3\n" +
+			"p2, role:a, *, model:*, generate, true, allow, limit:usd=0.05/7d;per=tenant, O4\np2, role:a, *, model:*, generate, true, allow, limit:tokens=1000000/1d;per=tool, O5\n" + good, ""},
+		{"a path of nothing", "p2, role:a, *, tool:x/y, call, true, allow, redact:card, O1\n" + good, "f:1: error: obligation \"redact:card\": write redact:args.PATH"},
+		{"a path with an empty name", "p2, role:a, *, tool:x/y, call, true, allow, redact:args.a..b, O1\n" + good, "f:1: error: obligation \"redact:args.a..b\": \"args.a..b\": a path holds names"},
+		{"a path with a star", "p2, role:a, *, tool:x/y, call, true, allow, redact:result.*, O1\n" + good, "f:1: error: obligation \"redact:result.*\": \"result.*\": a path holds names"},
+		{"values of models that are redacted by path", "p2, role:a, *, model:*, generate, true, allow, redact:args.a, O1\n" + good, "f:1: error: redact is for tools, prompts and resources"},
+		{"arguments of a resource", "p2, role:a, *, resource:x|*, read, true, allow, redact:result.a;args.b, O1\n" + good, "f:1: error: a resource has no arguments"},
+		{"a limit of nothing", "p2, role:a, *, tool:x/y, call, true, allow, limit:bytes=5/1h, O1\n" + good, "f:1: error: obligation \"limit:bytes=5/1h\": a limit counts calls, tokens or usd"},
+		{"a limit of none", "p2, role:a, *, tool:x/y, call, true, allow, limit:calls=0/1h, O1\n" + good, "f:1: error: obligation \"limit:calls=0/1h\": \"0\" is no amount above 0"},
+		{"half a call", "p2, role:a, *, tool:x/y, call, true, allow, limit:calls=1.5/1h, O1\n" + good, "f:1: error: obligation \"limit:calls=1.5/1h\": \"1.5\" of calls: want a whole number"},
+		{"no time", "p2, role:a, *, tool:x/y, call, true, allow, limit:calls=5, O1\n" + good, "f:1: error: obligation \"limit:calls=5\": \"\" is no length of time"},
+		{"a limit for nobody", "p2, role:a, *, tool:x/y, call, true, allow, limit:calls=5/1h;per=user, O1\n" + good, "f:1: error: obligation \"limit:calls=5/1h;per=user\": after the ; stands"},
+		{"money for a tool", "p2, role:a, *, tool:x/y, call, true, allow, limit:usd=5/1h, O1\n" + good, "f:1: error: only models use tokens and cost money"},
 		{"an obligation that is none", "p2, role:a, *, tool:x/y, call, true, allow, log, O1\n" + good, "f:1: error: unknown obligation \"log\""},
 		{"an approval by nobody", "p2, role:a, *, tool:x/y, call, true, allow, require_approval:finance, O1\n" + good, "f:1: error: obligation \"require_approval:finance\": write require_approval:group:NAME"},
 		{"all mistakes of a row", "p, a, *, x, call, y, z, R1\n", `f:1: error: subject "a": write it with user:, agent:, group:, role: or server: before the name

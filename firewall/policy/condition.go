@@ -6,6 +6,8 @@ import (
 	"math"
 	"strings"
 
+	"callgate/firewall"
+
 	"github.com/casbin/casbin/v2/util"
 	"github.com/casbin/govaluate"
 )
@@ -215,7 +217,14 @@ func (g *grammar) comparison() (sort, error) {
 // in reads what stands behind in: a list of literals, or an argument that is one.
 func (g *grammar) in(left sort) error {
 	if g.is(govaluate.ACCESSOR) {
+		label := ""
+		if g.at >= 2 && g.tokens[g.at-2].Kind == govaluate.STRING {
+			label = g.tokens[g.at-2].Value.(string)
+		}
 		right, err := g.primary()
+		if err == nil && right == list {
+			return labelled(left, label)
+		}
 		if err == nil && right != anySort {
 			err = fmt.Errorf("in wants a list such as ('a', 'b') or an argument that is one, not a %s", right)
 		}
@@ -257,6 +266,18 @@ func (g *grammar) in(left sort) error {
 			return fmt.Errorf("a list is closed with ), not %s", g.shown())
 		}
 	}
+}
+
+// labelled checks what is looked for among labels: a word that none of them is
+// would never be found.
+func labelled(s sort, word string) error {
+	if _, ok := firewall.ParseLabel(word); s == text && !ok {
+		return fmt.Errorf("%s is no label: labels are 'untrusted', 'private' and 'secret'", quote(word))
+	}
+	if s != text {
+		return errors.New("labels are 'untrusted', 'private' and 'secret'")
+	}
+	return nil
 }
 
 func (g *grammar) sum() (sort, error)  { return g.arithmetic(g.term, "+", "-") }

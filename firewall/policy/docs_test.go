@@ -27,8 +27,8 @@ func examples(t *testing.T) []string {
 
 func TestTheExamplesOfTheDocumentDoWhatItSays(t *testing.T) {
 	blocks := examples(t)
-	if len(blocks) != 3 {
-		t.Fatalf("%d examples, this test knows 3", len(blocks))
+	if len(blocks) != 4 {
+		t.Fatalf("%d examples, this test knows 4", len(blocks))
 	}
 	forAna := identity.Principal{Tenant: "default", Subject: "user:ana", Actors: []string{"agent:bot"}}
 	for _, tt := range []struct {
@@ -50,8 +50,11 @@ func TestTheExamplesOfTheDocumentDoWhatItSays(t *testing.T) {
 		{"a model", 1, request(by("agent:a", "role:dev"), firewall.Model, "openai", "gpt-5", ""), "allow C6"},
 		{"another model", 1, request(by("agent:a", "role:dev"), firewall.Model, "openai", "gpt-5-pro", ""), "deny"},
 		{"depth", 1, tool(forAna, "bank", "pay", ""), "deny C7"},
-		{"a role of a role", 2, tool(by("agent:archivist"), "files", "read_text_file", ""), "allow F1"},
-		{"a class", 2, tool(by("agent:archivist"), "files", "move_file", ""), "deny F3"},
+		{"what a person must agree to", 2, tool(by("agent:a", "role:support"), "shop", "refund", `{"amount":101}`), "ask P2 require_approval:group:finance by P2"},
+		{"what nobody needs to", 2, tool(by("agent:a", "role:support"), "shop", "refund", `{"amount":100}`), "allow P1"},
+		{"what cannot be told", 2, tool(by("agent:a", "role:support"), "shop", "refund", `{}`), "ask P2 require_approval:group:finance by P2"},
+		{"a role of a role", 3, tool(by("agent:archivist"), "files", "read_text_file", ""), "allow F1"},
+		{"a class", 3, tool(by("agent:archivist"), "files", "move_file", ""), "deny F3"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			src := policy.Source{Name: "docs/policy.md", Text: []byte(blocks[tt.block])}

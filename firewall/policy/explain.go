@@ -56,7 +56,7 @@ func (p *Policy) row(q *question, hop int, asked actions, r *rule, fields []stri
 		ID: r.id, Effect: fields[colEffect], Principal: q.hop(hop), Path: p.path(q, hop, fields[colSubject]),
 		Object: fields[colObject], Action: fields[colAction], Condition: fields[colCondition], Says: Applies,
 	}
-	if r.duty.Do != "" {
+	if r.duty != nil {
 		row.Effect = fields[colDuty]
 	}
 	if r.acts&asked == 0 {

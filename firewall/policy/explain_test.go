@@ -50,7 +50,7 @@ func retold(rows []policy.Row, call *firewall.Call) (firewall.Effect, string) {
 	for i, hop := range hops {
 		first := ""
 		for _, r := range rows {
-			if r.Principal != hop || strings.HasPrefix(r.Effect, "require_") {
+			if r.Principal != hop || r.Effect != "allow" && r.Effect != "deny" {
 				continue
 			}
 			fails := strings.HasPrefix(r.Says, "cannot")

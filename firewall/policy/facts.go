@@ -10,6 +10,7 @@ import (
 	"unicode"
 	"unsafe"
 
+	"callgate/audit"
 	"callgate/firewall"
 	"callgate/identity"
 
@@ -36,6 +37,7 @@ var attributes = map[string]sort{
 	"model":        text,   // provider/name of a model call, else empty
 	"agent":        text,   // the acting agent
 	"actor":        text,   // who acts for somebody else, else empty
+	"parent":       text,   // for whom the agent acts directly, else empty
 	"root":         text,   // on whose behalf all of this happens
 	"depth":        number, // of delegation; 0 when an agent acts alone
 	"time.hour":    number, // 0 to 23, UTC
@@ -44,16 +46,18 @@ var attributes = map[string]sort{
 
 	"tool.readOnly":    boolean, // a trusted server says that the tool changes nothing
 	"tool.destructive": boolean, // a tool may destroy something: not said to be harmless by a trusted server
+
+	"labels":        list,    // of what the run has read
+	"orphan":        boolean, // a tool call that no model of the run was seen to ask for
+	"approved":      boolean, // the call carries the approval of a person
+	"session.calls": number,  // of the run before this one
+	"session.cost":  number,  // of the run's calls that are over, in US dollars
+	"tokens":        number,  // that a model call will take, estimated; else 0
+	"cost":          number,  // of these in US dollars; else 0
+	"net.ip":        text,    // that the client calls from
 }
 
-const attributeNames = "args.<path>, model, agent, actor, root, depth, time.hour, time.weekday, time.unix, tool.readOnly or tool.destructive"
-
-// absent are attributes that a condition cannot read yet, though policies are
-// written with them: a row that reads one could only fail.
-var absent = map[string]bool{
-	"cost": true, "tokens": true, "labels": true, "session": true, "net": true,
-	"approved": true, "parent": true, "orphan": true,
-}
+const attributeNames = "args.<path>, model, agent, actor, parent, root, depth, time.hour, time.weekday, time.unix, tool.readOnly, tool.destructive, labels, orphan, approved, session.calls, session.cost, tokens, cost or net.ip"
 
 // checkAttribute is the sort of the attribute path, which is without r.env.
 func checkAttribute(path string) (sort, error) {
@@ -71,9 +75,7 @@ func checkAttribute(path string) (sort, error) {
 	case first == "args":
 		return anySort, nil
 	case first == "taint":
-		return 0, errors.New("r.env.taint: the word is labels, and this version does not provide r.env.labels yet, so a condition on it could only fail")
-	case absent[first]:
-		return 0, fmt.Errorf("this version does not provide r.env.%s yet, so a condition on it could only fail", cut(path))
+		return 0, errors.New("r.env.taint: the word is labels: 'untrusted' in r.env.labels")
 	}
 	return 0, fmt.Errorf("unknown attribute r.env.%s: write r.env. and %s", cut(path), attributeNames)
 }
@@ -130,6 +132,8 @@ func (f *facts) get(name string) (any, error) {
 			return "", nil
 		}
 		return f.caller.Actors[0], nil
+	case "parent":
+		return parent(f.caller), nil
 	case "root":
 		return f.caller.Subject, nil
 	case "depth":
@@ -144,6 +148,9 @@ func (f *facts) get(name string) (any, error) {
 	case "tool.destructive": // what nobody has said is assumed
 		return f.call.Kind == firewall.Tool && (f.call.Impact&firewall.Declared == 0 || f.call.Impact&firewall.Destructive != 0), nil
 	}
+	if v, err, known := f.ofRun(name); known {
+		return v, err
+	}
 	at := f.call.At.UTC()
 	switch name {
 	case "time.hour":
@@ -155,6 +162,60 @@ func (f *facts) get(name string) (any, error) {
 	}
 	return f.arg(strings.TrimPrefix(name, "args."))
 }
+
+// parent is for whom the acting agent acts directly.
+func parent(caller *identity.Principal) string {
+	switch len(caller.Actors) {
+	case 0:
+		return ""
+	case 1:
+		return caller.Subject
+	}
+	return caller.Actors[1]
+}
+
+// errPrice is why what a call costs is not known.
+var errPrice = errors.New("no price is known for the model")
+
+// ofRun is an attribute that tells of the run, or of what the gate knows of the
+// call beside what it asks for.
+func (f *facts) ofRun(name string) (value any, err error, known bool) {
+	c := f.call
+	switch name {
+	case "labels":
+		return listed[c.Labels&firewall.Labels(len(listed)-1)], nil, true
+	case "orphan":
+		return c.Kind == firewall.Tool && !slices.ContainsFunc(c.Links, func(l audit.Link) bool { return l.Kind == "proposed" }), nil, true
+	case "approved":
+		return c.Approval != "", nil, true
+	case "session.calls":
+		return float64(c.Before.Calls), nil, true
+	case "session.cost":
+		return c.Before.Spent.USD(), nil, true
+	case "tokens":
+		return float64(c.Estimate.Tokens), nil, true
+	case "cost":
+		if c.Kind == firewall.Model && !c.Estimate.Priced {
+			return nil, errPrice, true
+		}
+		return c.Estimate.Cost.USD(), nil, true
+	case "net.ip":
+		return c.From, nil, true
+	}
+	return nil, nil, false
+}
+
+// listed are the values of r.env.labels, made once.
+var listed = func() (all [8]any) {
+	for l := range all {
+		list := []any{}
+		for _, name := range firewall.Labels(l).Names() {
+			list = append(list, name)
+		}
+		all[l] = list
+	}
+	return all
+}()
 
 // weekday is that of ISO 8601, so that working days are those up to 5.
 func weekday(t time.Time) float64 { return float64((t.Weekday()+6)%7 + 1) }

@@ -3,8 +3,6 @@ package policy
 import (
 	"slices"
 	"strings"
-
-	"callgate/firewall"
 )
 
 // A rule is one p or p2 row, ready to be judged.
@@ -12,8 +10,8 @@ type rule struct {
 	id   string
 	acts actions
 	deny bool
-	cond *condition          // nil: always
-	duty firewall.Obligation // of a p2 row
+	cond *condition // nil: always
+	duty *duty      // of a p2 row
 }
 
 // An index finds the rules that may apply to a question without looking at the

@@ -191,22 +191,6 @@ func checkID(s string) error {
 	return nil
 }
 
-// parseObligation reads what a p2 row asks for. What this version cannot carry
-// out it does not take: an obligation that is not kept is a hole.
-func parseObligation(s, id string) (firewall.Obligation, error) {
-	do, with, _ := strings.Cut(s, ":")
-	switch do {
-	case "require_approval":
-		if !strings.HasPrefix(with, "group:") || checkSubject(with) != nil {
-			return firewall.Obligation{}, fmt.Errorf("obligation %s: write require_approval:group:NAME", quote(s))
-		}
-		return firewall.Obligation{Do: do, With: with, Rule: id}, nil
-	case "redact", "limit":
-		return firewall.Obligation{}, fmt.Errorf("obligation %s: this version does not carry out %s:, so the row would promise what is not done; write require_approval:group:NAME, or deny in a p row", quote(s), do)
-	}
-	return firewall.Obligation{}, fmt.Errorf("unknown obligation %s: write require_approval:group:NAME", quote(s))
-}
-
 // appendObject appends the name of what c acts on, as [firewall.Call.Object] has
 // it, without an allocation. It answers false where c names no single thing.
 func appendObject(dst []byte, c *firewall.Call) ([]byte, bool) {

@@ -79,9 +79,11 @@ func compile(m model.Model, c *checker) (*Policy, error) {
 		if err != nil {
 			return nil, err
 		}
-		if u.duty, err = parseObligation(r[colDuty], u.id); err != nil {
+		o, err := parseObligation(r[colDuty], u.id)
+		if err != nil {
 			return nil, err
 		}
+		u.duty = (*duty)(&o)
 		second.add(place{r[colTenant], r[colSubject]}, r[colObject], u)
 	}
 	p.verdict, p.duties = first.build(c.members), second.build(c.members)
@@ -147,6 +149,11 @@ func (p *Policy) Decide(call *firewall.Call) firewall.Decision {
 	return d
 }
 
+// Member says whether subject is in a group or role of a tenant by the rows of p.
+func (p *Policy) Member(tenant, subject, of string) bool {
+	return of == everyone || slices.Contains(p.members[tenant].closure(subject)[1:], of)
+}
+
 // May answers for caller and an object whose arguments and time are not known
 // yet. Depends is also the answer where a person may have to approve.
 func (p *Policy) May(caller *identity.Principal, object, action string) firewall.Answer {
@@ -164,8 +171,11 @@ func (p *Policy) May(caller *identity.Principal, object, action string) firewall
 	for hop := range q.hops() {
 		answer = min(answer, p.judge(q, hop).answer)
 	}
-	if answer == firewall.Yes && p.oblige(q, &firewall.Decision{}) {
-		return firewall.Depends
+	if answer == firewall.Yes {
+		d := firewall.Decision{Effect: firewall.Allow}
+		if p.oblige(q, &d); d.Effect == firewall.Ask {
+			return firewall.Depends
+		}
 	}
 	return answer
 }
@@ -218,9 +228,9 @@ func (p *Policy) judge(q *question, hop int) outcome {
 	return outcome{answer: firewall.Yes, rule: first}
 }
 
-// oblige adds what the p2 rules ask for along with an allowed call, and says
-// whether any does. A rule whose condition cannot be evaluated applies.
-func (p *Policy) oblige(q *question, d *firewall.Decision) bool {
+// oblige adds what the p2 rules ask for along with an allowed call. A rule whose
+// condition cannot be evaluated applies.
+func (p *Policy) oblige(q *question, d *firewall.Decision) {
 	var asked []int32
 	for hop := range q.hops() {
 		for _, n := range p.duties.candidates(q, hop) {
@@ -229,17 +239,10 @@ func (p *Policy) oblige(q *question, d *firewall.Decision) bool {
 			}
 		}
 	}
-	if asked == nil {
-		return false
-	}
 	slices.Sort(asked)
 	for _, n := range slices.Compact(asked) {
-		d.Obligations = append(d.Obligations, p.duties.rules[n].duty)
+		p.duties.rules[n].duty.join(d)
 	}
-	first := d.Obligations[0]
-	d.Effect, d.Rule = firewall.Ask, first.Rule
-	d.Reason = "rule " + first.Rule + " asks that someone of " + first.With + " approves this call first"
-	return true
 }
 
 // unevaluated stands in the reason of a denial for which a condition failed.

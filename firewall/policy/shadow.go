@@ -124,6 +124,7 @@ func kept(call *firewall.Call) *firewall.Call {
 	}
 	return &firewall.Call{
 		Kind: call.Kind, Target: strings.Clone(call.Target), Method: call.Method, Resource: strings.Clone(call.Resource),
-		ArgsAt: call.ArgsAt, Impact: call.Impact, At: call.At, Caller: caller, Body: firewall.Body{JSON: bytes.Clone(call.Body.JSON)},
+		ArgsAt: call.ArgsAt, Impact: call.Impact, From: strings.Clone(call.From), Estimate: call.Estimate, At: call.At,
+		Links: slices.Clone(call.Links), Labels: call.Labels, Before: call.Before, Approval: call.Approval, Caller: caller, Body: firewall.Body{JSON: bytes.Clone(call.Body.JSON)},
 	}
 }

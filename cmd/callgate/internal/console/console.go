@@ -10,6 +10,7 @@ import (
 
 	"callgate/audit"
 	"callgate/cmd/callgate/internal/store"
+	"callgate/firewall"
 	"callgate/identity"
 )
 
@@ -20,6 +21,8 @@ type Config struct {
 	Authority *identity.Authority
 	Ledger    *audit.Ledger
 	Index     *store.Index
+	Approvals *firewall.Approvals
+	Approve   func(ctx context.Context, id string, v firewall.Vote) (firewall.Approval, error)
 	Reload    func(ctx context.Context) (Reloaded, error) // an error that is a Refusal tells each mistake
 	Servers   func(ctx context.Context) []Server          // state of the MCP servers
 	Status    func(ctx context.Context) Status            // state of the gate
@@ -53,6 +56,9 @@ func (c *Console) Handler() http.Handler {
 		"GET /api/v1/chains/{id}":           c.chain,
 		"GET /api/v1/records":               c.records,
 		"GET /api/v1/mcp/servers":           c.servers,
+		"GET /api/v1/approvals":             c.approvals,
+		"GET /api/v1/approvals/{id}":        c.approval,
+		"POST /api/v1/approvals/{id}":       c.decide,
 		"POST /api/v1/reload":               c.reload,
 	} {
 		api.HandleFunc(pattern, handle)

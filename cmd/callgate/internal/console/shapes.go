@@ -1,6 +1,11 @@
 package console
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+
+	"callgate/firewall"
+)
 
 // The shapes of the admin API's JSON. The commands read them too.
 
@@ -52,6 +57,37 @@ type Server struct {
 	Version string   `json:"version,omitempty"`
 	Tools   []string `json:"tools,omitempty"`
 	Error   string   `json:"error,omitempty"`
+}
+
+// An Approval is a call that people have to decide about, or have.
+type Approval struct {
+	ID      string          `json:"id"`
+	State   string          `json:"state"` // asked, granted, denied, used, expired
+	Call    string          `json:"call"`  // that first asked
+	Run     string          `json:"run"`
+	Tenant  string          `json:"tenant"`
+	Agent   string          `json:"agent"`
+	Subject string          `json:"subject"` // on whose behalf; the agent itself if it acts alone
+	Actors  []string        `json:"actors,omitempty"`
+	Action  string          `json:"action"`           // in the words of the policy: call
+	Object  string          `json:"object"`           // tool:shop/refund
+	Args    json.RawMessage `json:"args,omitempty"`   // after masking; absent when larger than 8 KiB
+	Labels  []string        `json:"labels,omitempty"` // of what the run had read
+	Policy  string          `json:"policy"`
+	Rule    string          `json:"rule"`
+	Reason  string          `json:"reason"`
+	Groups  []string        `json:"groups"` // each of which must agree
+	Votes   []firewall.Vote `json:"votes"`
+	Asked   time.Time       `json:"asked"`
+	Expires time.Time       `json:"expires"`
+	UsedBy  string          `json:"used_by,omitempty"` // id of the call that was made with it
+}
+
+// NewVote decides about an approval.
+type NewVote struct {
+	Decision string `json:"decision"` // approve, deny
+	By       string `json:"by"`       // user:ana
+	Note     string `json:"note,omitempty"`
 }
 
 // Reloaded is what a reload changed.

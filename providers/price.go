@@ -1,0 +1,45 @@
+package providers
+
+import (
+	"strings"
+
+	"callgate/firewall"
+)
+
+// price is what a model costs, nil if that is not known. The most exact name counts.
+func (p *provider) price(model string) *firewall.Price {
+	if price, ok := p.Prices[model]; ok {
+		return &price
+	}
+	best := -1
+	var found *firewall.Price
+	for name, price := range p.Prices {
+		if begin, ok := strings.CutSuffix(name, "*"); ok && len(begin) > best && strings.HasPrefix(model, begin) {
+			best, found = len(begin), &price
+		}
+	}
+	return found
+}
+
+const (
+	bytesPerToken = 4    // of a request; a rough mean for text as JSON
+	usualReply    = 4096 // tokens, where a request does not bound its reply
+)
+
+// estimate notes what call will take at to, whose reply may have so many tokens.
+func estimate(call *firewall.Call, most int, to *provider) {
+	u := firewall.Usage{Input: int64(len(call.Body.JSON)+bytesPerToken-1) / bytesPerToken}
+	switch call.Method {
+	case "embeddings", "count_tokens": // reply with numbers, which cost nothing
+	default:
+		u.Output = usualReply
+		if most > 0 {
+			u.Output = int64(most)
+		}
+	}
+	call.Price = to.price(call.Resource)
+	call.Estimate = call.Price.Estimate(u)
+	if call.Method == "count_tokens" { // is free
+		call.Estimate.Cost, call.Estimate.Priced = 0, true
+	}
+}
