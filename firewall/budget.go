@@ -119,6 +119,9 @@ func (b *Budgets) reserve(call *Call) error {
 func exhausted(o Obligation, call *Call, wait time.Duration) error {
 	whom := map[string]string{PerAgent: call.Caller.Agent(), PerRun: "a run", PerTool: call.Object(), PerTenant: "tenant " + call.Caller.Tenant}[o.Limit.Per]
 	amount := fmt.Sprintf("%d %s", o.Limit.Amount, o.Limit.Of)
+	if o.Limit.Amount == 1 {
+		amount = strings.TrimSuffix(amount, "s")
+	}
 	if o.Limit.Of == USD {
 		amount = fmt.Sprintf("%.2f US dollars", MicroUSD(o.Limit.Amount).USD())
 	}
@@ -133,7 +136,11 @@ func exhausted(o Obligation, call *Call, wait time.Duration) error {
 
 // short is d in words, without units that are zero.
 func short(d time.Duration) string {
-	s := max(d.Round(time.Second), time.Second).String()
+	unit := time.Second
+	if d > 10*time.Minute {
+		unit = time.Minute
+	}
+	s := max(d.Round(unit), unit).String()
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")
 	}

@@ -32,8 +32,10 @@ var update = flag.Bool("update", false, "rewrite what the scripts expect")
 //
 //	serve [-name N] ARGS    run callgate serve ARGS on free ports until it answers; sets $GATE and $ADMIN
 //	signal SIG [N]          send HUP or TERM to it
-//	stopped [N] STATUS      wait for its end; its output is in N.out and N.err
+//	stopped STATUS [N]      wait for its end; its output is in N.out and N.err
 //	http METHOD URL STATUS [NAME: VALUE]… [BODY]    make a request; the answer is on stdout
+//	tool SERVER NAME ARGS   call an MCP server's tool by the gate, as $TOKEN; the answer is on stdout
+//	capture NAME REGEXP     set $NAME to the first group of a match in the last stdout
 //	begin METHOD URL …      the same, without waiting for the answer
 //	finish STATUS           wait for that answer
 //	refused URL             wait until nothing listens there
@@ -45,7 +47,7 @@ var update = flag.Bool("update", false, "rewrite what the scripts expect")
 //	holding                 wait until the model has a request that it holds
 //
 // and the variables MODEL (a scripted model API), MCP (an MCP server with the
-// tools echo and pay).
+// tools echo, pay and customer).
 //
 // With -update they write down what they get in the place of what they want.
 func TestScripts(t *testing.T) {
@@ -56,6 +58,7 @@ func TestScripts(t *testing.T) {
 		UpdateScripts: *update,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": serve, "signal": signal, "stopped": stopped,
+			"tool": callTool, "capture": capture,
 			"http": request, "begin": begin, "finish": finish,
 			"token": token, "admin": admin, "expand": expand, "await": await, "refused": refused,
 			"hold": hold, "holding": holding, "release": release,
@@ -133,6 +136,7 @@ func tools() *server.MCPServer {
 	}
 	s.AddTool(mcp.NewTool("echo", mcp.WithString("text", mcp.Required())), text("you said %v", "text"))
 	s.AddTool(mcp.NewTool("pay", mcp.WithNumber("amount", mcp.Required())), text("paid %v", "amount"))
+	s.AddTool(mcp.NewTool("customer", mcp.WithString("card")), text(`{"name": "Ben", "mail": "ben@example.com", "card": "%v"}`, "card"))
 	return s
 }
 
@@ -252,6 +256,27 @@ func request(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	got := send(args[0], args[1], args[3:])
 	show(ts, got, args[2])
+}
+
+// callTool makes one modern request.
+func callTool(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: tool SERVER NAME ARGS")
+	}
+	body := fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":%q,"arguments":%s,"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}`, args[1], args[2])
+	show(ts, send("POST", ts.Getenv("GATE")+"/mcp/"+args[0], []string{"Authorization: Bearer " + ts.Getenv("TOKEN"),
+		"MCP-Protocol-Version: 2026-07-28", "Mcp-Method: tools/call", "Mcp-Name: " + args[1], body}), "200")
+}
+
+func capture(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: capture NAME REGEXP")
+	}
+	found := regexp.MustCompile("(?m)" + args[1]).FindStringSubmatch(ts.ReadFile("stdout"))
+	if len(found) != 2 {
+		ts.Fatalf("no match of %s", args[1])
+	}
+	ts.Setenv(args[0], found[1])
 }
 
 func begin(ts *testscript.TestScript, _ bool, args []string) {
