@@ -31,7 +31,7 @@ type Approval struct {
 	Tenant, Subject      string
 	Actors               []string
 	Action, Object       string          // in the words of the policy
-	Args                 json.RawMessage // as forwarded, after masking; nil when too large
+	Args                 json.RawMessage `json:",omitempty"` // as forwarded, after masking; nil when too large
 	Labels               []string        // of what the run had read
 	Policy, Rule, Reason string
 

@@ -200,6 +200,9 @@ func (g *Gate) forward(ctx context.Context, law *Law, call *Call, up Upstream, d
 		if err != nil {
 			return err
 		}
+		if err := g.cfg.Runs.read(ctx, call); err != nil {
+			return err
+		}
 		up.Read(&ev)
 		g.meter(call, &ev)
 		if err := g.settle(ctx, call); err != nil {
@@ -223,7 +226,6 @@ func (g *Gate) meter(call *Call, ev *Event) {
 		call.fault = ev.Fault
 	}
 	call.sent += int64(len(ev.Body.JSON))
-	g.cfg.Runs.read(call)
 	for _, want := range ev.Wants {
 		r := call.proposed(want, g.cfg.Now())
 		g.cfg.Runs.propose(call, want, r.Proposal.ArgsHash)

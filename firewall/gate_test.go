@@ -86,7 +86,7 @@ func (u *replies) Read(*firewall.Event) {}
 
 func newGate(log audit.Log, policy firewall.Policy, guards ...firewall.Guard) *firewall.Gate {
 	return firewall.New(firewall.Config{
-		Verify: verify, Log: log, Runs: firewall.NewRuns(0, time.Now), Budgets: firewall.NewBudgets(time.Now), Approvals: firewall.NewApprovals(new(firewall.Memory), 0, time.Now), Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+		Verify: verify, Log: log, Runs: firewall.NewRuns(0, new(firewall.Memory), time.Now), Budgets: firewall.NewBudgets(time.Now), Approvals: firewall.NewApprovals(new(firewall.Memory), 0, time.Now), Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 	}, &firewall.Law{Policy: policy, Guards: guards})
 }
 
@@ -415,7 +415,7 @@ func TestAProposalIsOnRecordBeforeTheAgentSeesIt(t *testing.T) {
 func TestARunGoesOnUntilItsCallerIsIdle(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	gate := firewall.New(firewall.Config{
-		Verify: verify, Log: &audit.Memory{}, Runs: firewall.NewRuns(time.Minute, func() time.Time { return now }), Budgets: firewall.NewBudgets(time.Now),
+		Verify: verify, Log: &audit.Memory{}, Runs: firewall.NewRuns(time.Minute, new(firewall.Memory), func() time.Time { return now }), Budgets: firewall.NewBudgets(time.Now),
 		Now: func() time.Time { return now }, Logger: slog.New(slog.DiscardHandler),
 	}, &firewall.Law{Policy: everything})
 	run := func(token, name string) (string, string) {

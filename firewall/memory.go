@@ -5,12 +5,14 @@ import (
 	"sync"
 )
 
-// A Memory keeps approvals and counts as long as the process lives. It is an
-// [ApprovalStore] and a [CountStore]; the zero Memory is empty.
+// A Memory keeps what the firewall must find again as long as the process lives.
+// It is an [ApprovalStore], a [CountStore] and a [RunStore]; the zero Memory is
+// empty.
 type Memory struct {
 	mu        sync.Mutex
 	approvals []Approval
 	counts    map[string]Count
+	runs      map[string]LabelledRun
 }
 
 // Approvals implements [ApprovalStore].
@@ -59,5 +61,36 @@ func (m *Memory) PutCounts(_ context.Context, counts []Count) error {
 		}
 		m.counts[c.Name] = c
 	}
+	return nil
+}
+
+// LabelledRuns implements [RunStore].
+func (m *Memory) LabelledRuns(context.Context) ([]LabelledRun, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var list []LabelledRun
+	for _, r := range m.runs {
+		list = append(list, r)
+	}
+	return list, nil
+}
+
+// PutLabels implements [RunStore].
+func (m *Memory) PutLabels(_ context.Context, r LabelledRun) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.runs == nil {
+		m.runs = make(map[string]LabelledRun)
+	}
+	r.Labels |= m.runs[r.ID].Labels
+	m.runs[r.ID] = r
+	return nil
+}
+
+// DropRun implements [RunStore].
+func (m *Memory) DropRun(_ context.Context, id string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.runs, id)
 	return nil
 }

@@ -1,8 +1,10 @@
 package firewall
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -22,19 +24,41 @@ import (
 // It also joins the two planes: a tool call to the model call that asked for it,
 // and a model call to the tool calls whose results it carries.
 type Runs struct {
-	idle time.Duration
-	now  func() time.Time
+	idle  time.Duration
+	now   func() time.Time
+	store RunStore
 
-	mu   sync.Mutex
-	runs map[string]*run // by caller
-	next time.Time       // when to look for runs that have ended
+	mu    sync.Mutex
+	runs  map[string]*run // by caller
+	next  time.Time       // when to look for runs that have ended
+	ended []string        // that the store still has
+}
+
+// A RunStore keeps which runs have labels, so that no restart washes them off.
+type RunStore interface {
+	// LabelledRuns are those that are kept.
+	LabelledRuns(ctx context.Context) ([]LabelledRun, error)
+	// PutLabels adds labels to those of a run.
+	PutLabels(ctx context.Context, r LabelledRun) error
+	// DropRun forgets a run that has ended.
+	DropRun(ctx context.Context, id string) error
+}
+
+// A LabelledRun is a run that has read something with labels.
+type LabelledRun struct {
+	ID     string
+	Key    string // of whom it is: tenant and chain
+	Labels Labels
+	At     time.Time // when it last got one
 }
 
 // run is what is known of one run. Its fields are guarded by Runs.mu.
 type run struct {
 	id        string
+	key       string
 	last      time.Time
 	labels    Labels
+	kept      bool // in the store
 	done      Progress
 	proposals []*proposal // oldest first
 }
@@ -51,12 +75,39 @@ type proposal struct {
 
 const maxProposals = 1024 // per run; the oldest are forgotten
 
-// NewRuns makes Runs whose runs end after idle without a call; 0 means 30 minutes.
-func NewRuns(idle time.Duration, now func() time.Time) *Runs {
+// NewRuns makes Runs whose runs end after idle without a call, where 0 means 30
+// minutes, and are kept in store.
+func NewRuns(idle time.Duration, store RunStore, now func() time.Time) *Runs {
 	if idle == 0 {
 		idle = 30 * time.Minute
 	}
-	return &Runs{idle: idle, now: now, runs: make(map[string]*run)}
+	return &Runs{idle: idle, now: now, store: store, runs: make(map[string]*run)}
+}
+
+// longestStop is how long the process may have been down for its runs to go on.
+const longestStop = 24 * time.Hour
+
+// Restore goes on with the runs that had labels when the process ended: when they
+// last made a call is not known, so they are taken to be under way. It must happen
+// before the first call.
+func (r *Runs) Restore(ctx context.Context) error {
+	kept, err := r.store.LabelledRuns(ctx)
+	if err != nil {
+		return fmt.Errorf("restore runs: %w", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.now()
+	for _, k := range kept {
+		if now.Sub(k.At) > max(longestStop, r.idle) {
+			if err := r.store.DropRun(ctx, k.ID); err != nil {
+				return fmt.Errorf("restore runs: %w", err)
+			}
+			continue
+		}
+		r.runs[k.Key] = &run{id: k.ID, key: k.Key, last: now, labels: k.Labels, kept: true}
+	}
+	return nil
 }
 
 // attribute puts call into its caller's run and links it to what led to it.
@@ -103,7 +154,10 @@ func (r *Runs) of(caller *identity.Principal, now time.Time) *run {
 	key := runKey(caller.Tenant, chain)
 	u := r.runs[key]
 	if u == nil || now.Sub(u.last) > r.idle {
-		u = &run{id: newID()}
+		if u != nil && u.kept {
+			r.ended = append(r.ended, u.id)
+		}
+		u = &run{id: newID(), key: key}
 		r.runs[key] = u
 	}
 	u.labels |= inherited
@@ -111,18 +165,29 @@ func (r *Runs) of(caller *identity.Principal, now time.Time) *run {
 }
 
 func runKey(tenant string, chain []string) string {
-	return tenant + "\x00" + strings.Join(chain, "\x00")
+	return tenant + "\x1f" + strings.Join(chain, "\x1f")
 }
 
-// read notes that the agent is about to see the reply to call.
-func (r *Runs) read(call *Call) {
+// read notes that the agent is about to see the reply to call. What its run gets
+// new by that is stored before.
+func (r *Runs) read(ctx context.Context, call *Call) error {
 	if call.Brings == 0 {
-		return
+		return nil
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	call.brought |= call.Brings &^ call.run.labels
-	call.run.labels |= call.Brings
+	u := call.run
+	gained := call.Brings &^ u.labels
+	u.labels |= call.Brings
+	u.kept = true
+	r.mu.Unlock()
+	if gained == 0 {
+		return nil
+	}
+	call.brought |= gained
+	if err := r.store.PutLabels(ctx, LabelledRun{ID: u.id, Key: u.key, Labels: gained, At: r.now()}); err != nil {
+		return &Error{Code: Unavailable, Reason: "what the run has read cannot be stored, so the reply is withheld", Retry: time.Second, Err: err}
+	}
+	return nil
 }
 
 // spend notes what call cost, now that it is over.
@@ -145,8 +210,28 @@ func (r *Runs) forget(now time.Time) {
 	for k, u := range r.runs {
 		if now.Sub(u.last) > r.idle {
 			delete(r.runs, k)
+			if u.kept {
+				r.ended = append(r.ended, u.id)
+			}
 		}
 	}
+}
+
+// Tidy takes runs that have ended out of the store.
+func (r *Runs) Tidy(ctx context.Context) error {
+	r.mu.Lock()
+	ended := r.ended
+	r.ended = nil
+	r.mu.Unlock()
+	for i, id := range ended {
+		if err := r.store.DropRun(ctx, id); err != nil {
+			r.mu.Lock()
+			r.ended = append(r.ended, ended[i:]...) // to be tried again
+			r.mu.Unlock()
+			return fmt.Errorf("forget runs: %w", err)
+		}
+	}
+	return nil
 }
 
 // propose notes that call's reply asks for a tool call. It must happen before

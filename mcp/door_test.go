@@ -132,7 +132,7 @@ func build(policy firewall.Policy, guards ...firewall.Guard) *house {
 			}
 			return identity.Principal{Tenant: "default", Subject: "agent:" + name, TokenID: "jti"}, nil
 		},
-		Log: h.log, Runs: firewall.NewRuns(0, time.Now), Budgets: firewall.NewBudgets(time.Now), Approvals: firewall.NewApprovals(new(firewall.Memory), 0, time.Now), Now: time.Now, Logger: logger,
+		Log: h.log, Runs: firewall.NewRuns(0, new(firewall.Memory), time.Now), Budgets: firewall.NewBudgets(time.Now), Approvals: firewall.NewApprovals(new(firewall.Memory), 0, time.Now), Now: time.Now, Logger: logger,
 	}, &firewall.Law{Policy: policy, Guards: guards})
 	h.door = mcp.New(mcp.Config{
 		PublicURL: "https://gate.example:8443",

@@ -40,6 +40,7 @@ type house struct {
 	gate      *firewall.Gate
 	guards    []firewall.Guard
 	shadow    *policy.Shadow
+	runs      *firewall.Runs
 	budgets   *firewall.Budgets
 	approvals *firewall.Approvals
 	models    *providers.Handler
@@ -96,8 +97,12 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	if err := h.approvals.Restore(ctx); err != nil {
 		return nil, err
 	}
+	h.runs = firewall.NewRuns(time.Duration(cfg.Runs.Idle), h.db.Runs(), time.Now)
+	if err := h.runs.Restore(ctx); err != nil {
+		return nil, err
+	}
 	h.gate = firewall.New(firewall.Config{
-		Verify: h.authority.Verify, Log: h.ledger, Runs: firewall.NewRuns(time.Duration(cfg.Runs.Idle), time.Now),
+		Verify: h.authority.Verify, Log: h.ledger, Runs: h.runs,
 		Budgets: h.budgets, Approvals: h.approvals, Now: time.Now, Logger: log,
 	}, h.lawOf(law))
 	h.models = providers.New(providers.Config{Challenge: h.authority.Challenge, Logger: log}, h.gate)
@@ -118,7 +123,7 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	h.rest = rest
 	h.working.Go(func() { h.index.Run(working) })
 	h.working.Go(func() { h.shadow.Run(working) })
-	h.working.Go(func() { h.count(working) })
+	h.working.Go(func() { h.keep(working) })
 	return h, nil
 }
 
@@ -127,9 +132,9 @@ func (h *house) lawOf(p *policy.Policy) *firewall.Law {
 	return &firewall.Law{Policy: h.shadow.Of(p), Guards: h.guards}
 }
 
-// count keeps what limits have counted, once a second: more than that is not lost
-// when the process is killed.
-func (h *house) count(ctx context.Context) {
+// keep stores what limits have counted, once a second: more than that is not lost
+// when the process is killed. It forgets runs that have ended.
+func (h *house) keep(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
@@ -137,6 +142,9 @@ func (h *house) count(ctx context.Context) {
 		case <-tick.C:
 			if err := h.budgets.Save(ctx, h.db.Counts()); err != nil {
 				h.log.Error("what limits have counted is not stored", "error", err)
+			}
+			if err := h.runs.Tidy(ctx); err != nil {
+				h.log.Warn("runs that have ended are still stored", "error", err)
 			}
 		case <-ctx.Done():
 			return

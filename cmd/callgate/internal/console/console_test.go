@@ -19,6 +19,8 @@ import (
 	"callgate/audit"
 	"callgate/cmd/callgate/internal/console"
 	"callgate/cmd/callgate/internal/store"
+	"callgate/firewall"
+	"callgate/firewall/policy"
 	"callgate/identity"
 )
 
@@ -26,19 +28,27 @@ const adminToken = "the-admin-token"
 
 // A desk is a console with real parts behind it.
 type desk struct {
-	t       *testing.T
-	dir     string
-	ledger  *audit.Ledger
-	handler http.Handler
-	reload  error
-	reasons []string
+	t         *testing.T
+	dir       string
+	ledger    *audit.Ledger
+	handler   http.Handler
+	gate      *firewall.Gate
+	approvals *firewall.Approvals
+	reload    error
+	reasons   []string
 }
 
 func newDesk(t *testing.T) *desk {
 	t.Helper()
 	dir := t.TempDir()
 	d := &desk{t: t, dir: dir}
-	var err error
+	law, err := policy.Load(policy.Source{Name: "p", Text: []byte(`
+p,  agent:bot, *, tool:shop/pay, call, true, allow, R1
+p2, agent:bot, *, tool:shop/pay, call, true, allow, require_approval:group:finance, R2
+g,  user:ana, group:finance, default`)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	if d.ledger, err = audit.Open(filepath.Join(dir, "ledger"), audit.Config{}); err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +75,18 @@ func newDesk(t *testing.T) *desk {
 			t.Error(err)
 		}
 	})
+	d.approvals = firewall.NewApprovals(new(firewall.Memory), time.Hour, time.Now)
+	gate := firewall.New(firewall.Config{
+		Verify: func(context.Context, string, string) (identity.Principal, error) {
+			return identity.Principal{Tenant: "default", Subject: "agent:bot"}, nil
+		},
+		Log: d.ledger, Runs: firewall.NewRuns(0, new(firewall.Memory), time.Now), Budgets: firewall.NewBudgets(time.Now), Approvals: d.approvals, Now: time.Now,
+	}, &firewall.Law{Policy: law})
+	d.gate = gate
 	d.handler = console.New(console.Config{
+		Approvals: d.approvals, Approve: func(ctx context.Context, id string, v firewall.Vote) (firewall.Approval, error) {
+			return gate.Approve(ctx, id, v, func(firewall.Approval) error { return nil })
+		},
 		Token: identity.NewSecret(adminToken), Registry: registry, Ledger: d.ledger, Index: index,
 		Authority: identity.New(identity.Config{Issuer: "http://127.0.0.1:8700"}, keys, registry),
 		Reload: func(context.Context) (console.Reloaded, error) {

@@ -11,3 +11,9 @@ CREATE TABLE counts (
 	window_us BIGINT NOT NULL,
 	used      TEXT   NOT NULL -- JSON: amount by part of the window
 );
+CREATE TABLE labelled_runs (
+	id     TEXT   NOT NULL PRIMARY KEY, -- UUIDv7
+	caller TEXT   NOT NULL, -- tenant and chain
+	labels BIGINT NOT NULL, -- bits
+	at_us  BIGINT NOT NULL
+);
