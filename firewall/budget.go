@@ -83,7 +83,7 @@ func (b *Budgets) reserve(call *Call) error {
 		case Tokens:
 			s.amount = call.Estimate.Tokens
 		case USD:
-			if s.amount = int64(call.Estimate.Cost); !call.Estimate.Priced {
+			if s.amount = int64(call.Estimate.Cost); !call.Estimate.Priced && call.Kind == Model {
 				return &Error{Code: Denied, Rule: o.Rule, Reason: "rule " + o.Rule + " limits what models may cost, and no price is known for " + call.Object()}
 			}
 		}
@@ -215,7 +215,7 @@ func (c *count) add(slot, n int64) {
 
 // settle sets right what was reserved for call, which is over, or was not
 // forwarded at all. What a call used that nobody told stays as it was estimated,
-// unless it failed.
+// unless it failed and brought nothing.
 func (b *Budgets) settle(call *Call, forwarded, failed bool) {
 	if call.shares == nil {
 		return

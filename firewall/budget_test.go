@@ -179,3 +179,25 @@ func TestCountsOutliveTheProcess(t *testing.T) {
 		t.Errorf("what no window reaches is kept: %v", kept)
 	}
 }
+
+func TestALimitDoesNotUseUpAnApproval(t *testing.T) {
+	h := hold(t, "group:finance")
+	limited(h, firewall.Calls, 1, time.Hour, firewall.PerAgent)
+	_, id := h.pay(toolCall("pay", `{}`)) // is not forwarded, so it does not count
+	if err := h.decide(id, "user:ana", true); err != nil {
+		t.Fatal(err)
+	}
+	h.law.groups = nil
+	if code, _ := h.pay(toolCall("refund", `{}`)); code != "ok" {
+		t.Fatal(code)
+	}
+	h.law.groups = []string{"group:finance"}
+	if code, _ := h.pay(toolCall("pay", `{}`)); code != "exhausted" {
+		t.Errorf("beyond the limit: %s", code)
+	}
+	h.now = h.now.Add(55 * time.Minute)
+	h.law.limits = nil
+	if code, got := h.pay(toolCall("pay", `{}`)); code != "ok" || got != id {
+		t.Errorf("without it: %s by %s, want ok by %s", code, got, id)
+	}
+}

@@ -100,10 +100,10 @@ func (g *Gate) Do(ctx context.Context, call *Call, up Upstream, down func(Event)
 	if err := g.decide(ctx, law, call); err != nil {
 		return g.refuse(ctx, call, err)
 	}
-	if err := g.approve(ctx, call); err != nil {
+	if err := g.cfg.Budgets.reserve(call); err != nil {
 		return g.refuse(ctx, call, err)
 	}
-	if err := g.cfg.Budgets.reserve(call); err != nil {
+	if err := g.approve(ctx, call); err != nil {
 		return g.refuse(ctx, call, err)
 	}
 	if err := g.open(ctx, call); err != nil {
@@ -173,7 +173,7 @@ func (g *Gate) approve(ctx context.Context, call *Call) error {
 	if err := g.cfg.Approvals.pass(ctx, call); err != nil {
 		return err
 	}
-	call.Decision.Effect = Allow
+	call.Decision.Effect, call.Decision.Reason = Allow, "approval "+call.Approval+" was granted"
 	return nil
 }
 
@@ -255,7 +255,8 @@ func (g *Gate) settle(ctx context.Context, call *Call) error {
 func (g *Gate) close(call *Call, err *Error) {
 	call.closed = true
 	g.cfg.Runs.spend(call)
-	g.cfg.Budgets.settle(call, true, err != nil || call.fault != "")
+	failed := err != nil && err.Code != Canceled && call.sent == 0 // who hangs up has used it all the same
+	g.cfg.Budgets.settle(call, true, failed || call.fault != "")
 	g.note(call, call.ended(err, g.cfg.Now()))
 }
 

@@ -125,7 +125,7 @@ func (r *redactor) document(cuts []cut, doc gjson.Result, at int) []cut {
 	}
 	text := doc.String()
 	inner := gjson.Result{Type: gjson.JSON, Raw: text}
-	if !gjson.Valid(text) || !inner.IsObject() && !inner.IsArray() {
+	if _, err := ParseBody([]byte(text), Limits{}); err != nil || !inner.IsObject() && !inner.IsArray() {
 		rule := r.result[0].rule
 		r.note(rule, "reply")
 		return append(cuts, cut{at, at + len(doc.Raw), quoted("[redacted: rule " + rule + " takes values out of this result, which is no JSON]")})

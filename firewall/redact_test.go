@@ -29,7 +29,8 @@ func TestValuesAreTakenOutOfArgumentsAndResults(t *testing.T) {
 		{"a result as text", "result.mail", `{}`, `{}`, `{"content":[{"type":"text","text":"{\"mail\":\"ana@x\",\"id\":7}"},{"type":"image"},{"type":"text","text":"[{\"mail\":1}]"}]}`,
 			`{"content":[{"type":"text","text":"{\"mail\":\"[redacted]\",\"id\":7}"},{"type":"image"},{"type":"text","text":"[{\"mail\":\"[redacted]\"}]"}]}`},
 		{"a name that is written with escapes", "result.mail", `{}`, `{}`, `{"content":[{"text":"{\"m\\u0061il\":1}"}]}`, `{"content":[{"text":"{\"m\\u0061il\":\"[redacted]\"}"}]}`},
-		{"a name that stands twice", "result.mail", `{}`, `{}`, `{"content":[{"text":"{\"mail\":1,\"mail\":2}"}]}`, `{"content":[{"text":"{\"mail\":\"[redacted]\",\"mail\":\"[redacted]\"}"}]}`},
+		{"a name that stands twice", "result.mail", `{}`, `{}`, `{"content":[{"text":"{\"mail\":1,\"mail\":2}"}]}`, `{"content":[{"text":"[redacted: rule O2 takes values out of this result, which is no JSON]"}]}`},
+		{"a text that is nested too deep to be read", "result.mail", `{}`, `{}`, `{"content":[{"text":"` + strings.Repeat("[", 1e6) + strings.Repeat("]", 1e6) + `"}]}`, `{"content":[{"text":"[redacted: rule O2 takes values out of this result, which is no JSON]"}]}`},
 		{"a text that is no JSON", "result.mail", `{}`, `{}`, `{"content":[{"text":"mail: ana@x"}]}`, `{"content":[{"text":"[redacted: rule O2 takes values out of this result, which is no JSON]"}]}`},
 		{"what is not asked for stays byte for byte", "result.mail", `{ "a" : 1.0 }`, `{ "a" : 1.0 }`, `{"structuredContent":{ "x" : 1.0 }}`, `{"structuredContent":{ "x" : 1.0 }}`},
 	} {

@@ -30,7 +30,10 @@ const (
 func estimate(call *firewall.Call, most int, to *provider) {
 	u := firewall.Usage{Input: int64(len(call.Body.JSON)+bytesPerToken-1) / bytesPerToken}
 	switch call.Method {
-	case "embeddings", "count_tokens": // reply with numbers, which cost nothing
+	case "count_tokens": // is free
+		call.Estimate.Priced = true
+		return
+	case "embeddings": // replies with numbers, which cost nothing
 	default:
 		u.Output = usualReply
 		if most > 0 {
@@ -39,7 +42,4 @@ func estimate(call *firewall.Call, most int, to *provider) {
 	}
 	call.Price = to.price(call.Resource)
 	call.Estimate = call.Price.Estimate(u)
-	if call.Method == "count_tokens" { // is free
-		call.Estimate.Cost, call.Estimate.Priced = 0, true
-	}
 }
