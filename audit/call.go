@@ -37,14 +37,15 @@ type Call struct {
 	Received int64           `json:"reply_bytes,omitempty"`
 
 	// Under which law.
-	Effect      string    `json:"effect,omitempty"`
-	Rule        string    `json:"rule,omitempty"`
-	Reason      string    `json:"reason,omitempty"`
-	Policy      string    `json:"policy,omitempty"`
-	Obligations []string  `json:"obligations,omitempty"`
-	Approval    string    `json:"approval,omitempty"`
-	Findings    []Finding `json:"findings,omitempty"`
-	Checks      []Check   `json:"checks,omitempty"`
+	Effect      string     `json:"effect,omitempty"`
+	Rule        string     `json:"rule,omitempty"`
+	Reason      string     `json:"reason,omitempty"`
+	Policy      string     `json:"policy,omitempty"`
+	Obligations []string   `json:"obligations,omitempty"`
+	Otherwise   *Otherwise `json:"otherwise,omitempty"`
+	Approval    string     `json:"approval,omitempty"`
+	Findings    []Finding  `json:"findings,omitempty"`
+	Checks      []Check    `json:"checks,omitempty"`
 
 	// What came of it.
 	Outcome string   `json:"outcome"` // as a [Record] says, or OutcomeOpen or OutcomeUnknown
@@ -175,7 +176,7 @@ func (c *Call) about(r *Record) {
 	c.Chain, c.Session = r.Chain, r.Session
 	c.Kind, c.Target, c.Method, c.Resource = r.Kind, r.Target, r.Method, r.Resource
 	c.Args, c.ArgsHash, c.Links = r.Args, r.ArgsHash, r.Links
-	c.Env, c.Approval = r.Env, r.Approval
+	c.Env, c.Otherwise, c.Approval = r.Env, r.Otherwise, r.Approval
 	c.Effect, c.Rule, c.Reason, c.Policy, c.Obligations = r.Effect, r.Rule, r.Reason, r.Policy, r.Obligations
 	c.Findings, c.Checks = r.Findings, r.Checks
 }

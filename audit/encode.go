@@ -54,6 +54,9 @@ func appendJSON(b []byte, r *Record) []byte {
 	b = text(b, `,"reason":`, r.Reason)
 	b = text(b, `,"policy":`, r.Policy)
 	b = texts(b, `,"obligations":`, r.Obligations)
+	if r.Otherwise != nil {
+		b = appendOtherwise(append(b, `,"otherwise":`...), r.Otherwise)
+	}
 	b = text(b, `,"approval":`, r.Approval)
 	b = list(b, `,"findings":`, r.Findings, appendFinding)
 	b = list(b, `,"checks":`, r.Checks, appendCheck)
@@ -95,6 +98,14 @@ func appendEnv(b []byte, e *Env) []byte {
 		b = append(b[:begin], b[begin+1:]...)
 	}
 	return append(b, '}')
+}
+
+func appendOtherwise(b []byte, o *Otherwise) []byte {
+	b = appendText(append(b, `{"policy":`...), o.Policy)
+	b = appendText(append(b, `,"effect":`...), o.Effect)
+	b = text(b, `,"rule":`, o.Rule)
+	b = text(b, `,"reason":`, o.Reason)
+	return append(texts(b, `,"obligations":`, o.Obligations), '}')
 }
 
 func appendLink(b []byte, l *Link) []byte {

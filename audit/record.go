@@ -50,14 +50,15 @@ type Record struct {
 	Env      *Env            `json:"env,omitempty"`       // what a policy could read of the call, beside all this
 
 	// Under which law.
-	Effect      string    `json:"effect,omitempty"` // allow, ask, deny
-	Rule        string    `json:"rule,omitempty"`
-	Reason      string    `json:"reason,omitempty"`
-	Policy      string    `json:"policy,omitempty"` // digest of the policy in force
-	Obligations []string  `json:"obligations,omitempty"`
-	Approval    string    `json:"approval,omitempty"` // id: in Refused, a person has to decide about it; in Opened, it was granted
-	Findings    []Finding `json:"findings,omitempty"`
-	Checks      []Check   `json:"checks,omitempty"`
+	Effect      string     `json:"effect,omitempty"` // allow, ask, deny
+	Rule        string     `json:"rule,omitempty"`
+	Reason      string     `json:"reason,omitempty"`
+	Policy      string     `json:"policy,omitempty"` // digest of the policy in force
+	Obligations []string   `json:"obligations,omitempty"`
+	Otherwise   *Otherwise `json:"otherwise,omitempty"`
+	Approval    string     `json:"approval,omitempty"` // id: in Refused, a person has to decide about it; in Opened, it was granted
+	Findings    []Finding  `json:"findings,omitempty"`
+	Checks      []Check    `json:"checks,omitempty"`
 
 	// What came of it.
 	Outcome  string    `json:"outcome,omitempty"` // "ok", "fault" (the target's own error), or the code of the error
@@ -91,6 +92,16 @@ type Env struct {
 	Calls  int64    `json:"calls,omitempty"`         // of the run before this one
 	Spent  int64    `json:"spent_microusd,omitempty"`
 	IP     string   `json:"ip,omitempty"` // that the client called from
+}
+
+// An Otherwise is what a candidate for a policy would have decided, where that is
+// something else.
+type Otherwise struct {
+	Policy      string   `json:"policy"` // digest
+	Effect      string   `json:"effect"`
+	Rule        string   `json:"rule,omitempty"`
+	Reason      string   `json:"reason,omitempty"`
+	Obligations []string `json:"obligations,omitempty"`
 }
 
 // A Link is an edge of the causal chain: call From led to the call whose record

@@ -17,9 +17,10 @@ func (e Effect) String() string { return [...]string{"deny", "ask", "allow"}[e] 
 type Decision struct {
 	Effect      Effect
 	Obligations []Obligation
-	Rule        string // id of the rule that decided, or the name of the guard
-	Reason      string // one sentence for the agent; holds no secret
-	Policy      string // digest of the policy in force
+	Rule        string    // id of the rule that decided, or the name of the guard
+	Reason      string    // one sentence for the agent; holds no secret
+	Policy      string    // digest of the policy in force
+	Otherwise   *Decision // what a candidate would have decided, where it is something else
 }
 
 // An Obligation is a duty that comes with an allowed call.
@@ -48,6 +49,9 @@ func (d Decision) And(o Decision) Decision {
 	}
 	if d.Policy == "" {
 		d.Policy = o.Policy
+	}
+	if d.Otherwise == nil {
+		d.Otherwise = o.Otherwise
 	}
 	return d
 }

@@ -70,13 +70,23 @@ func (c *Call) about(t audit.Type, at time.Time) *audit.Record {
 	if c.Decision.Policy != "" {
 		r.Effect = c.Decision.Effect.String()
 	}
-	for _, o := range c.Decision.Obligations {
-		r.Obligations = append(r.Obligations, o.Do+":"+o.With)
+	r.Obligations = c.Decision.duties()
+	if o := c.Decision.Otherwise; o != nil {
+		r.Otherwise = &audit.Otherwise{Policy: o.Policy, Effect: o.Effect.String(), Rule: o.Rule, Reason: o.Reason, Obligations: o.duties()}
 	}
 	if args := c.Args(); c.judged && len(args) <= maxArgs {
 		r.Args = args
 	}
 	return r
+}
+
+// duties is what the decision asks for, in words.
+func (d *Decision) duties() []string {
+	var all []string
+	for _, o := range d.Obligations {
+		all = append(all, o.Do+":"+o.With)
+	}
+	return all
 }
 
 // env is what a policy could read, for whoever asks later what another policy

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os/user"
 	"strings"
 
 	"callgate/cmd/callgate/internal/console"
@@ -108,6 +107,7 @@ func (p *program) approvalsShow() *cobra.Command {
 
 func (p *program) approvalsDecide(word, short string) *cobra.Command {
 	v := console.NewVote{Decision: word}
+	var who author
 	cmd := &cobra.Command{
 		Use: word + " ID", Short: short, Args: exactly(1, "the approval's id"),
 		Long: short + `.
@@ -115,16 +115,9 @@ func (p *program) approvalsDecide(word, short string) *cobra.Command {
 Who decides must be in the group that the rule names (a g row of the policy), and
 nobody of the chain that asks. --as is taken on the word of whoever holds the
 admin token, and goes on record.`,
-		Example: "  callgate approvals " + word + " 0199f3c2-6d1e-7b7a-9c39-52a1b0d4f6aa --as user:ana --note 'called the customer'",
+		Example: "  callgate approvals " + word + " 0199f3c2-6d1e-7b7a-9c39-52a1b0d4f6aa --as user:ana -m 'called the customer'",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if v.By == "" {
-				if me, err := user.Current(); err == nil {
-					v.By = "user:" + me.Username
-				}
-			}
-			if !strings.Contains(v.By, ":") {
-				v.By = "user:" + v.By
-			}
+			v.By, v.Note = who.name(), who.comment
 			var a console.Approval
 			if err := p.ask(cmd, http.MethodPost, "/approvals/"+url.PathEscape(args[0]), v, &a); err != nil {
 				return err
@@ -143,9 +136,7 @@ admin token, and goes on record.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&v.By, "as", "", "who decides: user:NAME (default: user: and your name on this machine)")
-	cmd.Flags().StringVar(&v.Note, "note", "", "why, in a few words; goes on record")
-	return p.withJSON(cmd)
+	return p.withJSON(who.flags(cmd))
 }
 
 // wants is what the call of an approval is, in the words of the policy.

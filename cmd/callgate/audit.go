@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -161,6 +162,7 @@ func (p *program) auditQuery() *cobra.Command {
 		{"target", "to this provider or MCP server"},
 		{"resource", "of this model, tool, resource or prompt"},
 		{"effect", "decided so: allow, ask, deny"},
+		{"otherwise", "that a candidate for the policy would have decided otherwise, namely so: allow, ask, deny, any"},
 		{"outcome", "that ended so: ok, fault, denied, open…"},
 		{"run", "of this run"},
 		{"chain", "of the run that a client named so"},
@@ -201,6 +203,7 @@ func (p *program) showCall(c *audit.Call) error {
 		{"agent", c.Agent}, {"subject", c.Subject}, {"actors", strings.Join(c.Actors, " ")}, {"token", c.Token}, {"run", c.Run}, {"chain", c.Chain}, {"session", c.Session},
 		{"kind", c.Kind}, {"target", c.Target}, {"method", c.Method}, {"resource", c.Resource}, {"arguments", string(c.Args)}, {"args hash", c.ArgsHash},
 		{"effect", c.Effect}, {"rule", c.Rule}, {"reason", c.Reason}, {"policy", c.Policy}, {"duties", strings.Join(c.Obligations, " ")},
+		{"approval", c.Approval}, {"otherwise", otherwise(c.Otherwise)},
 		{"outcome", outcome(c.Outcome, c.TookUS)}, {"fault", c.Fault}, {"tokens", tokens(c.Usage)},
 		{"bytes", fmt.Sprintf("%d in, %d out", c.Sent, c.Received)},
 	}
@@ -226,6 +229,14 @@ func (p *program) showCall(c *audit.Call) error {
 		}
 	}
 	return p.table(known)
+}
+
+// otherwise is what a candidate would have decided.
+func otherwise(o *audit.Otherwise) string {
+	if o == nil {
+		return ""
+	}
+	return strings.TrimSpace(o.Effect + " by " + cmp.Or(o.Rule, "default") + " of policy " + o.Policy + " " + strings.Join(o.Obligations, " "))
 }
 
 func (p *program) auditChain() *cobra.Command {

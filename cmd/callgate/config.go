@@ -122,6 +122,7 @@ func defaults() Config {
 // Overrides are what the command line says instead of the file.
 type Overrides struct {
 	Listen, AdminListen, Data, Import string
+	Shadow                            []string // policy files of a candidate
 }
 
 // readConfig reads file, or takes the defaults where file is empty. Its error is

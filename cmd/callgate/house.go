@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"callgate/audit"
@@ -40,6 +41,8 @@ type house struct {
 	gate      *firewall.Gate
 	guards    []firewall.Guard
 	shadow    *policy.Shadow
+	versions  *policy.Versions
+	rehearsal atomic.Pointer[policy.Rehearsal] // of a candidate, if there is one
 	runs      *firewall.Runs
 	budgets   *firewall.Budgets
 	approvals *firewall.Approvals
@@ -50,14 +53,13 @@ type house struct {
 
 	mu      sync.Mutex // held by a reload; guards what follows
 	cfg     Config
-	law     *policy.Policy
 	servers map[string]*mcp.Server
 	retired sync.WaitGroup // servers that a reload took out of use
 }
 
 // open builds a house that lives by cfg and law and is known to agents as public.
 func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, log *slog.Logger) (_ *house, err error) {
-	h := &house{log: log, started: time.Now(), public: public, cfg: cfg, law: law, rest: func() {}}
+	h := &house{log: log, started: time.Now(), public: public, cfg: cfg, rest: func() {}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, h.closeFiles())
@@ -104,7 +106,7 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	h.gate = firewall.New(firewall.Config{
 		Verify: h.authority.Verify, Log: h.ledger, Runs: h.runs,
 		Budgets: h.budgets, Approvals: h.approvals, Now: time.Now, Logger: log,
-	}, h.lawOf(law))
+	}, h.lawOf(law, nil))
 	h.models = providers.New(providers.Config{Challenge: h.authority.Challenge, Logger: log}, h.gate)
 	h.tools = mcp.New(mcp.Config{PublicURL: string(public), Challenge: h.authority.Challenge, Version: thisVersion().Version, Logger: log}, h.gate)
 	if err := h.furnish(ctx, &cfg); err != nil {
@@ -113,7 +115,14 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	if err := h.note("gate.started", "system", thisVersion().Version, "public_url "+string(public)); err != nil {
 		return nil, err
 	}
-	if err := h.note("policy.activated", "config", law.Digest(), ""); err != nil {
+	h.versions, err = policy.OpenVersions(ctx, policy.VersionsConfig{
+		Store: h.db.Policies(), Record: h.note, Now: time.Now,
+		Enforce: func(active, candidate *policy.Policy) { h.gate.SetLaw(h.lawOf(active, candidate)) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := h.versions.Configure(ctx, law, "config"); err != nil {
 		return nil, err
 	}
 	h.warn(&cfg)
@@ -128,8 +137,16 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 }
 
 // lawOf is the law of a policy, with everything that judges besides.
-func (h *house) lawOf(p *policy.Policy) *firewall.Law {
-	return &firewall.Law{Policy: h.shadow.Of(p), Guards: h.guards}
+func (h *house) lawOf(p, candidate *policy.Policy) *firewall.Law {
+	law := &firewall.Law{Policy: h.shadow.Of(p), Guards: h.guards}
+	if candidate == nil {
+		h.rehearsal.Store(nil)
+		return law
+	}
+	r := policy.NewRehearsal(candidate)
+	h.rehearsal.Store(r)
+	law.Policy = r.Of(law.Policy)
+	return law
 }
 
 // keep stores what limits have counted, once a second: more than that is not lost
@@ -188,8 +205,15 @@ func (h *house) connect(cfg *Config) {
 	}
 }
 
-// warn says that rows of the policy may not do what their author meant.
+// warn says that rows of the policy may not do what their author meant, or that it
+// is another's policy that is in force.
 func (h *house) warn(cfg *Config) {
+	switch s := h.versions.Standing(); {
+	case s.Broken != nil:
+		h.log.Error("the policy that should be in force cannot be loaded, so that every call is denied; activate another one", "version", s.Version, "error", s.Broken)
+	case !s.Files:
+		h.log.Warn("the policy in force is not the one of the configuration's files: it was activated after them", "version", s.Version, "policy", s.Active.Digest(), "by", s.By)
+	}
 	if problems := policy.Check(cfg.sources()...); len(problems) > 0 {
 		h.log.Warn("the policy has warnings; callgate policy check shows them", "count", len(problems), "first", problems[0].String())
 	}
@@ -222,10 +246,8 @@ func (h *house) reload(ctx context.Context, by string) (console.Reloaded, error)
 		return done, err
 	}
 	done.Changes = append(done.Changes, differences(&h.cfg, &cfg)...)
-	if law.Digest() != h.law.Digest() {
-		done.Changes = append(done.Changes, fmt.Sprintf("policy %s is in force, instead of %s", law.Digest(), h.law.Digest()))
-		err = h.note("policy.activated", by, law.Digest(), "instead of "+h.law.Digest())
-	}
+	changes, err := h.versions.Configure(ctx, law, by)
+	done.Changes = append(done.Changes, changes...)
 	if err == nil {
 		err = h.note("config.reloaded", by, "", strings.Join(done.Changes, "; "))
 	}
@@ -233,8 +255,7 @@ func (h *house) reload(ctx context.Context, by string) (console.Reloaded, error)
 		return done, errors.Join(err, h.furnish(ctx, &h.cfg))
 	}
 	h.connect(&cfg)
-	h.gate.SetLaw(h.lawOf(law))
-	h.cfg, h.law = cfg, law
+	h.cfg = cfg
 	h.warn(&cfg)
 	h.log.Info("configuration reloaded", "by", by, "changes", done.Changes, "restart", done.Restart)
 	return done, nil

@@ -73,6 +73,7 @@ and the policy.csv beside it:
 	f.StringVarP(&file, "config", "c", "", "configuration (default ./"+defaultConfig+" if it is there)")
 	f.StringVar(&over.Listen, "listen", "", "address for agents (default "+defaultListen+")")
 	f.StringVar(&over.AdminListen, "admin-listen", "", "address for the admin API (default "+defaultAdminListen+")")
+	f.StringSliceVar(&over.Shadow, "shadow", nil, "a candidate for the policy: asked about live calls, without effect")
 	f.StringVar(&over.Import, "mcp-config", "", "a file with the mcpServers JSON of MCP clients, besides the configuration")
 	return cmd
 }
@@ -95,6 +96,9 @@ func (p *program) runGate(ctx context.Context, file string, over Overrides) erro
 	s, err := start(ctx, cfg, law, reread, log)
 	if err != nil {
 		return err
+	}
+	if err := s.house.rehearse(ctx, over.Shadow); err != nil {
+		return errors.Join(err, s.stop())
 	}
 	p.greet(s)
 	for {
@@ -209,7 +213,7 @@ func start(ctx context.Context, cfg Config, law *policy.Policy, reread func() (C
 		return nil, err
 	}
 	c := console.New(console.Config{
-		Token: token, Registry: h.registry, Authority: h.authority, Ledger: h.ledger, Index: h.index, Approvals: h.approvals, Approve: h.approve,
+		Token: token, Registry: h.registry, Authority: h.authority, Ledger: h.ledger, Index: h.index, Policies: h.versions, Approvals: h.approvals, Approve: h.approve,
 		Reload:  func(ctx context.Context) (console.Reloaded, error) { return h.reload(ctx, "admin") },
 		Servers: h.states, Status: h.status,
 	})
@@ -298,11 +302,15 @@ func writeFile(file, text string) error {
 // greet says where the gate is, and what is worth doing next.
 func (p *program) greet(s *serving) {
 	h := s.house
-	file, rules := h.cfg.file, "policy "+h.law.Digest()
+	standing := h.versions.Standing()
+	file, rules := h.cfg.file, standing.Active.Digest()
+	if standing.Version > 0 {
+		rules += fmt.Sprintf(", version %d, activated by %s", standing.Version, standing.By)
+	}
 	if file == "" {
 		file = "none: there is no " + defaultConfig + " here"
 	}
-	if len(h.cfg.Policy) == 0 {
+	if len(h.cfg.Policy) == 0 && standing.Version == 0 {
 		rules = "none: this gate denies everything"
 	}
 	fmt.Fprintf(p.out, `callgate %s is ready
@@ -311,7 +319,7 @@ func (p *program) greet(s *serving) {
   config  %s
   policy  %s
 `, thisVersion().Version, s.agents.addr(), s.people.addr(), filepath.Join(string(h.cfg.Data), tokenFile), file, rules)
-	if len(h.cfg.Policy) > 0 {
+	if len(h.cfg.Policy) > 0 || standing.Version > 0 {
 		return
 	}
 	fmt.Fprint(p.out, `

@@ -24,14 +24,22 @@ const (
 // on record; a server that does not answer harms only the calls to it.
 func (h *house) status(ctx context.Context) console.Status {
 	h.mu.Lock()
-	cfg, law := h.cfg, h.law
+	cfg := h.cfg
 	h.mu.Unlock()
+	standing := h.versions.Standing()
 	s := console.Status{
-		Version: thisVersion().Version, Started: h.started.UTC(), PublicURL: string(h.public), Config: cfg.file, Policy: law.Digest(),
+		Version: thisVersion().Version, Started: h.started.UTC(), PublicURL: string(h.public), Config: cfg.file, Policy: standing.Active.Digest(), PolicyVersion: standing.Version, PolicyBy: standing.By,
 		Agents: len(h.registry.List()), Providers: slices.Sorted(maps.Keys(cfg.Providers)),
 		Head: h.ledger.Head(), Indexed: h.index.Indexed(), Ready: true,
 	}
 	s.Checked, s.Differed = h.shadow.Counts()
+	if r := h.rehearsal.Load(); r != nil {
+		s.Candidate = standing.Candidate
+		s.Rehearsed, s.Otherwise = r.Counts()
+	}
+	if standing.Broken != nil {
+		s.Ready, s.Reasons = false, append(s.Reasons, "the policy cannot be loaded, so that every call is denied: "+standing.Broken.Error())
+	}
 	if err := h.ledger.Ready(); err != nil {
 		s.Ready, s.Reasons = false, append(s.Reasons, "calls cannot be put on record: "+err.Error())
 	}

@@ -28,6 +28,7 @@ import (
 // A Policy decides by rows. It never changes, and many goroutines may use it.
 type Policy struct {
 	digest  string
+	files   []Source
 	model   model.Model // the rows, as Casbin holds them; only read
 	verdict *index      // of p
 	duties  *index      // of p2
@@ -51,7 +52,12 @@ func Load(sources ...Source) (*Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	return compile(m, c)
+	p, err := compile(m, c)
+	if err != nil {
+		return nil, err
+	}
+	p.files = sources
+	return p, nil
 }
 
 // Check finds all that is wrong with the policy that sources make together, in

@@ -37,8 +37,10 @@ func refuse(w http.ResponseWriter, status int, code, format string, args ...any)
 
 // read fills v with the request's body, strictly. It answers and returns false
 // where that cannot be done. No body is an empty object.
-func read(w http.ResponseWriter, r *http.Request, v any) bool {
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+func read(w http.ResponseWriter, r *http.Request, v any) bool { return readAtMost(w, r, v, maxBody) }
+
+func readAtMost(w http.ResponseWriter, r *http.Request, v any, limit int64) bool {
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, limit))
 	d.DisallowUnknownFields()
 	err := d.Decode(v)
 	if errors.Is(err, io.EOF) {

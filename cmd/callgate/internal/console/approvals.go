@@ -54,12 +54,7 @@ func (c *Console) decide(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, "invalid", "decision %.40q: want approve or deny", v.Decision)
 		return
 	}
-	if name, ok := strings.CutPrefix(v.By, "user:"); !ok || name == "" || len(v.By) > maxBy {
-		refuse(w, http.StatusBadRequest, "invalid", "by %.80q: say who decides, as user:ana", v.By)
-		return
-	}
-	if len(v.Note) > maxNote {
-		refuse(w, http.StatusBadRequest, "invalid", "note: at most %d bytes", maxNote)
+	if !signed(w, v.By, v.Note) {
 		return
 	}
 	a, err := c.cfg.Approve(r.Context(), r.PathValue("id"), firewall.Vote{By: v.By, Yes: v.Decision == "approve", Note: v.Note})
@@ -76,11 +71,6 @@ func (c *Console) decide(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusOK, approval(a))
 	}
 }
-
-const (
-	maxBy   = 128 // bytes
-	maxNote = 1000
-)
 
 func approval(a firewall.Approval) Approval {
 	return Approval{

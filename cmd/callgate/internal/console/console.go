@@ -11,6 +11,7 @@ import (
 	"callgate/audit"
 	"callgate/cmd/callgate/internal/store"
 	"callgate/firewall"
+	"callgate/firewall/policy"
 	"callgate/identity"
 )
 
@@ -21,6 +22,7 @@ type Config struct {
 	Authority *identity.Authority
 	Ledger    *audit.Ledger
 	Index     *store.Index
+	Policies  *policy.Versions
 	Approvals *firewall.Approvals
 	Approve   func(ctx context.Context, id string, v firewall.Vote) (firewall.Approval, error)
 	Reload    func(ctx context.Context) (Reloaded, error) // an error that is a Refusal tells each mistake
@@ -45,21 +47,28 @@ func New(cfg Config) *Console { return &Console{cfg} }
 func (c *Console) Handler() http.Handler {
 	api := http.NewServeMux()
 	for pattern, handle := range map[string]http.HandlerFunc{
-		"GET /api/v1/status":                c.status,
-		"GET /api/v1/agents":                c.agents,
-		"POST /api/v1/agents":               c.createAgent,
-		"GET /api/v1/agents/{name}":         c.agent,
-		"POST /api/v1/agents/{name}/revoke": c.revokeAgent,
-		"POST /api/v1/agents/{name}/token":  c.mintToken,
-		"GET /api/v1/calls":                 c.calls,
-		"GET /api/v1/calls/{id}":            c.call,
-		"GET /api/v1/chains/{id}":           c.chain,
-		"GET /api/v1/records":               c.records,
-		"GET /api/v1/mcp/servers":           c.servers,
-		"GET /api/v1/approvals":             c.approvals,
-		"GET /api/v1/approvals/{id}":        c.approval,
-		"POST /api/v1/approvals/{id}":       c.decide,
-		"POST /api/v1/reload":               c.reload,
+		"GET /api/v1/status":                       c.status,
+		"GET /api/v1/agents":                       c.agents,
+		"POST /api/v1/agents":                      c.createAgent,
+		"GET /api/v1/agents/{name}":                c.agent,
+		"POST /api/v1/agents/{name}/revoke":        c.revokeAgent,
+		"POST /api/v1/agents/{name}/token":         c.mintToken,
+		"GET /api/v1/calls":                        c.calls,
+		"GET /api/v1/calls/{id}":                   c.call,
+		"GET /api/v1/chains/{id}":                  c.chain,
+		"GET /api/v1/records":                      c.records,
+		"GET /api/v1/mcp/servers":                  c.servers,
+		"GET /api/v1/policies":                     c.policies,
+		"POST /api/v1/policies":                    c.addPolicy,
+		"GET /api/v1/policies/{version}":           c.policy,
+		"POST /api/v1/policies/{version}/activate": c.activate,
+		"POST /api/v1/policies/{version}/shadow":   c.rehearse,
+		"POST /api/v1/policies/rollback":           c.rollback,
+		"DELETE /api/v1/policies/shadow":           c.endRehearsal,
+		"GET /api/v1/approvals":                    c.approvals,
+		"GET /api/v1/approvals/{id}":               c.approval,
+		"POST /api/v1/approvals/{id}":              c.decide,
+		"POST /api/v1/reload":                      c.reload,
 	} {
 		api.HandleFunc(pattern, handle)
 	}

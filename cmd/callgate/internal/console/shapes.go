@@ -59,6 +59,46 @@ type Server struct {
 	Error   string   `json:"error,omitempty"`
 }
 
+// A PolicyVersion is a policy that was in force, or sent in, once.
+type PolicyVersion struct {
+	Version   int64        `json:"version"`
+	Digest    string       `json:"digest"` // as records name it
+	Author    string       `json:"author"`
+	Comment   string       `json:"comment,omitempty"`
+	Created   time.Time    `json:"created"`
+	Active    bool         `json:"active"`
+	Candidate bool         `json:"candidate"`
+	Activated []Activation `json:"activated"`       // each time it came into force
+	Files     []PolicyFile `json:"files,omitempty"` // where one version was asked for
+}
+
+// An Activation is when a version came into force, and by whom.
+type Activation struct {
+	At      time.Time `json:"at"`
+	By      string    `json:"by"`
+	Comment string    `json:"comment,omitempty"`
+}
+
+// A PolicyFile is a file of a policy.
+type PolicyFile struct {
+	Name string `json:"name"`
+	Text string `json:"text"`
+}
+
+// NewPolicy sends a policy in.
+type NewPolicy struct {
+	Files    []PolicyFile `json:"files"`
+	Author   string       `json:"author"` // user:ana
+	Comment  string       `json:"comment,omitempty"`
+	Activate bool         `json:"activate"`
+}
+
+// NewAct does something with a version of the policy.
+type NewAct struct {
+	By      string `json:"by"` // user:ana
+	Comment string `json:"comment,omitempty"`
+}
+
 // An Approval is a call that people have to decide about, or have.
 type Approval struct {
 	ID      string          `json:"id"`
@@ -98,18 +138,23 @@ type Reloaded struct {
 
 // Status is the state of the gate.
 type Status struct {
-	Version   string    `json:"version"`
-	Started   time.Time `json:"started"`
-	PublicURL string    `json:"public_url"`
-	Config    string    `json:"config,omitempty"` // the file, "" if there is none
-	Policy    string    `json:"policy"`           // digest
-	Agents    int       `json:"agents"`
-	Providers []string  `json:"providers"`
-	Servers   []Server  `json:"mcp_servers"`        // without their tools
-	Head      uint64    `json:"ledger_head"`        // records that are durable
-	Indexed   uint64    `json:"indexed"`            // of them in the index
-	Checked   uint64    `json:"decisions_checked"`  // with Casbin itself, since the start
-	Differed  uint64    `json:"decisions_differed"` // of them; each is on record
-	Ready     bool      `json:"ready"`
-	Reasons   []string  `json:"reasons,omitempty"` // why it is not ready
+	Version       string    `json:"version"`
+	Started       time.Time `json:"started"`
+	PublicURL     string    `json:"public_url"`
+	Config        string    `json:"config,omitempty"`              // the file, "" if there is none
+	Policy        string    `json:"policy"`                        // digest
+	PolicyVersion int64     `json:"policy_version"`                // 0 if it was never stored
+	PolicyBy      string    `json:"policy_by,omitempty"`           // who activated it
+	Candidate     int64     `json:"candidate,omitempty"`           // version that is rehearsed
+	Rehearsed     uint64    `json:"decisions_rehearsed,omitempty"` // by it
+	Otherwise     uint64    `json:"decisions_otherwise,omitempty"` // of them; each is on record
+	Agents        int       `json:"agents"`
+	Providers     []string  `json:"providers"`
+	Servers       []Server  `json:"mcp_servers"`        // without their tools
+	Head          uint64    `json:"ledger_head"`        // records that are durable
+	Indexed       uint64    `json:"indexed"`            // of them in the index
+	Checked       uint64    `json:"decisions_checked"`  // with Casbin itself, since the start
+	Differed      uint64    `json:"decisions_differed"` // of them; each is on record
+	Ready         bool      `json:"ready"`
+	Reasons       []string  `json:"reasons,omitempty"` // why it is not ready
 }

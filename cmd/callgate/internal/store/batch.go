@@ -26,10 +26,10 @@ type batch struct {
 // A row is what the index holds of a call. Of one that began in an earlier batch it
 // is what is new.
 type row struct {
-	seq                                                                      uint64
-	at                                                                       int64
-	id, agent, run, chain, kind, target, resource, argsHash, effect, outcome string
-	places                                                                   []byte
+	seq                                                                                 uint64
+	at                                                                                  int64
+	id, agent, run, chain, kind, target, resource, argsHash, effect, otherwise, outcome string
+	places                                                                              []byte
 }
 
 // A change is what the index holds of a record of no call.
@@ -79,6 +79,8 @@ func (b *batch) add(e audit.Entry) {
 			links = v
 		case "effect":
 			r.effect = v.Str
+		case "otherwise":
+			r.otherwise = v.Get("effect").Str
 		case "outcome":
 			r.outcome = v.Str
 		case "what":
@@ -114,7 +116,7 @@ func (b *batch) add(e audit.Entry) {
 func (r *row) merge(later *row) {
 	if r.kind == "" && later.kind != "" {
 		r.agent, r.run, r.chain = later.agent, later.run, later.chain
-		r.kind, r.target, r.resource, r.argsHash = later.kind, later.target, later.resource, later.argsHash
+		r.kind, r.target, r.resource, r.argsHash, r.otherwise = later.kind, later.target, later.resource, later.argsHash, later.otherwise
 	}
 	if later.effect != "" {
 		r.effect = later.effect
@@ -125,7 +127,7 @@ func (r *row) merge(later *row) {
 }
 
 const (
-	insertCalls = `INSERT INTO calls (seq, at_us, id, agent, run, chain, kind, target, resource, args_hash, effect, outcome, places) VALUES `
+	insertCalls = `INSERT INTO calls (seq, at_us, id, agent, run, chain, kind, target, resource, args_hash, effect, otherwise, outcome, places) VALUES `
 	onCall      = ` ON CONFLICT (id) DO UPDATE SET
 		effect  = CASE WHEN excluded.effect  <> '' THEN excluded.effect  ELSE calls.effect  END,
 		outcome = CASE WHEN excluded.outcome <> '' THEN excluded.outcome ELSE calls.outcome END,
@@ -139,8 +141,8 @@ const (
 
 // store puts the batch into the index.
 func (b *batch) store(ctx context.Context, tx *sql.Tx, ledger string) error {
-	err := insert(ctx, tx, insertCalls, onCall, b.calls, 13, func(v []any, c *row) []any {
-		return append(v, int64(c.seq), c.at, c.id, c.agent, c.run, c.chain, c.kind, c.target, c.resource, c.argsHash, c.effect, c.outcome, string(c.places))
+	err := insert(ctx, tx, insertCalls, onCall, b.calls, 14, func(v []any, c *row) []any {
+		return append(v, int64(c.seq), c.at, c.id, c.agent, c.run, c.chain, c.kind, c.target, c.resource, c.argsHash, c.effect, c.otherwise, c.outcome, string(c.places))
 	})
 	if err == nil {
 		err = insert(ctx, tx, insertLinks, onLink, b.links, 5, func(v []any, e *audit.Edge) []any {

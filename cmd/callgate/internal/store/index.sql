@@ -11,7 +11,7 @@ CREATE TABLE progress (
 	place   BIGINT NOT NULL, -- where that is
 	hash    TEXT   NOT NULL  -- of that
 );
-INSERT INTO progress (one, version, ledger, seq, place, hash) VALUES (1, 1, '', 0, 0, '');
+INSERT INTO progress (one, version, ledger, seq, place, hash) VALUES (1, 2, '', 0, 0, '');
 
 -- What lists and filters need of each call. The rest is read from its records.
 CREATE TABLE calls (
@@ -26,12 +26,14 @@ CREATE TABLE calls (
 	resource  TEXT   NOT NULL,
 	args_hash TEXT   NOT NULL,
 	effect    TEXT   NOT NULL,
+	otherwise TEXT   NOT NULL, -- effect by a candidate, '' if it is the same
 	outcome   TEXT   NOT NULL, -- '' as long as it is open
 	places    TEXT   NOT NULL  -- of its records, in order
 );
 CREATE INDEX calls_run       ON calls (run, seq)       WHERE run <> '';
 CREATE INDEX calls_agent     ON calls (agent, seq);
 CREATE INDEX calls_chain     ON calls (chain, seq)     WHERE chain <> '';
+CREATE INDEX calls_otherwise ON calls (seq)            WHERE otherwise <> '';
 CREATE INDEX calls_refused   ON calls (effect, seq)    WHERE effect IN ('ask', 'deny');
 
 -- What led to what.

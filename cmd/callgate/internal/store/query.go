@@ -13,7 +13,7 @@ import (
 // maxChain is the most calls of one chain.
 const maxChain = 1000
 
-const callColumns = `SELECT seq, at_us, id, agent, run, chain, kind, target, resource, args_hash, effect, outcome, places FROM calls`
+const callColumns = `SELECT seq, at_us, id, agent, run, chain, kind, target, resource, args_hash, effect, otherwise, outcome, places FROM calls`
 
 // A where collects conditions and their values.
 type where struct {
@@ -54,6 +54,12 @@ func (x *Index) Calls(ctx context.Context, f audit.Filter) ([]audit.Call, error)
 		w.terms = append(w.terms, "effect IN ('ask', 'deny')")
 	}
 	w.text("effect = $", f.Effect)
+	if f.Otherwise != "" {
+		w.terms = append(w.terms, "otherwise <> ''")
+	}
+	if f.Otherwise != audit.Any {
+		w.text("otherwise = $", f.Otherwise)
+	}
 	switch began := int64(x.ledger.Began()); f.Outcome {
 	case audit.OutcomeOpen:
 		w.add("outcome = '' AND seq >= $", began)
@@ -186,7 +192,7 @@ func (x *Index) rows(ctx context.Context, query string, values ...any) ([]row, e
 	var list []row
 	for rows.Next() {
 		var r row
-		err := rows.Scan(&r.seq, &r.at, &r.id, &r.agent, &r.run, &r.chain, &r.kind, &r.target, &r.resource, &r.argsHash, &r.effect, &r.outcome, &r.places)
+		err := rows.Scan(&r.seq, &r.at, &r.id, &r.agent, &r.run, &r.chain, &r.kind, &r.target, &r.resource, &r.argsHash, &r.effect, &r.otherwise, &r.outcome, &r.places)
 		if err != nil {
 			return nil, explain("query the index", err)
 		}
