@@ -99,45 +99,55 @@ var errUnborn = errors.New("never begun")
 // recoverSegment finds the end of the ledger's last segment and makes it a
 // durable one.
 func recoverSegment(path string, s segment) (tail, error) {
+	t, lastAt, end, err := endOf(path, s)
+	if err != nil || end == 0 {
+		return t, err
+	}
+	return t, cement(path, lastAt, end)
+}
+
+// endOf finds the end of the ledger's last segment: where its last batch begins,
+// and what follows it. They are 0 if the segment was closed cleanly.
+func endOf(path string, s segment) (t tail, lastAt, end int64, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return tail{}, err
+		return tail{}, 0, 0, err
 	}
 	defer f.Close()
 	size, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
-		return tail{}, err
+		return tail{}, 0, 0, err
 	}
 	b := make([]byte, sector)
 	n, err := f.ReadAt(b, 0)
 	if err != nil && err != io.EOF {
-		return tail{}, err
+		return tail{}, 0, 0, err
 	}
 	h, err := decodeHead(b[:n], s)
 	if errors.Is(err, errNoHead) { // batches come only when the head is durable
 		if none, err := zeroFrom(f, sector, size); err != nil {
-			return tail{}, err
+			return tail{}, 0, 0, err
 		} else if none {
-			return tail{}, errUnborn
+			return tail{}, 0, 0, errUnborn
 		}
 	}
 	if err != nil {
-		return tail{}, err
+		return tail{}, 0, 0, err
 	}
-	t := tail{head: h, next: h.first, last: h.prev}
+	t = tail{head: h, next: h.first, last: h.prev}
 	if sealed, err := t.sealed(f, size); sealed || err != nil {
-		return t, err
+		return t, 0, 0, err
 	}
-	end, lastAt, err := t.walk(f, headLink(b))
+	end, lastAt, err = t.walk(f, headLink(b))
 	if err != nil {
-		return tail{}, err
+		return tail{}, 0, 0, err
 	}
 	if none, err := zeroFrom(f, end, size); err != nil {
-		return tail{}, err
+		return tail{}, 0, 0, err
 	} else if !none {
 		t.cut = size - end
 	}
-	return t, cement(path, lastAt, end)
+	return t, lastAt, end, nil
 }
 
 // sealed reads the seal of a segment that was closed cleanly.

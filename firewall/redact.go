@@ -66,7 +66,7 @@ func (r *redactor) request() error {
 	if !args.Exists() {
 		return nil
 	}
-	return c.Body.replace(r.find(nil, args, args.Index, r.args, "request"))
+	return c.Body.replace(r.find(nil, args, args.Index, r.args, "request/"+c.ArgsAt))
 }
 
 // reply takes values out of the documents of each result.
@@ -140,23 +140,27 @@ func (r *redactor) document(cuts []cut, doc gjson.Result, at int) []cut {
 // find appends what must be cut out of doc, which begins at a place of its body.
 func (r *redactor) find(cuts []cut, doc gjson.Result, at int, all []wanted, side string) []cut {
 	for _, w := range all {
-		cuts = r.follow(cuts, doc, at, w.path, w.rule, side)
+		where := side
+		if side != "reply" {
+			where += "/" + strings.Join(w.path, "/")
+		}
+		cuts = r.follow(cuts, doc, at, w.path, w.rule, where)
 	}
 	return cuts
 }
 
 // follow goes down a path: through objects by name, and through each item of a list.
-func (r *redactor) follow(cuts []cut, v gjson.Result, at int, path []string, rule, side string) []cut {
+func (r *redactor) follow(cuts []cut, v gjson.Result, at int, path []string, rule, where string) []cut {
 	if len(path) == 0 {
-		r.note(rule, side)
+		r.note(rule, where)
 		return append(cuts, cut{at, at + len(v.Raw), redacted})
 	}
 	v.ForEach(func(name, item gjson.Result) bool {
 		switch begin := at + item.Index - v.Index; {
 		case v.IsArray():
-			cuts = r.follow(cuts, item, begin, path, rule, side)
+			cuts = r.follow(cuts, item, begin, path, rule, where)
 		case v.IsObject() && name.String() == path[0]: // each time, should it stand there twice
-			cuts = r.follow(cuts, item, begin, path[1:], rule, side)
+			cuts = r.follow(cuts, item, begin, path[1:], rule, where)
 		}
 		return true
 	})
@@ -164,14 +168,14 @@ func (r *redactor) follow(cuts []cut, v gjson.Result, at int, path []string, rul
 }
 
 // note puts on record that something was taken out.
-func (r *redactor) note(rule, side string) {
+func (r *redactor) note(rule, where string) {
 	for i := range r.call.Findings {
-		if f := &r.call.Findings[i]; f.Guard == Redact && f.Rule == rule && f.Where == side {
+		if f := &r.call.Findings[i]; f.Guard == Redact && f.Rule == rule && f.Where == where {
 			f.Count++
 			return
 		}
 	}
-	r.call.Findings = append(r.call.Findings, audit.Finding{Guard: Redact, Rule: rule, Where: side, Action: "mask", Count: 1})
+	r.call.Findings = append(r.call.Findings, audit.Finding{Guard: Redact, Rule: rule, Where: where, Action: "mask", Count: 1})
 }
 
 // A cut replaces doc[from:to], a value of a document, by another.

@@ -10,7 +10,8 @@ import (
 
 func (p *program) policy() *cobra.Command {
 	return group("policy", "check, test, explain and compare policies, and say which one is in force", p.policyCheck(), p.policyTest(), p.policyExplain(), p.policyDiff(),
-		p.policyVersions(), p.policyShow(), p.policyApply(), p.policyActivate(), p.policyRollback(), p.policyShadow())
+		p.policyVersions(), p.policyShow(), p.policyApply(), p.policyActivate(), p.policyRollback(), p.policyShadow(),
+		p.policyBacktest(), p.policySuggest())
 }
 
 func (p *program) policyCheck() *cobra.Command {

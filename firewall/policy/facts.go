@@ -92,6 +92,7 @@ var errUnknown = errors.New("not known before the call")
 type facts struct {
 	caller *identity.Principal
 	call   *firewall.Call // nil: the call is not made yet
+	past   *firewall.Past // nil: the call is not one of the record
 	object []byte
 	args   string // of call, once read
 	opened bool   // args is read
@@ -139,7 +140,7 @@ func (f *facts) get(name string) (any, error) {
 	case "depth":
 		return float64(len(f.caller.Actors)), nil
 	}
-	if f.call == nil {
+	if f.call == nil || f.past != nil && unrecorded(f.past, name) {
 		return nil, errUnknown
 	}
 	switch name {
