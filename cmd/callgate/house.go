@@ -214,6 +214,9 @@ func (h *house) warn(cfg *Config) {
 	case !s.Files:
 		h.log.Warn("the policy in force is not the one of the configuration's files: it was activated after them", "version", s.Version, "policy", s.Active.Digest(), "by", s.By)
 	}
+	if _, yes := h.versions.Standing().Active.ByCasbin(); yes {
+		h.log.Warn("the policy has a model of its own: Casbin itself decides about every call, which costs more with each row", "policy", h.versions.Standing().Active.Digest())
+	}
 	if problems := policy.Check(cfg.sources()...); len(problems) > 0 {
 		h.log.Warn("the policy has warnings; callgate policy check shows them", "count", len(problems), "first", problems[0].String())
 	}

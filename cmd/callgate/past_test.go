@@ -30,7 +30,7 @@ func BenchmarkBacktest(b *testing.B) {
 			ArgsHash: "44136fa355b3678a1146ad16f7e8649e", Bytes: 120, Env: &audit.Env{Roles: []string{"role:support"}, Calls: int64(i % 100), IP: "127.0.0.1", Cost: &cost},
 			Effect: "allow", Rule: "R1", Policy: "0123456789ab", Checks: []audit.Check{{Guard: "secrets", Version: "gitleaks 8.30.1", Request: 120}}, Acts: true,
 		}
-		last = ledger.Append(&opened)
+		ledger.Append(&opened)
 		last = ledger.Append(&audit.Record{Type: audit.Closed, At: time.Now().UnixMicro(), Call: id, Run: opened.Run, Bytes: 300, Checks: opened.Checks, Outcome: "ok", TookUS: 900})
 		if i%100 == 99 { // a log takes only so much at once
 			if err := last.Wait(context.Background()); err != nil {

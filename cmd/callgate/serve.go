@@ -310,6 +310,9 @@ func (p *program) greet(s *serving) {
 	if file == "" {
 		file = "none: there is no " + defaultConfig + " here"
 	}
+	if _, yes := standing.Active.ByCasbin(); yes {
+		rules += "; under a model of its own: Casbin itself decides about every call"
+	}
 	if len(h.cfg.Policy) == 0 && standing.Version == 0 {
 		rules = "none: this gate denies everything"
 	}

@@ -33,6 +33,10 @@ func (h *house) status(ctx context.Context) console.Status {
 		Head: h.ledger.Head(), Indexed: h.index.Indexed(), Ready: true,
 	}
 	s.Checked, s.Differed = h.shadow.Counts()
+	s.Engine = "index"
+	if decided, yes := standing.Active.ByCasbin(); yes {
+		s.Engine, s.ByCasbin = "casbin", decided
+	}
 	if r := h.rehearsal.Load(); r != nil {
 		s.Candidate = standing.Candidate
 		s.Rehearsed, s.Otherwise = r.Counts()

@@ -136,6 +136,9 @@ func (b *Backtest) Changes() []Shifted {
 // order of the rows.
 func (b *Backtest) Idle() []string {
 	idle := []string{}
+	if b.candidate.custom != nil { // whose rows may have no names
+		return idle
+	}
 	for _, x := range []*index{b.candidate.verdict, b.candidate.duties} {
 		for i := range x.rules {
 			if !b.hit[x.rules[i].id] {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"callgate/firewall"
+	"callgate/identity"
 
 	"github.com/casbin/casbin/v2"
 	"github.com/casbin/casbin/v2/model"
@@ -56,11 +57,18 @@ func newModel(rows []row) (model.Model, error) {
 		return nil, fmt.Errorf("built-in model: %w", err)
 	}
 	for _, r := range rows {
-		if err := persist.LoadPolicyArray(r.fields, m); err != nil {
-			return nil, fmt.Errorf("%s: %w", r.at(), err)
+		if err := addRow(m, r); err != nil {
+			return nil, err
 		}
 	}
 	return m, nil
+}
+
+func addRow(m model.Model, r row) error {
+	if err := persist.LoadPolicyArray(r.fields, m); err != nil {
+		return fmt.Errorf("%s: %w", r.at(), err)
+	}
+	return nil
 }
 
 // objMatch is equality, or the same beginning where the pattern ends in *.
@@ -79,7 +87,7 @@ func (p *Policy) Plain(call *firewall.Call) (firewall.Decision, error) {
 	if !known(&call.Caller) || !q.ask(p, call) || len(p.model["p"]["p"].Policy) == 0 { // where there is no rule, eval would be an error
 		return d, nil
 	}
-	e, err := p.enforcer(&q)
+	e, err := enforcerOf(p.model, q.caller)
 	if err != nil {
 		return d, err
 	}
@@ -117,21 +125,26 @@ func (p *Policy) Plain(call *firewall.Call) (firewall.Decision, error) {
 	return d, nil
 }
 
-// enforcer is Casbin with the rows of p and, as links, what is known of the caller.
-func (p *Policy) enforcer(q *question) (*casbin.Enforcer, error) {
-	m := p.model.Copy()
+// enforcerOf is Casbin with the rows of m and, as links, what is known of caller.
+func enforcerOf(m model.Model, caller *identity.Principal) (*casbin.Enforcer, error) {
+	m = m.Copy()
 	known := func(member, of string) {
-		r := []string{member, of, q.caller.Tenant}
+		r := []string{member, of, caller.Tenant}
+		if g := m["g"]["g"]; g == nil {
+			return
+		} else if strings.Count(g.Value, "_") == 2 { // of another model, without tenants
+			r = r[:2]
+		}
 		if ok, err := m.HasPolicy("g", "g", r); err == nil && !ok {
 			_ = m.AddPolicy("g", "g", r) // fails only where the model has no g
 		}
 	}
-	for hop := range q.hops() {
-		known(q.hop(hop), everyone)
+	for _, name := range caller.Chain() {
+		known(name, everyone)
 	}
-	for _, role := range q.caller.Roles {
+	for _, role := range caller.Roles {
 		if prefixed(role, held) {
-			known(q.caller.Agent(), role)
+			known(caller.Agent(), role)
 		}
 	}
 	e, err := casbin.NewEnforcer(m)

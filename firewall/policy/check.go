@@ -15,12 +15,21 @@ type checker struct {
 	conditions map[string]*condition // by text; nil for true
 	members    map[string]links      // by tenant, of g
 	classes    links                 // of g2
+	columns    map[string]string     // of each type of row
+	shape      *shape                // of a model that is not the built-in one; else nil
 }
 
 func check(sources []Source) *checker {
-	c := &checker{conditions: make(map[string]*condition), members: make(map[string]links), classes: make(links)}
+	c := &checker{conditions: make(map[string]*condition), members: make(map[string]links), classes: make(links), columns: columns}
+	c.replaced(sources)
 	for _, s := range sources {
-		c.read(s)
+		if !strings.HasSuffix(s.Name, confExtension) {
+			c.read(s)
+		}
+	}
+	if c.shape != nil {
+		c.custom()
+		return c
 	}
 	ids := make(map[string]row)
 	for _, r := range c.rows {
@@ -45,6 +54,27 @@ func check(sources []Source) *checker {
 		return cmp.Or(cmp.Compare(order(a), order(b)), cmp.Compare(a.Line, b.Line))
 	})
 	return c
+}
+
+// replaced reads the model that takes the place of the built-in one, if there is one.
+func (c *checker) replaced(sources []Source) {
+	seen := false
+	for _, s := range sources {
+		if !strings.HasSuffix(s.Name, confExtension) {
+			continue
+		}
+		top := row{file: s.Name, line: 1}
+		if seen {
+			c.fail(top, "a second model: a policy has one")
+			return
+		}
+		seen = true
+		shape, err := parseShape(s)
+		if !c.must(top, err) || shape == nil {
+			continue
+		}
+		c.shape, c.columns = shape, shape.columns()
+	}
 }
 
 func (c *checker) fail(r row, format string, args ...any) { c.tell(r, Error, format, args...) }

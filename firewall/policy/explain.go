@@ -26,11 +26,12 @@ const Applies = "applies"
 
 // Explain answers as [Policy.Decide] does, with every row that is about the
 // call's object and one of its principals, in the order of the rows: those that
-// apply, and those that nearly did.
+// apply, and those that nearly did. Under another model than the built-in one there
+// are none, since nobody knows what it means.
 func (p *Policy) Explain(call *firewall.Call) (firewall.Decision, []Row) {
 	d := p.Decide(call)
 	var q question
-	if !known(&call.Caller) || !q.ask(p, call) {
+	if p.custom != nil || !known(&call.Caller) || !q.ask(p, call) {
 		return d, nil
 	}
 	asked := q.act

@@ -34,6 +34,7 @@ type Policy struct {
 	duties  *index      // of p2
 	classes map[string][]string
 	members map[string]links // by tenant
+	custom  *custom          // under another model; then there is no index
 }
 
 var _ firewall.Policy = (*Policy)(nil)
@@ -48,11 +49,7 @@ func Load(sources ...Source) (*Policy, error) {
 	if errs := c.problems.only(Error); errs != nil {
 		return nil, errs
 	}
-	m, err := newModel(c.rows)
-	if err != nil {
-		return nil, err
-	}
-	p, err := compile(m, c)
+	p, err := c.compile()
 	if err != nil {
 		return nil, err
 	}
@@ -66,6 +63,31 @@ func Check(sources ...Source) []Problem { return check(sources).problems }
 
 // Digest names the policy: rows and model, not the files and comments around them.
 func (p *Policy) Digest() string { return p.digest }
+
+// compile makes a Policy of what c has checked.
+func (c *checker) compile() (*Policy, error) {
+	if c.shape != nil {
+		u, err := (&custom{shape: c.shape, model: c.shape.model.Copy()}).fresh(c.rows)
+		if err != nil {
+			return nil, err
+		}
+		return &Policy{digest: c.shape.digest(c.rows), model: u.model, members: c.members, custom: u}, nil
+	}
+	m, err := newModel(c.rows)
+	if err != nil {
+		return nil, err
+	}
+	return compile(m, c)
+}
+
+// ByCasbin says whether Casbin itself decides, because the model is another than
+// the built-in one, and how many decisions it has made.
+func (p *Policy) ByCasbin() (decided uint64, yes bool) {
+	if p.custom == nil {
+		return 0, false
+	}
+	return p.custom.decided.Load(), true
+}
 
 // compile makes the indexes of m, whose rows c has checked.
 func compile(m model.Model, c *checker) (*Policy, error) {
@@ -140,6 +162,10 @@ func (p *Policy) Decide(call *firewall.Call) firewall.Decision {
 		d.Reason = "the call names nothing that a rule could allow"
 		return d
 	}
+	if p.custom != nil {
+		p.custom.decide(q, call.Action(), &d)
+		return d
+	}
 	for hop := range q.hops() {
 		o := p.judge(q, hop)
 		if o.answer != firewall.Yes {
@@ -157,7 +183,8 @@ func (p *Policy) Decide(call *firewall.Call) firewall.Decision {
 
 // Member says whether subject is in a group or role of a tenant by the rows of p.
 func (p *Policy) Member(tenant, subject, of string) bool {
-	return of == everyone || slices.Contains(p.members[tenant].closure(subject)[1:], of)
+	in := func(tenant string) bool { return slices.Contains(p.members[tenant].closure(subject)[1:], of) }
+	return of == everyone || in(tenant) || p.custom != nil && in(anywhere) // where its links have no tenants
 }
 
 // May answers for caller and an object whose arguments and time are not known
@@ -172,6 +199,9 @@ func (p *Policy) May(caller *identity.Principal, object, action string) firewall
 	q.act, _ = parseActions(action)
 	if action == "*" { // no call does everything
 		q.act = doUnknown
+	}
+	if p.custom != nil {
+		return p.custom.may(q, action)
 	}
 	answer := firewall.Yes
 	for hop := range q.hops() {

@@ -27,6 +27,15 @@ func (p *Policy) Redecide(past *firewall.Past) (d Redecision) {
 		d.Unknown = []string{"roles"} // of the agent, which may lead to any row
 		return d
 	}
+	if p.custom != nil {
+		if p.custom.shape.reads && (past.NoArgs || len(past.Masked) > 0) {
+			d.Unknown = []string{"args"} // nobody knows which of them it reads
+			return d
+		}
+		p.custom.decide(q, past.Call.Action(), &d.Decision)
+		d.Allowing = d.Rule
+		return d
+	}
 	depends := false
 	for hop := range q.hops() {
 		switch o := p.judge(q, hop); o.answer {

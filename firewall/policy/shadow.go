@@ -44,9 +44,9 @@ func NewShadow(differ func(p *Policy, how string)) *Shadow {
 }
 
 // Of is p, with decisions that the Shadow may look at. Policies of more than
-// 10,000 rows it leaves alone.
+// 10,000 rows it leaves alone, and those that Casbin decides about anyway.
 func (s *Shadow) Of(p *Policy) firewall.Policy {
-	if len(p.model["p"]["p"].Policy)+len(p.model["p"]["p2"].Policy) > maxShadowed {
+	if p.custom != nil || len(p.model["p"]["p"].Policy)+len(p.model["p"]["p2"].Policy) > maxShadowed {
 		return p
 	}
 	return &shadowed{p, s}

@@ -4,6 +4,8 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -60,7 +62,11 @@ func (c *checker) read(s Source) {
 			continue
 		}
 		r.fields = fields
-		want, ok := columns[fields[0]]
+		want, ok := c.columns[fields[0]]
+		if !ok && c.shape != nil {
+			c.fail(r, "unknown type of row %s: the model has %s", quote(fields[0]), strings.Join(slices.Sorted(maps.Keys(c.columns)), ", "))
+			continue
+		}
 		if !ok {
 			c.fail(r, "unknown type of row %s: write p (allow or deny), p2 (obligation), g (member of a role) or g2 (object of a class)", quote(fields[0]))
 			continue

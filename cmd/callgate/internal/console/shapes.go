@@ -141,10 +141,12 @@ type Status struct {
 	Version       string    `json:"version"`
 	Started       time.Time `json:"started"`
 	PublicURL     string    `json:"public_url"`
-	Config        string    `json:"config,omitempty"`              // the file, "" if there is none
-	Policy        string    `json:"policy"`                        // digest
-	PolicyVersion int64     `json:"policy_version"`                // 0 if it was never stored
-	PolicyBy      string    `json:"policy_by,omitempty"`           // who activated it
+	Config        string    `json:"config,omitempty"`    // the file, "" if there is none
+	Policy        string    `json:"policy"`              // digest
+	PolicyVersion int64     `json:"policy_version"`      // 0 if it was never stored
+	PolicyBy      string    `json:"policy_by,omitempty"` // who activated it
+	Engine        string    `json:"policy_engine"`       // index, or casbin where the model is another than the built-in one
+	ByCasbin      uint64    `json:"decisions_by_casbin,omitempty"`
 	Candidate     int64     `json:"candidate,omitempty"`           // version that is rehearsed
 	Rehearsed     uint64    `json:"decisions_rehearsed,omitempty"` // by it
 	Otherwise     uint64    `json:"decisions_otherwise,omitempty"` // of them; each is on record
