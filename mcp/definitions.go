@@ -129,6 +129,9 @@ func (s *Server) listing(ctx context.Context, caller *identity.Principal, method
 			defer cancel()
 			l, err := s.fetch(ctx, who, which)
 			s.lists.put(key, f, l, err)
+			if err == nil && s.cfg.Seen != nil && method == "tools/list" {
+				s.cfg.Seen(l.defs)
+			}
 		})
 	}
 	l, err := f.wait(ctx)

@@ -50,6 +50,7 @@ type ServerConfig struct {
 	Trusted bool                  // believe what the server's annotations say of its tools' impact
 	Labels  firewall.Labels       // of what the server's replies bring, but for tools that have their own
 	Tools   map[string]Labelled   // what the operator says of single tools
+	Seen    func([]Definition)    // told each list of the server's tools, when it has arrived; may be nil
 	Limits  firewall.Limits       // of one message from the server
 	Version string                // callgate's own, as told to the server; default "dev"
 	Logger  *slog.Logger          // required

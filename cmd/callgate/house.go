@@ -46,6 +46,7 @@ type house struct {
 	runs      *firewall.Runs
 	budgets   *firewall.Budgets
 	approvals *firewall.Approvals
+	toolbook  *toolbook
 	models    *providers.Handler
 	tools     *mcp.Handler
 	working   sync.WaitGroup     // the index, and the policy's shadow
@@ -69,6 +70,7 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data folder: %w", err)
 	}
+	h.toolbook = openToolbook(data)
 	if h.ledger, err = audit.Open(filepath.Join(data, "ledger"), audit.Config{Logger: log}); err != nil {
 		return nil, err
 	}
@@ -192,7 +194,13 @@ func (h *house) connect(cfg *Config) {
 			servers[name] = running
 			continue
 		}
-		servers[name] = mcp.NewServer(s.reached(name, h.log))
+		reached := s.reached(name, h.log)
+		reached.Seen = func(list []mcp.Definition) {
+			if err := h.toolbook.seen(name, list); err != nil {
+				h.log.Warn("what a server lists is not written down", "server", name, "error", err)
+			}
+		}
+		servers[name] = mcp.NewServer(reached)
 		servers[name].Start()
 	}
 	old := h.servers

@@ -15,14 +15,19 @@ func (p *program) policy() *cobra.Command {
 }
 
 func (p *program) policyCheck() *cobra.Command {
-	return p.withJSON(&cobra.Command{
+	var tools string
+	return p.withJSON(flagged(&cobra.Command{
 		Use:   "check FILE…",
 		Short: "find what is wrong in policy files; needs no gate",
 		Long: `Find what is wrong in policy files: each mistake with its place and what to
 write instead, and warnings about rows that cannot do what they seem to. Several
-files are checked as the one policy that they make. The exit status is 1 if a
-gate would refuse them.`,
-		Example: "  callgate policy check policy.csv\n  callgate policy check base.csv team.csv --json",
+files are checked as the one policy that they make. The exit status is 1 if there
+is a mistake.
+
+Conditions are held to the tools that servers have: those that the gate has
+written to tools.json in its data folder, or in the file of --tools, with what
+tools/list answers: {"SERVER": {"tools": [{"name": …, "inputSchema": …}]}}.`,
+		Example: "  callgate policy check policy.csv\n  callgate policy check base.csv team.csv --json\n  callgate policy check policy.csv --tools tools.json",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usageError{fmt.Errorf("want policy files (%s --help shows examples)", cmd.CommandPath())}
@@ -34,7 +39,14 @@ gate would refuse them.`,
 			if err != nil {
 				return err
 			}
+			known, err := p.schemas(tools)
+			if err != nil {
+				return err
+			}
 			problems := policy.Check(sources...)
+			if known != nil {
+				problems = append(problems, policy.CheckTools(known, sources...)...)
+			}
 			wrong := 0
 			for _, x := range problems {
 				if x.Severity == policy.Error {
@@ -57,7 +69,7 @@ gate would refuse them.`,
 					fmt.Fprintf(p.out, "%s:%d: %s: %s\n", x.File, x.Line, p.colour(c, x.Severity.String()), x.Text)
 				}
 				if wrong == 0 {
-					fmt.Fprintf(p.out, "ok: %d files, %d warnings\n", len(files), len(problems))
+					fmt.Fprintf(p.out, "ok: %d files, %d warnings, held to %d tools\n", len(files), len(problems), len(known))
 				}
 			}
 			if wrong > 0 {
@@ -65,5 +77,7 @@ gate would refuse them.`,
 			}
 			return nil
 		},
-	})
+	}, func(cmd *cobra.Command) {
+		cmd.Flags().StringVar(&tools, "tools", "", "what servers list (default: tools.json in the data folder, if it is there)")
+	}))
 }

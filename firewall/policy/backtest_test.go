@@ -80,7 +80,7 @@ func TestWhatWasDecidedIsDecidedAgain(t *testing.T) {
 				caller.Subject = "agent:a"
 			}
 			call := anyCall(t, caller)
-			call.Method = "tools/call"
+			call.Method, call.Approval = "tools/call", "" // which the gate gives it
 			if call.Kind == firewall.Model {
 				call.Method = "chat"
 			}

@@ -34,7 +34,7 @@ var (
 	subjectsOf = []string{"agent:a", "agent:b", "user:u", "role:r1", "role:r2", "role:r3", "role:r4", "group:g", "group:everyone"}
 	objectsOf  = []string{"tool:s/x", "tool:s/y", "tool:s/*", "tool:s*", "tool:*", "tool:t/x", "model:*", "class:c1", "class:c2", "class:c3"}
 	namesOf    = []string{"tool:s/x", "tool:s/y", "tool:t/x", "class:c1", "class:c2"}
-	conditions = []string{"true", "true", "true", "r.env.args.n <= 5", "r.env.args.n > 3 && r.env.args.s == 'a'", "r.env.args.s in ('a', 'b')",
+	conditions = []string{"true", "true", "true", "true", "true", "true", "true", "true", "r.env.args.n <= 5", "r.env.args.n > 3 && r.env.args.s == 'a'", "r.env.args.s in ('a', 'b')",
 		"r.env.args.yes", "!r.env.args.yes || r.env.args.n == 1", "r.env.agent == 'agent:a'", "r.env.depth > 0 && r.env.args.n > 0",
 		"r.env.actor == '' || r.env.args.o.n < 2", "r.env.time.hour < 12", "r.env.model == ''", "'a' in r.env.args.list", "r.env.root == 'user:u'", "r.env.tool.readOnly", "!r.env.tool.destructive && r.env.args.n > 0",
 		"'untrusted' in r.env.labels", "!('secret' in r.env.labels) && r.env.args.n <= 5", "r.env.orphan", "r.env.approved || r.env.args.n < 3", "r.env.session.calls < 3",

@@ -47,13 +47,18 @@ func check(sources []Source) *checker {
 		c.crowded()
 	}
 	c.meant(sources)
+	c.sort(sources)
+	return c
+}
+
+// sort puts problems in the order of the rows.
+func (c *checker) sort(sources []Source) {
 	order := func(p Problem) int {
 		return slices.IndexFunc(sources, func(s Source) bool { return s.Name == p.File })
 	}
 	slices.SortStableFunc(c.problems, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(order(a), order(b)), cmp.Compare(a.Line, b.Line))
 	})
-	return c
 }
 
 // replaced reads the model that takes the place of the built-in one, if there is one.
@@ -218,10 +223,8 @@ func (c *checker) linkRow(kind, tenant, from, to string) row {
 
 // meant warns of rows that are valid and still cannot do what they seem to.
 func (c *checker) meant(sources []Source) {
-	type scope struct{ subject, tenant, object, action string }
 	var (
 		same    = make(map[string]row)
-		denied  = make(map[scope]row)
 		tenants []string
 		joined  = map[string]bool{everyone: true}
 		rules   int
@@ -232,12 +235,6 @@ func (c *checker) meant(sources []Source) {
 		switch r.fields[0] {
 		case "p":
 			rules++
-			if f[colEffect] == "deny" && f[colCondition] == always {
-				at := scope{f[colSubject], f[colTenant], f[colObject], f[colAction]}
-				if _, ok := denied[at]; !ok {
-					denied[at] = r
-				}
-			}
 		case "g":
 			joined[f[1]] = true
 		}
@@ -252,10 +249,6 @@ func (c *checker) meant(sources []Source) {
 			c.warn(r, "never decides: %s says the same before it", other.at())
 		} else {
 			same[text] = r
-		}
-		at := scope{f[colSubject], f[colTenant], f[colObject], f[colAction]}
-		if deny, ok := denied[at]; ok && r.fields[0] == "p" && f[colEffect] == "allow" {
-			c.warn(r, "never allows: %s denies the same", deny.at())
 		}
 		if f[colAction] == "list" {
 			c.warn(r, "has no effect: a list shows what the rows for its items allow")

@@ -22,6 +22,7 @@ const maxCondition = 2 << 10 // bytes
 // that each attribute is asked for by its whole name.
 type condition struct {
 	expr *govaluate.EvaluableExpression
+	args map[string]sort // arguments that it reads, and what it takes them for
 }
 
 // errSort is why a condition fails that meets a value of another sort than it
@@ -63,7 +64,7 @@ func parseCondition(src string) (*condition, error) {
 	if err != nil {
 		return nil, fmt.Errorf("condition: %w", err)
 	}
-	g := grammar{tokens: tokens}
+	g := grammar{tokens: tokens, args: make(map[string]sort)}
 	s, err := g.whole()
 	if err != nil {
 		return nil, fmt.Errorf("condition: %w", err)
@@ -75,7 +76,7 @@ func parseCondition(src string) (*condition, error) {
 	if err != nil {
 		return nil, fmt.Errorf("condition: %w", err)
 	}
-	c := &condition{expr: expr}
+	c := &condition{expr: expr, args: g.args}
 	if g.reads == 0 {
 		if ok, err := c.holds(&facts{}); err != nil || !ok {
 			return nil, errors.New("condition: it reads nothing of the call and is never true")
@@ -128,6 +129,7 @@ type grammar struct {
 	tokens []govaluate.ExpressionToken
 	at     int
 	reads  int // attributes
+	args   map[string]sort
 }
 
 func (g *grammar) whole() (sort, error) {
@@ -189,16 +191,20 @@ func (g *grammar) logic(sign string, side func() (sort, error)) (sort, error) {
 func (s sort) or(t sort) bool { return s == t || s == anySort }
 
 func (g *grammar) comparison() (sort, error) {
+	begin := g.at
 	left, err := g.sum()
 	if err != nil || !g.is(govaluate.COMPARATOR) {
 		return left, err
 	}
 	sign := g.tokens[g.at].Value.(string)
+	middle := g.at
 	g.at++
 	if sign == "in" {
 		return boolean, g.in(left)
 	}
 	right, err := g.sum()
+	g.takes(begin, middle, right)
+	g.takes(middle+1, g.at, left)
 	switch {
 	case err != nil:
 		return 0, err
@@ -212,6 +218,19 @@ func (g *grammar) comparison() (sort, error) {
 		return 0, fmt.Errorf("%s compares numbers or texts", sign)
 	}
 	return boolean, nil
+}
+
+// takes notes that what stands from one token to another is taken for a value of
+// sort s, if that is an argument alone.
+func (g *grammar) takes(from, to int, s sort) {
+	if to != from+1 || s == anySort {
+		return
+	}
+	if name, ok := g.tokens[from].Value.(string); ok && g.tokens[from].Kind == govaluate.VARIABLE {
+		if path, ok := strings.CutPrefix(name, "args."); ok {
+			g.args[path] = s
+		}
+	}
 }
 
 // in reads what stands behind in: a list of literals, or an argument that is one.
@@ -367,6 +386,9 @@ func (g *grammar) attribute(t *govaluate.ExpressionToken) (sort, error) {
 	}
 	*t = govaluate.ExpressionToken{Kind: govaluate.VARIABLE, Value: name}
 	g.at++
+	if path, ok := strings.CutPrefix(name, "args."); ok && g.args[path] == anySort {
+		g.args[path] = anySort
+	}
 	g.reads++
 	return s, nil
 }

@@ -59,7 +59,14 @@ func Load(sources ...Source) (*Policy, error) {
 
 // Check finds all that is wrong with the policy that sources make together, in
 // the order of its rows.
-func Check(sources ...Source) []Problem { return check(sources).problems }
+func Check(sources ...Source) []Problem {
+	c := check(sources)
+	if c.shape == nil && c.problems.only(Error) == nil { // links have no cycles then
+		c.shadowed()
+		c.sort(sources)
+	}
+	return c.problems
+}
 
 // Digest names the policy: rows and model, not the files and comments around them.
 func (p *Policy) Digest() string { return p.digest }
