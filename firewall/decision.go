@@ -31,6 +31,9 @@ type Obligation struct {
 	Rule  string // that asks for it
 }
 
+// String is what o asks for, as a policy writes it.
+func (o Obligation) String() string { return o.Do + ":" + o.With }
+
 // What an [Obligation] may ask for.
 const (
 	Redact          = "redact"           // take values out of arguments and results: With is args.<path> and result.<path>, separated by ;

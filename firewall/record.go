@@ -84,7 +84,7 @@ func (c *Call) about(t audit.Type, at time.Time) *audit.Record {
 func (d *Decision) duties() []string {
 	var all []string
 	for _, o := range d.Obligations {
-		all = append(all, o.Do+":"+o.With)
+		all = append(all, o.String())
 	}
 	return all
 }

@@ -57,7 +57,7 @@ func sameDuties(a, b []firewall.Obligation) bool {
 func duties(list []firewall.Obligation) []string {
 	var all []string
 	for _, o := range list {
-		all = append(all, o.Do+":"+o.With)
+		all = append(all, o.String())
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
