@@ -30,6 +30,7 @@ func TestValuesAreTakenOutOfArgumentsAndResults(t *testing.T) {
 			`{"content":[{"type":"text","text":"{\"mail\":\"[redacted]\",\"id\":7}"},{"type":"image"},{"type":"text","text":"[{\"mail\":\"[redacted]\"}]"}]}`},
 		{"a name that is written with escapes", "result.mail", `{}`, `{}`, `{"content":[{"text":"{\"m\\u0061il\":1}"}]}`, `{"content":[{"text":"{\"m\\u0061il\":\"[redacted]\"}"}]}`},
 		{"a name that stands twice", "result.mail", `{}`, `{}`, `{"content":[{"text":"{\"mail\":1,\"mail\":2}"}]}`, `{"content":[{"text":"[redacted: rule O2 takes values out of this result, which is no JSON]"}]}`},
+		{"data that is no text", "result.mail", `{}`, `{}`, `{"content":[{"type":"image","data":"aGk="}]}`, `{"content":[{"type":"image","data":"[redacted: rule O2 takes values out of this result, which is no JSON]"}]}`},
 		{"a text that is nested too deep to be read", "result.mail", `{}`, `{}`, `{"content":[{"text":"` + strings.Repeat("[", 1e6) + strings.Repeat("]", 1e6) + `"}]}`, `{"content":[{"text":"[redacted: rule O2 takes values out of this result, which is no JSON]"}]}`},
 		{"a text that is no JSON", "result.mail", `{}`, `{}`, `{"content":[{"text":"mail: ana@x"}]}`, `{"content":[{"text":"[redacted: rule O2 takes values out of this result, which is no JSON]"}]}`},
 		{"what is not asked for stays byte for byte", "result.mail", `{ "a" : 1.0 }`, `{ "a" : 1.0 }`, `{"structuredContent":{ "x" : 1.0 }}`, `{"structuredContent":{ "x" : 1.0 }}`},
@@ -37,7 +38,7 @@ func TestValuesAreTakenOutOfArgumentsAndResults(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			h := keeping(t, tt.paths)
 			call := toolCall("refund", tt.args)
-			call.ResultAt = []string{"structuredContent", "content.#.text"}
+			call.ResultAt = []string{"structuredContent", "content.#.text", "content.#.data"}
 			up := &replies{events: []firewall.Event{event(tt.result, true)}}
 			sent, seen := "", ""
 			up.before = func() { sent = string(call.Args()) }

@@ -111,9 +111,9 @@ func (v *visit) act(ctx context.Context, m *Message, call *firewall.Call, at str
 
 // resultsAt is where the documents of a result are.
 var resultsAt = map[firewall.Kind][]string{
-	firewall.Tool:     {"structuredContent", "content.#.text", "content.#.resource.text"},
-	firewall.Resource: {"contents.#.text"},
-	firewall.Prompt:   {"messages.#.content.text"},
+	firewall.Tool:     {"structuredContent", "content.#.text", "content.#.data", "content.#.resource.text", "content.#.resource.blob"},
+	firewall.Resource: {"contents.#.text", "contents.#.blob"},
+	firewall.Prompt:   {"messages.#.content.text", "messages.#.content.data", "messages.#.content.resource.text", "messages.#.content.resource.blob"},
 }
 
 // rename puts name in the place of the string that begins at a place of body.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -339,16 +340,17 @@ func (v *Versions) Get(ctx context.Context, number int64) (Version, error) {
 	return kept, err
 }
 
-// hashOf names files by all that stands in them.
+// hashOf names files by all that stands in them, wherever they are.
 func hashOf(files []Source) string {
 	h := sha256.New()
 	for _, f := range files {
-		for _, part := range [][]byte{[]byte(f.Name), f.Text} {
-			var n [8]byte
-			binary.BigEndian.PutUint64(n[:], uint64(len(part)))
-			h.Write(n[:])
-			h.Write(part)
+		head := make([]byte, 9)
+		binary.BigEndian.PutUint64(head, uint64(len(f.Text)))
+		if strings.HasSuffix(f.Name, confExtension) {
+			head[8] = 1
 		}
+		h.Write(head)
+		h.Write(f.Text)
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }

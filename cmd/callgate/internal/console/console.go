@@ -72,6 +72,7 @@ func (c *Console) Handler() http.Handler {
 	} {
 		api.HandleFunc(pattern, handle)
 	}
+	api.Handle("GET /metrics", c.metrics())
 	api.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, "not_found", "there is no %s %s in the admin API; docs/api.md lists what there is", r.Method, r.URL.Path)
 	})
