@@ -104,6 +104,16 @@ func (h *Handler) SetServers(servers map[string]*Server) {
 	close(h.behind.Swap(next).gone)
 }
 
+// Changed tells clients that listen that the lists may be others now, for another
+// reason than their servers: the policy is.
+func (h *Handler) Changed() {
+	old := h.behind.Load()
+	next := &behind{servers: old.servers, byName: old.byName, gone: make(chan struct{})}
+	if h.behind.CompareAndSwap(old, next) { // else they are told by who was first
+		close(old.gone)
+	}
+}
+
 // A visit is one HTTP request at the door.
 type visit struct {
 	*Handler

@@ -121,6 +121,20 @@ func TestANewSetOfServersIsToldAndTakesTheCalls(t *testing.T) {
 	}
 }
 
+func TestAnotherPolicyIsTold(t *testing.T) {
+	server := shop()
+	h := open(t, rules{}, map[string]*mcp.Server{"shop": behind(t, "shop", server.start(t))})
+	c := h.visit(t, "/mcp").legacy("2025-11-25")
+	e := c.listen(t)
+	h.door.Changed()
+	if got := e.hear(3); got[0] != toolsChanged {
+		t.Errorf("heard %v", got)
+	}
+	if r := c.ask("tools/call", `{"name":"shop__refund"}`, ""); r.last("result.content.0.text").Str != "paid" {
+		t.Errorf("a call after that: %s", r.body)
+	}
+}
+
 func TestAStreamEndsWithItsToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(rules{})

@@ -119,7 +119,10 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	}
 	h.versions, err = policy.OpenVersions(ctx, policy.VersionsConfig{
 		Store: h.db.Policies(), Record: h.note, Now: time.Now,
-		Enforce: func(active, candidate *policy.Policy) { h.gate.SetLaw(h.lawOf(active, candidate)) },
+		Enforce: func(active, candidate *policy.Policy) {
+			h.gate.SetLaw(h.lawOf(active, candidate))
+			h.tools.Changed()
+		},
 	})
 	if err != nil {
 		return nil, err
