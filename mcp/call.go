@@ -100,7 +100,12 @@ func (v *visit) act(ctx context.Context, m *Message, call *firewall.Call, at str
 	}
 	call.ResultAt = resultsAt[call.Kind]
 	call.Brings = server.brings(call)
-	p := &passage{visit: v, to: server, at: at}
+	p := &passage{visit: v, to: server, client: v.client(server), at: at}
+	if v.modern {
+		if f := p.resume(call); f != nil {
+			return call, nil, f
+		}
+	}
 	if call.Kind == firewall.Tool {
 		if f := v.look(ctx, call, p); f != nil {
 			return call, nil, f
@@ -136,7 +141,7 @@ func (v *visit) look(ctx context.Context, call *firewall.Call, p *passage) *faul
 	}
 	ctx, cancel := context.WithTimeout(ctx, v.cfg.Wait)
 	defer cancel()
-	def, ok, err := p.to.Find(ctx, &v.caller, "tools/list", call.Resource)
+	def, ok, err := p.to.Find(ctx, p.client, "tools/list", call.Resource)
 	if err != nil || !ok {
 		return nil // then its impact is unknown, which is the careful assumption
 	}
@@ -198,8 +203,10 @@ const (
 type passage struct {
 	*visit
 	to     *Server
+	client *Client
 	at     string            // path of the name in params
 	header map[string]string // Mcp-Param headers that the client sent
+	parked *exchange         // that the request goes on with
 }
 
 // Forward implements [firewall.Upstream].
@@ -214,7 +221,7 @@ func (p *passage) Forward(ctx context.Context, call *firewall.Call) firewall.Eve
 			yield(firewall.Event{}, err)
 			return
 		}
-		for m, err := range p.to.Do(ctx, &call.Caller, req) {
+		for m, err := range p.carried(ctx, call, req) {
 			if err == nil {
 				err = p.translate(ctx, call, &m)
 			}
@@ -264,7 +271,7 @@ func (p *passage) withLevel(ctx context.Context, req *Request) error {
 func (p *passage) translate(ctx context.Context, call *firewall.Call, m *Message) error {
 	if m.Error == nil {
 		if kind := parsed(m.Result).Get("resultType"); !p.modern && kind.Exists() && kind.Str != "complete" {
-			return p.to.unavailable("asks for input that this client has no way to give: a client of "+modernVersion+" is needed", nil)
+			return p.to.unavailable("answered in a way that this client cannot read: a client of "+modernVersion+" is needed", nil)
 		}
 		return nil
 	}

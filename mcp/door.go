@@ -53,11 +53,13 @@ const (
 // servers in one at /mcp, and each as it is at /mcp/<server>. It is used by many
 // goroutines at once.
 type Handler struct {
-	cfg      Config
-	gate     *firewall.Gate
-	public   string // host of PublicURL, without its port
-	behind   atomic.Pointer[behind]
-	sessions sessions
+	cfg       Config
+	gate      *firewall.Gate
+	public    string // host of PublicURL, without its port
+	behind    atomic.Pointer[behind]
+	sessions  sessions
+	seals     *sealer
+	exchanges exchanges
 }
 
 // behind is the servers behind the door at one time. It is never changed.
@@ -81,7 +83,7 @@ func New(cfg Config, gate *firewall.Gate) *Handler {
 	if cfg.Sessions <= 0 {
 		cfg.Sessions = defaultSessions
 	}
-	h := &Handler{cfg: cfg, gate: gate}
+	h := &Handler{cfg: cfg, gate: gate, seals: newSealer()}
 	if u, err := url.Parse(cfg.PublicURL); err == nil {
 		h.public = strings.ToLower(u.Hostname())
 	}
@@ -130,6 +132,8 @@ type visit struct {
 	version string   // that it speaks
 	session *session // of a legacy client, once it has one
 	level   string   // least severe log message that it wants; "" is all, or none for a modern client
+	said    string   // its capabilities, as it declared them; "" for none
+	out     *reply   // to this request
 }
 
 // ServeHTTP implements [http.Handler].
@@ -198,7 +202,12 @@ func (h *Handler) isOurs(host string) bool {
 		host = name
 	}
 	host = strings.ToLower(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
-	if host == "localhost" || host != "" && host == h.public {
+	return host != "" && host == h.public || isLoopback(host)
+}
+
+// isLoopback says whether host, in lower case, is this machine by name or address.
+func isLoopback(host string) bool {
+	if host == "localhost" {
 		return true
 	}
 	ip, err := netip.ParseAddr(host)
@@ -250,6 +259,7 @@ func (v *visit) post(ctx context.Context) {
 		v.refuse(ctx, &m, f)
 		return
 	}
+	v.out = out
 	v.take(ctx, &m, out)
 	out.end()
 }
@@ -309,13 +319,18 @@ func (v *visit) take(ctx context.Context, m *Message, out *reply) {
 	switch {
 	case m.IsRequest():
 		v.serve(ctx, m, out)
-	case m.Method == "notifications/cancelled" && v.session != nil:
+	case v.session == nil: // what a modern client says on its own concerns nobody
+	case m.IsResponse():
+		v.sessions.answer(v.session, m)
+	case m.Method == "notifications/cancelled":
 		if id := parsed(m.Params).Get("requestId"); id.Exists() {
 			v.sessions.cancel(v.session, callKey(id))
 		}
+	case m.Method == "notifications/roots/list_changed":
+		for _, s := range v.servers() {
+			s.tell(v.client(s), m.Method)
+		}
 	}
-	// Nothing else that a client says on its own concerns anybody: progress and
-	// responses would belong to requests by servers, and there are none.
 }
 
 // serve passes one request through the gate.

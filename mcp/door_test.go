@@ -198,6 +198,7 @@ type byHand struct {
 	url     string // endpoint
 	header  http.Header
 	version string // that ask speaks
+	able26  bool   // as a modern client, it takes requests from servers
 }
 
 // visit is a client at a path of the house. The header is what it always sends.
@@ -312,7 +313,11 @@ func (a *byHand) request(method, params, meta string) (*byHand, string) {
 			header = append(header, "Mcp-Name", gjson.Get(params, "uri").Str)
 		}
 		a = a.with(header...)
-		meta = strings.TrimSuffix(modernMeta+","+meta, ",")
+		own := modernMeta
+		if a.able26 {
+			own = strings.Replace(modernMeta, `/clientCapabilities":{}`, `/client`+strings.Replace(able, "c", "C", 1)[1:], 1)
+		}
+		meta = strings.TrimSuffix(own+","+meta, ",")
 	}
 	inner := strings.TrimSuffix(strings.TrimPrefix(params, "{"), "}")
 	if meta != "" {

@@ -105,7 +105,10 @@ func (f *fixture) take(line string, say func(string)) {
 		return
 	}
 	result := func(r string) {
-		if f.modern {
+		switch {
+		case f.modern && strings.HasPrefix(r, `{"inputRequests"`):
+			r = `{"resultType":"input_required",` + strings.TrimPrefix(r, "{")
+		case f.modern:
 			r = `{"resultType":"complete",` + strings.TrimPrefix(r, "{")
 		}
 		say(`{"jsonrpc":"2.0","id":` + id + `,"result":` + r + `}`)
@@ -162,6 +165,8 @@ func (f *fixture) call(m gjson.Result, result func(string), fail func(int, strin
 			got = append(got, <-ch)
 		}
 		result(`{"content":[],"structuredContent":[` + strings.Join(got, ",") + `]}`)
+	case "ask-user":
+		f.askUser(m, args, result, say)
 	case "env":
 		env, _ := json.Marshal(os.Environ())
 		result(`{"content":[],"structuredContent":` + string(env) + `}`)
@@ -188,6 +193,45 @@ func (f *fixture) call(m gjson.Result, result func(string), fail func(int, strin
 	case "hang":
 	default:
 		fail(-32602, "unknown tool")
+	}
+}
+
+// questions is what the tool ask-user asks of the client, in order.
+var questions = []struct{ key, method, params string }{
+	{"who", "elicitation/create", `{"message":"Your name?","requestedSchema":{"type":"object","properties":{"name":{"type":"string"}}}}`},
+	{"llm", "sampling/createMessage", `{"messages":[{"role":"user","content":{"type":"text","text":"hi"}}],"maxTokens":10}`},
+	{"dirs", "roots/list", `{}`},
+}
+
+// askUser gets input from the client as the server's era does, and answers with
+// what it got. With the argument "only" it asks one question.
+func (f *fixture) askUser(m, args gjson.Result, result func(string), say func(string)) {
+	var got []string
+	for _, q := range questions {
+		if only := args.Get("only").Str; only != "" && q.key != only {
+			continue
+		}
+		if f.modern {
+			got = append(got, `"`+q.key+`":{"method":"`+q.method+`","params":`+q.params+`}`)
+			continue
+		}
+		id := fmt.Sprintf(`"%s-%d"`, q.key, time.Now().UnixNano())
+		ch := make(chan string, 1)
+		f.mu.Lock()
+		f.answers[id] = ch
+		f.mu.Unlock()
+		say(`{"jsonrpc":"2.0","id":` + id + `,"method":"` + q.method + `","params":` + q.params + `}`)
+		answer := gjson.Parse(<-ch)
+		got = append(got, `"`+q.key+`":`+answer.Get("result").Raw+answer.Get("error").Raw)
+	}
+	answers := m.Get("params.inputResponses")
+	switch {
+	case !f.modern:
+		result(`{"content":[],"structuredContent":{` + strings.Join(got, ",") + `}}`)
+	case !answers.Exists():
+		result(`{"inputRequests":{` + strings.Join(got, ",") + `},"requestState":"half \"done\""}`)
+	default:
+		result(`{"content":[],"structuredContent":` + answers.Raw + `,"x-state":` + m.Get("params.requestState").Raw + `}`)
 	}
 }
 
@@ -235,6 +279,7 @@ func overStdio(t testing.TB, character string, set ...func(*mcp.ServerConfig)) *
 		t.Fatal(err)
 	}
 	return newServer(t, append([]func(*mcp.ServerConfig){func(c *mcp.ServerConfig) {
+		c.Shared = true
 		c.Command, c.Env = []string{exe}, map[string]string{"CALLGATE_FIXTURE": character, "GORACE": "atexit_sleep_ms=0"}
 	}}, set...)...)
 }
@@ -336,8 +381,8 @@ func (w *web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func agent(name string) *identity.Principal {
-	return &identity.Principal{Tenant: "default", Subject: "agent:" + name}
+func agent(name string) *mcp.Client {
+	return &mcp.Client{Principal: identity.Principal{Tenant: "default", Subject: "agent:" + name}}
 }
 
 // call calls a tool and returns all that comes back.

@@ -91,7 +91,11 @@ func (v *visit) initialize(ctx context.Context, call *firewall.Call) ([]byte, er
 	if err != nil {
 		return nil, err
 	}
-	s, err := v.sessions.open(&call.Caller, v.route, version)
+	said := parsed(call.Body.JSON).Get("capabilities").Raw
+	if able(said, true, false) == "" {
+		said = ""
+	}
+	s, err := v.sessions.open(&call.Caller, v.route, version, strings.Clone(said))
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +132,7 @@ func (v *visit) setLevel(ctx context.Context, call *firewall.Call) ([]byte, erro
 			tell = "info" // a process serves all clients: none may silence it for others
 		}
 		req := Request{Method: call.Method, Params: []byte(`{"level":"` + tell + `"}`)}
-		for _, err := range s.Do(ctx, &call.Caller, req) {
+		for _, err := range s.Do(ctx, v.client(s), req) {
 			if err != nil { // that server's logs are filtered all the same
 				return struct{}{}, err
 			}

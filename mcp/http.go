@@ -21,7 +21,7 @@ const (
 )
 
 // httpWire reaches a server by streamable HTTP. A modern server is one link for
-// all; on a legacy one each principal has a session of its own, because what a
+// all; on a legacy one each client has a session of its own, because what a
 // server keeps in a session must not pass from one principal to another. The
 // wire puts in the operator's credentials; it never has an agent's token.
 type httpWire struct {
@@ -33,7 +33,7 @@ type httpWire struct {
 
 	mu       sync.Mutex
 	found    *flight[*Info]
-	sessions map[string]*httpLink // by principal
+	sessions map[string]*httpLink // by client
 	swept    time.Time
 	asides   int // messages on their way that nobody waits for
 }
@@ -141,7 +141,7 @@ func (w *httpWire) rediscover(info *Info) {
 	}
 }
 
-func (w *httpWire) link(ctx context.Context, key string) (link, error) {
+func (w *httpWire) link(ctx context.Context, client *Client) (link, error) {
 	info, err := w.info(ctx)
 	if err != nil {
 		return nil, err
@@ -149,15 +149,25 @@ func (w *httpWire) link(ctx context.Context, key string) (link, error) {
 	if info.Modern {
 		return &httpLink{wire: w, about: info, version: info.Version}, nil
 	}
-	s, err := w.session(key, info).opening.wait(ctx)
+	s, err := w.session(client, info).opening.wait(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-// session is the session of a principal, open or opening.
-func (w *httpWire) session(key string, about *Info) *httpLink {
+func (w *httpWire) tell(client *Client, msg []byte) {
+	w.mu.Lock()
+	s := w.sessions[client.key()]
+	w.mu.Unlock()
+	if s != nil && s.opening.landed() && s.opening.err == nil {
+		s.aside(msg)
+	}
+}
+
+// session is the session of a client, open or opening.
+func (w *httpWire) session(client *Client, about *Info) *httpLink {
+	key := client.key()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
@@ -174,12 +184,12 @@ func (w *httpWire) session(key string, about *Info) *httpLink {
 			w.drop(oldest)
 		}
 	}
-	s = &httpLink{wire: w, key: key, used: now, opening: newFlight[*httpLink]()}
+	s = &httpLink{wire: w, client: client, key: key, used: now, opening: newFlight[*httpLink]()}
 	w.sessions[key] = s
 	w.work.Go(func() {
 		ctx, cancel := context.WithTimeout(w.life, w.cfg.Timeout)
 		defer cancel()
-		info, err := w.initialize(ctx, s.ask)
+		info, err := w.initialize(ctx, s.ask, client)
 		if err == nil {
 			err = s.greet(ctx, &Info{Version: info.Version})
 		}

@@ -22,6 +22,7 @@ import (
 // httpLink is a legacy session, or the one link of a modern server.
 type httpLink struct {
 	wire    *httpWire
+	client  *Client
 	key     string
 	about   *Info
 	id      string // Mcp-Session-Id; "" if the server gave none
@@ -213,6 +214,18 @@ func (s *httpLink) aside(msg []byte) {
 	})
 }
 
+// say sends a message for which the server waits.
+func (s *httpLink) say(msg []byte) {
+	ctx, cancel := context.WithTimeout(s.wire.life, aside)
+	defer cancel()
+	resp, err := s.post(ctx, msg, nil)
+	if err != nil {
+		s.wire.cfg.Logger.Warn("an answer to the server was not taken", "error", err)
+		return
+	}
+	_ = resp.Body.Close()
+}
+
 func (s *httpLink) post(ctx context.Context, msg []byte, extra map[string]string) (*http.Response, error) {
 	return s.wire.client.RoundTrip(s.request(msg, extra).WithContext(ctx))
 }
@@ -293,6 +306,11 @@ func (s *httpLink) replies(resp *http.Response, out outgoing) iter.Seq2[Message,
 			switch {
 			case n >= maxMessages:
 				err = s.wire.unavailable("sent more messages than callgate takes for one request", nil)
+			case m.IsRequest() && m.Method != "ping" && s.client.answers():
+				m.reply = &answering{say: s.say}
+				if !yield(m, nil) {
+					return
+				}
 			case m.IsRequest():
 				s.aside(answer(&m))
 			case m.IsResponse():

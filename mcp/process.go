@@ -152,7 +152,7 @@ func (l *limiter) allow(now time.Time, logger *slog.Logger) bool {
 
 // launch starts the process and discovers what it is; a careful launch does not
 // ask what only modern servers know.
-func (w *stdio) launch(careful bool) (*pipe, error) {
+func (w *runner) launch(careful bool) (*pipe, error) {
 	proc, err := newProcess(w.cfg)
 	if err != nil {
 		return nil, err
@@ -162,8 +162,8 @@ func (w *stdio) launch(careful bool) (*pipe, error) {
 	p := newPipe(w, proc)
 	ctx, cancel := context.WithTimeout(w.life, discoverTime)
 	defer cancel()
-	if careful {
-		p.about, err = w.initialize(ctx, p.ask)
+	if careful || w.client.key() != "" { // whose era is known
+		p.about, err = w.initialize(ctx, p.ask, w.client)
 	} else {
 		p.about, err = w.discover(ctx, p.ask)
 	}

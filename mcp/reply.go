@@ -2,6 +2,7 @@ package mcp
 
 import (
 	"bytes"
+	"errors"
 	"mime"
 	"net/http"
 	"strconv"
@@ -70,6 +71,14 @@ func (o *reply) notify(method string, params []byte, more bool) error {
 		buf = append(append(buf, `,"params":`...), params...)
 	}
 	return o.event(append(buf, '}'), more)
+}
+
+// request asks the client for something in the course of its own request.
+func (o *reply) request(id uint64, method string, params []byte) error {
+	if !o.sse {
+		return errors.New("the client takes no stream on which it could be asked")
+	}
+	return o.event(request(id, method, params), false)
 }
 
 // succeeded sends the response to request id.

@@ -24,13 +24,16 @@ type session struct {
 	agent   string // that counts it as one of its own
 	route   string
 	version string
+	said    string // the client's capabilities
 
 	// guarded by sessions.mu
 	used   time.Time
 	place  *queue.Element // among the agent's own
 	level  string         // least severe log message that the client wants; "" is all
 	calls  []*inflight
-	listen *inflight // the stream of notifications, if there is one
+	asked  map[uint64]chan<- Message // requests by servers that the client has not answered
+	asks   uint64                    // how many there were
+	listen *inflight                 // the stream of notifications, if there is one
 	ended  bool
 }
 
@@ -51,8 +54,8 @@ type sessions struct {
 	swept  time.Time
 }
 
-// open begins a session of caller.
-func (s *sessions) open(caller *identity.Principal, route, version string) (*session, error) {
+// open begins a session of caller, whose client said what it can do.
+func (s *sessions) open(caller *identity.Principal, route, version, said string) (*session, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
@@ -62,7 +65,7 @@ func (s *sessions) open(caller *identity.Principal, route, version string) (*ses
 	s.sweep(now)
 	x := &session{
 		id: rand.Text(), owner: principalKey(caller), agent: caller.Tenant + "\x00" + caller.Agent(),
-		route: route, version: version, used: now,
+		route: route, version: version, said: said, used: now,
 	}
 	if own := s.agents[x.agent]; own != nil && own.Len() >= s.most && !s.makeRoom(own) {
 		return nil, firewall.Refuse(firewall.Exhausted, "%d MCP sessions of this agent are in use: end some with DELETE", s.most)
@@ -165,6 +168,37 @@ func (s *sessions) cancel(x *session, key string) {
 	}
 }
 
+// ask notes that the client of x is asked for something, under an id of the
+// session's own. Its response comes on the channel.
+func (s *sessions) ask(x *session) (id uint64, response <-chan Message, done func()) {
+	ch := make(chan Message, 1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x.asked == nil {
+		x.asked = make(map[uint64]chan<- Message)
+	}
+	x.asks++
+	id = x.asks
+	x.asked[id] = ch
+	return id, ch, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(x.asked, id)
+	}
+}
+
+// answer takes a response of x's client to whoever waits for it. The first one
+// counts.
+func (s *sessions) answer(x *session, m *Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id := ours(string(m.ID))
+	if ch := x.asked[id]; ch != nil {
+		delete(x.asked, id)
+		ch <- *m
+	}
+}
+
 // hear notes that x's client listens. It does so on one stream: an earlier one,
 // whose client may be gone without a word, ends.
 func (s *sessions) hear(ctx context.Context, x *session) (context.Context, func()) {
@@ -250,7 +284,7 @@ func (v *visit) resume() *fault {
 	if v.session, v.level = v.sessions.find(ids[0], &v.caller, v.route); v.session == nil {
 		return &fault{Error: firewall.Refuse(firewall.NotFound, "there is no such session, or it has ended: send initialize again"), status: http.StatusNotFound, code: http.StatusNotFound}
 	}
-	v.version = v.session.version
+	v.version, v.said = v.session.version, v.session.said
 	return nil
 }
 
@@ -288,7 +322,7 @@ func (v *visit) batch(ctx context.Context, doc []byte, out *reply) {
 		v.refuse(ctx, nil, f)
 		return
 	}
-	out.batch = true
+	out.batch, v.out = true, out
 	for i := range messages {
 		if ctx.Err() != nil {
 			return

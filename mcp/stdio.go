@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"callgate/firewall"
 )
 
 const (
@@ -12,25 +14,134 @@ const (
 	minDelay   = 100 * time.Millisecond
 	maxDelay   = 30 * time.Second
 	steadyTime = time.Minute // after which a server that stops is started again at once
+	maxRunners = 64          // processes of one server
 )
 
-// stdio reaches a server by the pipes of a process that it keeps running. The
-// pipes are callgate's own, because messages must be bounded, stay as they came,
-// and be told apart by whom they are for: mcp-go's transport reads lines of any
-// length and decodes notifications.
+// stdio reaches a server by the pipes of processes that it keeps running. A process
+// is a session: a legacy server has one for each client, because what it keeps in
+// memory must not pass from one principal to another. The first one is callgate's
+// own, by which it learns what the server is; servers without sessions, and those
+// that their operator shares, do everything in it.
 type stdio struct {
 	*Server
+	own *runner
+
+	mu      sync.Mutex
+	runners map[string]*runner // by client
+}
+
+func newStdio(s *Server) *stdio {
+	return &stdio{Server: s, own: newRunner(s, nil), runners: make(map[string]*runner)}
+}
+
+func (w *stdio) start() { w.own.start() }
+
+func (w *stdio) info(ctx context.Context) (*Info, error) {
+	p, err := w.own.pipe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &p.about, nil
+}
+
+func (w *stdio) link(ctx context.Context, client *Client) (link, error) {
+	info, err := w.info(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := w.own
+	if of := client.seenBy(w.Server, info); of != nil {
+		if r, err = w.runner(of); err != nil {
+			return nil, err
+		}
+	}
+	p, err := r.pipe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &lane{p, client.owner()}, nil
+}
+
+// runner is the process of a client. One that nobody has used for long makes room
+// for another.
+func (w *stdio) runner(client *Client) (*runner, error) {
+	key := client.key()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if r := w.runners[key]; r != nil && r.life.Err() == nil {
+		r.count(0)
+		return r, nil
+	}
+	now := time.Now()
+	var oldest *runner
+	oldestKey := ""
+	for k, r := range w.runners {
+		switch idle := r.idle(now); {
+		case idle < 0:
+		case idle > sessionIdle:
+			delete(w.runners, k)
+			r.end()
+		case oldest == nil || idle > oldest.idle(now):
+			oldest, oldestKey = r, k
+		}
+	}
+	if len(w.runners) >= maxRunners {
+		if oldest == nil {
+			e := w.unavailable("runs as many processes as it may, all in use", nil)
+			e.Code, e.Retry = firewall.Exhausted, time.Second
+			return nil, e
+		}
+		delete(w.runners, oldestKey)
+		oldest.end()
+	}
+	r := newRunner(w.Server, client)
+	w.runners[key] = r
+	return r, nil
+}
+
+func (w *stdio) tell(client *Client, msg []byte) {
+	w.mu.Lock()
+	r := w.runners[client.key()]
+	w.mu.Unlock()
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	up := r.up
+	r.mu.Unlock()
+	if up.landed() && up.err == nil {
+		up.val.enqueue(msg)
+	}
+}
+
+// close stops the processes; supervise does, when the server's life ends.
+func (w *stdio) close() { w.work.Wait() }
+
+// A runner keeps one process running. The pipes are callgate's own, because
+// messages must be bounded, stay as they came, and be told apart by whom they are
+// for: mcp-go's transport reads lines of any length and decodes notifications.
+type runner struct {
+	*Server
+	client *Client
+	life   context.Context // within the server's
+	end    context.CancelFunc
 
 	mu      sync.Mutex
 	running bool
+	busy    int            // requests under way
+	used    time.Time      // when the last one ended
 	up      *flight[*pipe] // the process that runs, or the one that comes next
 	due     time.Time      // when up is started
 	stopped error          // why the one before ended
 }
 
-func newStdio(s *Server) *stdio { return &stdio{Server: s, up: newFlight[*pipe]()} }
+func newRunner(s *Server, client *Client) *runner {
+	r := &runner{Server: s, client: client, used: time.Now(), up: newFlight[*pipe]()}
+	r.life, r.end = context.WithCancel(s.life)
+	return r
+}
 
-func (w *stdio) start() {
+func (w *runner) start() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.running {
@@ -39,24 +150,26 @@ func (w *stdio) start() {
 	}
 }
 
-func (w *stdio) info(ctx context.Context) (*Info, error) {
-	p, err := w.pipe(ctx)
-	if err != nil {
-		return nil, err
+// idle is for how long nobody has used the process, negative while somebody does.
+func (w *runner) idle(now time.Time) time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.busy > 0 {
+		return -1
 	}
-	return &p.about, nil
+	return now.Sub(w.used)
 }
 
-func (w *stdio) link(ctx context.Context, key string) (link, error) {
-	p, err := w.pipe(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return &lane{p, key}, nil
+// count notes that n requests begin, or end, or that one is about to begin.
+func (w *runner) count(n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.busy += n
+	w.used = time.Now()
 }
 
 // pipe is the process that runs. A caller waits for one that is about to.
-func (w *stdio) pipe(ctx context.Context) (*pipe, error) {
+func (w *runner) pipe(ctx context.Context) (*pipe, error) {
 	w.start()
 	w.mu.Lock()
 	up, due, stopped := w.up, w.due, w.stopped
@@ -69,11 +182,8 @@ func (w *stdio) pipe(ctx context.Context) (*pipe, error) {
 	return up.wait(ctx)
 }
 
-// close stops the process; supervise does, when the server's life ends.
-func (w *stdio) close() { w.work.Wait() }
-
-// supervise keeps one process running until the server's life ends.
-func (w *stdio) supervise() {
+// supervise keeps one process running until nobody wants it any more.
+func (w *runner) supervise() {
 	var delay backoff
 	careful := false
 	for w.life.Err() == nil {
@@ -104,14 +214,14 @@ func (w *stdio) supervise() {
 }
 
 // land gives those who wait for a process p, or the reason why there is none.
-func (w *stdio) land(p *pipe, err error) {
+func (w *runner) land(p *pipe, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.up.land(p, err)
 }
 
 // renew has those who ask from now on wait for the process after p.
-func (w *stdio) renew(p *pipe) {
+func (w *runner) renew(p *pipe) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.up.landed() && w.up.val == p {
@@ -120,7 +230,7 @@ func (w *stdio) renew(p *pipe) {
 }
 
 // rest waits before the next process is started.
-func (w *stdio) rest(wait time.Duration, why error) {
+func (w *runner) rest(wait time.Duration, why error) {
 	w.cfg.Logger.Warn("server stopped", "error", why, "again_in", wait)
 	w.mu.Lock()
 	w.due, w.stopped = time.Now().Add(wait), why
