@@ -381,6 +381,50 @@ func (w *web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// oldWeb serves a fixture by HTTP+SSE, as servers of 2024-11-05 do.
+type oldWeb struct {
+	*fixture
+
+	mu    sync.Mutex
+	lines map[string]chan string // to clients, by session
+}
+
+func newOldWeb() *oldWeb {
+	return &oldWeb{fixture: newFixture(false), lines: make(map[string]chan string)}
+}
+
+func (w *oldWeb) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	id := r.URL.Query().Get("session")
+	if r.Method == http.MethodGet {
+		w.mu.Lock()
+		id = fmt.Sprint(len(w.lines) + 1)
+		lines := make(chan string, 100)
+		w.lines[id] = lines
+		w.mu.Unlock()
+		rw.Header().Set("Content-Type", "text/event-stream")
+		fmt.Fprintf(rw, "event: endpoint\ndata: /messages?session=%s\n\n", id)
+		for {
+			rw.(http.Flusher).Flush()
+			select {
+			case line := <-lines:
+				fmt.Fprintf(rw, "event: message\ndata: %s\n\n", line)
+			case <-r.Context().Done():
+				return
+			}
+		}
+	}
+	w.mu.Lock()
+	lines := w.lines[id]
+	w.mu.Unlock()
+	if r.Method != http.MethodPost || lines == nil {
+		http.Error(rw, "no such session", http.StatusNotFound)
+		return
+	}
+	body, _ := io.ReadAll(r.Body)
+	rw.WriteHeader(http.StatusAccepted)
+	go w.take(string(body), func(s string) { lines <- s })
+}
+
 func agent(name string) *mcp.Client {
 	return &mcp.Client{Principal: identity.Principal{Tenant: "default", Subject: "agent:" + name}}
 }

@@ -33,6 +33,7 @@ type httpWire struct {
 
 	mu       sync.Mutex
 	found    *flight[*Info]
+	old      *piped               // where the server speaks HTTP+SSE
 	sessions map[string]*httpLink // by client
 	swept    time.Time
 	asides   int // messages on their way that nobody waits for
@@ -118,7 +119,10 @@ func (w *httpWire) discovery() *flight[*Info] {
 		defer cancel()
 		s := &httpLink{wire: w}
 		info, err := w.discover(ctx, s.ask)
-		if err == nil && !info.Modern {
+		switch {
+		case errors.Is(err, errForeign):
+			info, err = w.discoverSSE(ctx, err)
+		case err == nil && !info.Modern:
 			err = s.greet(ctx, &info)
 		}
 		if err != nil {
@@ -130,6 +134,32 @@ func (w *httpWire) discovery() *flight[*Info] {
 		w.discard(s) // a session that was begun to find out is nobody's
 	})
 	return f
+}
+
+// discoverSSE tries the transport of 2024-11-05 with a server that does not answer
+// by streamable HTTP: why is how it did not.
+func (w *httpWire) discoverSSE(ctx context.Context, why error) (Info, error) {
+	first, err := newSSECarrier(w)
+	if err != nil {
+		return Info{}, why
+	}
+	first.kill() // each session opens its own
+	old := newPiped(w.Server, func() (carrier, error) {
+		c, err := newSSECarrier(w)
+		if err != nil {
+			return nil, err // and not a carrier that is nil
+		}
+		return c, nil
+	})
+	info, err := old.info(ctx)
+	if err != nil {
+		old.own.end()
+		return Info{}, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.old = old
+	return *info, nil
 }
 
 // rediscover forgets what info says: the server is not what it was.
@@ -146,6 +176,9 @@ func (w *httpWire) link(ctx context.Context, client *Client) (link, error) {
 	if err != nil {
 		return nil, err
 	}
+	if old := w.sse(); old != nil {
+		return old.link(ctx, client)
+	}
 	if info.Modern {
 		return &httpLink{wire: w, about: info, version: info.Version}, nil
 	}
@@ -156,7 +189,18 @@ func (w *httpWire) link(ctx context.Context, client *Client) (link, error) {
 	return s, nil
 }
 
+// sse is the way to a server of 2024-11-05, nil if it is of another kind.
+func (w *httpWire) sse() *piped {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.old
+}
+
 func (w *httpWire) tell(client *Client, msg []byte) {
+	if old := w.sse(); old != nil {
+		old.tell(client, msg)
+		return
+	}
 	w.mu.Lock()
 	s := w.sessions[client.key()]
 	w.mu.Unlock()

@@ -1,6 +1,7 @@
 package mcp
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -200,6 +201,30 @@ func (h *hub) leave(id uint64, w *waiter, rest []Message) {
 		}
 	}
 	w.queue = nil
+}
+
+// take yields what comes for w until its response has, or nobody wants more. What
+// it has taken and not yielded is rest.
+func (h *hub) take(ctx context.Context, w *waiter, yield func(Message, error) bool) (answered bool, rest []Message) {
+	for {
+		select {
+		case <-w.ready:
+		case <-ctx.Done():
+			yield(Message{}, context.Cause(ctx))
+			return false, nil
+		}
+		queue, err := h.collect(w)
+		for i, m := range queue {
+			answered = m.IsResponse()
+			if !yield(m, nil) || answered {
+				return answered, queue[i+1:]
+			}
+		}
+		if err != nil {
+			yield(Message{}, err)
+			return false, nil
+		}
+	}
 }
 
 // collect takes what has come for w.

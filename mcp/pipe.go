@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"os"
 	"sync"
 	"time"
 )
@@ -21,13 +20,11 @@ const (
 	shyTime    = 2 * time.Second  // after a request, in which what the server says may still be about it
 )
 
-// pipe is a running process that speaks MCP on its standard input and output:
-// one message a line. Many requests are on it at once.
+// pipe is MCP on a carrier. Many requests are on it at once.
 type pipe struct {
 	wire  *runner
 	about Info
-	proc  *process
-	in    *os.File
+	line  carrier
 	turn  chan struct{} // holds a token while nobody writes
 	posts chan []byte   // to be written when there is time
 
@@ -37,9 +34,9 @@ type pipe struct {
 	once sync.Once
 }
 
-func newPipe(w *runner, proc *process) *pipe {
+func newPipe(w *runner, line carrier) *pipe {
 	p := &pipe{
-		wire: w, proc: proc, in: proc.in,
+		wire: w, line: line,
 		turn: make(chan struct{}, 1), posts: make(chan []byte, maxPosts),
 		hub: newHub(w.Server, w.client), dead: make(chan struct{}),
 	}
@@ -66,13 +63,12 @@ func (p *pipe) fail(why error) {
 	})
 }
 
-// read takes the lines of the process until it ends.
+// read takes the messages of the server until it ends.
 func (p *pipe) read() {
-	lines := lineReader{bufio.NewReaderSize(p.proc.out, 64<<10), messageLimit(p.wire.cfg.Limits)}
 	garbage := 0
 	var quiet limiter
 	for {
-		line, err := lines.next()
+		line, err := p.line.next()
 		if err != nil {
 			p.fail(err)
 			return
@@ -97,7 +93,38 @@ func (p *pipe) read() {
 	}
 }
 
-// lane is the way to a process for one principal.
+// launch connects to the server and discovers what it is; a careful launch does
+// not ask what only modern servers know.
+func (w *runner) launch(careful bool) (*pipe, error) {
+	line, err := w.connect()
+	if err != nil {
+		return nil, err
+	}
+	p := newPipe(w, line)
+	ctx, cancel := context.WithTimeout(w.life, discoverTime)
+	defer cancel()
+	if careful || w.client.key() != "" { // whose era is known
+		p.about, err = w.initialize(ctx, p.ask, w.client)
+	} else {
+		p.about, err = w.discover(ctx, p.ask)
+	}
+	if err == nil && !p.about.Modern {
+		err = p.write(ctx, request(0, "notifications/initialized", nil))
+	}
+	if err != nil {
+		p.stop()
+		return nil, err
+	}
+	return p, nil
+}
+
+// stop ends the connection and all that wait for it.
+func (p *pipe) stop() {
+	p.fail(errors.New("callgate ended it"))
+	p.line.stop()
+}
+
+// lane is the way through a pipe for one principal.
 type lane struct {
 	*pipe
 	key string
@@ -126,31 +153,12 @@ func (l *lane) send(ctx context.Context, out outgoing) iter.Seq2[Message, error]
 			yield(Message{}, err)
 			return
 		}
-		for {
-			select {
-			case <-w.ready:
-			case <-ctx.Done():
-				yield(Message{}, context.Cause(ctx))
-				return
-			}
-			queue, err := l.collect(w)
-			for i, m := range queue {
-				answered = m.IsResponse()
-				if !yield(m, nil) || answered {
-					rest = queue[i+1:]
-					return
-				}
-			}
-			if err != nil {
-				yield(Message{}, err)
-				return
-			}
-		}
+		answered, rest = l.take(ctx, w, yield)
 	}
 }
 
-// write writes one message, which it may change. A process that does not take it
-// in time is stuck and is ended, because half a message cannot be taken back.
+// write writes one message, which it may change. A server that does not take it is
+// ended.
 func (p *pipe) write(ctx context.Context, msg []byte) error {
 	select {
 	case <-p.turn:
@@ -160,8 +168,7 @@ func (p *pipe) write(ctx context.Context, msg []byte) error {
 		return p.wire.unavailable("stopped", p.why)
 	}
 	defer func() { p.turn <- struct{}{} }()
-	_ = p.in.SetWriteDeadline(time.Now().Add(writeTime))
-	if _, err := p.in.Write(append(oneLine(msg), '\n')); err != nil {
+	if err := p.line.write(msg); err != nil {
 		p.fail(fmt.Errorf("write to it: %w", err))
 		return p.wire.unavailable("stopped", err)
 	}
@@ -203,7 +210,7 @@ func (p *pipe) post() {
 	}
 }
 
-// ask puts one question to a process that is not discovered yet.
+// ask puts one question to a server that is not discovered yet.
 func (p *pipe) ask(ctx context.Context, _, method string, params []byte) (Message, error) {
 	l := lane{pipe: p}
 	for m, err := range l.send(ctx, outgoing{id: p.wire.ids.Add(1), method: method, params: params}) {

@@ -13,6 +13,9 @@ func eachServer(t *testing.T, test func(t *testing.T, s *mcp.Server, modern bool
 		era := map[bool]string{false: "legacy", true: "modern"}[modern]
 		t.Run(era+" over stdio", func(t *testing.T) { test(t, overStdio(t, era), modern) })
 		t.Run(era+" over HTTP", func(t *testing.T) { test(t, overHTTP(t, newWeb(modern, true)), modern) })
+		if !modern {
+			t.Run(era+" over HTTP+SSE", func(t *testing.T) { test(t, overHTTP(t, newOldWeb()), modern) })
+		}
 		if !testing.Short() {
 			t.Run(era+" over HTTP without streams", func(t *testing.T) { test(t, overHTTP(t, newWeb(modern, false)), modern) })
 		}

@@ -14,29 +14,43 @@ const (
 	minDelay   = 100 * time.Millisecond
 	maxDelay   = 30 * time.Second
 	steadyTime = time.Minute // after which a server that stops is started again at once
-	maxRunners = 64          // processes of one server
+	maxRunners = 64          // carriers of one server
 )
 
-// stdio reaches a server by the pipes of processes that it keeps running. A process
-// is a session: a legacy server has one for each client, because what it keeps in
-// memory must not pass from one principal to another. The first one is callgate's
-// own, by which it learns what the server is; servers without sessions, and those
-// that their operator shares, do everything in it.
-type stdio struct {
+// piped reaches a server by carriers that it keeps up: processes, or streams of
+// HTTP+SSE. Each is a session: a legacy server has one for each client, because
+// what it keeps in memory must not pass from one principal to another. The first
+// one is callgate's own, by which it learns what the server is; servers without
+// sessions, and those that their operator shares, do everything in it.
+type piped struct {
 	*Server
-	own *runner
+	dial func() (carrier, error)
+	own  *runner
 
 	mu      sync.Mutex
 	runners map[string]*runner // by client
 }
 
-func newStdio(s *Server) *stdio {
-	return &stdio{Server: s, own: newRunner(s, nil), runners: make(map[string]*runner)}
+// newStdio reaches a server by processes.
+func newStdio(s *Server) *piped {
+	return newPiped(s, func() (carrier, error) {
+		p, err := newProcess(s.cfg)
+		if err != nil {
+			return nil, err
+		}
+		s.work.Go(p.wait)
+		s.work.Go(func() { p.log(s.cfg.Logger) })
+		return p, nil
+	})
 }
 
-func (w *stdio) start() { w.own.start() }
+func newPiped(s *Server, dial func() (carrier, error)) *piped {
+	return &piped{Server: s, dial: dial, own: newRunner(s, nil, dial), runners: make(map[string]*runner)}
+}
 
-func (w *stdio) info(ctx context.Context) (*Info, error) {
+func (w *piped) start() { w.own.start() }
+
+func (w *piped) info(ctx context.Context) (*Info, error) {
 	p, err := w.own.pipe(ctx)
 	if err != nil {
 		return nil, err
@@ -44,7 +58,7 @@ func (w *stdio) info(ctx context.Context) (*Info, error) {
 	return &p.about, nil
 }
 
-func (w *stdio) link(ctx context.Context, client *Client) (link, error) {
+func (w *piped) link(ctx context.Context, client *Client) (link, error) {
 	info, err := w.info(ctx)
 	if err != nil {
 		return nil, err
@@ -62,9 +76,9 @@ func (w *stdio) link(ctx context.Context, client *Client) (link, error) {
 	return &lane{p, client.owner()}, nil
 }
 
-// runner is the process of a client. One that nobody has used for long makes room
+// runner is that of a client. One that nobody has used for long makes room
 // for another.
-func (w *stdio) runner(client *Client) (*runner, error) {
+func (w *piped) runner(client *Client) (*runner, error) {
 	key := client.key()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -87,19 +101,19 @@ func (w *stdio) runner(client *Client) (*runner, error) {
 	}
 	if len(w.runners) >= maxRunners {
 		if oldest == nil {
-			e := w.unavailable("runs as many processes as it may, all in use", nil)
+			e := w.unavailable("has as many sessions as it may, all in use", nil)
 			e.Code, e.Retry = firewall.Exhausted, time.Second
 			return nil, e
 		}
 		delete(w.runners, oldestKey)
 		oldest.end()
 	}
-	r := newRunner(w.Server, client)
+	r := newRunner(w.Server, client, w.dial)
 	w.runners[key] = r
 	return r, nil
 }
 
-func (w *stdio) tell(client *Client, msg []byte) {
+func (w *piped) tell(client *Client, msg []byte) {
 	w.mu.Lock()
 	r := w.runners[client.key()]
 	w.mu.Unlock()
@@ -114,17 +128,17 @@ func (w *stdio) tell(client *Client, msg []byte) {
 	}
 }
 
-// close stops the processes; supervise does, when the server's life ends.
-func (w *stdio) close() { w.work.Wait() }
+// close ends the carriers; supervise does, when the server's life ends.
+func (w *piped) close() { w.work.Wait() }
 
-// A runner keeps one process running. The pipes are callgate's own, because
-// messages must be bounded, stay as they came, and be told apart by whom they are
-// for: mcp-go's transport reads lines of any length and decodes notifications.
+// A runner keeps one carrier up. The pipes are callgate's own, because messages
+// must be bounded, stay as they came, and be told apart by whom they are for: mcp-go's transport reads lines of any length and decodes notifications.
 type runner struct {
 	*Server
-	client *Client
-	life   context.Context // within the server's
-	end    context.CancelFunc
+	client  *Client
+	connect func() (carrier, error)
+	life    context.Context // within the server's
+	end     context.CancelFunc
 
 	mu      sync.Mutex
 	running bool
@@ -135,8 +149,8 @@ type runner struct {
 	stopped error          // why the one before ended
 }
 
-func newRunner(s *Server, client *Client) *runner {
-	r := &runner{Server: s, client: client, used: time.Now(), up: newFlight[*pipe]()}
+func newRunner(s *Server, client *Client, connect func() (carrier, error)) *runner {
+	r := &runner{Server: s, client: client, connect: connect, used: time.Now(), up: newFlight[*pipe]()}
 	r.life, r.end = context.WithCancel(s.life)
 	return r
 }
@@ -194,11 +208,11 @@ func (w *runner) supervise() {
 			w.land(nil, w.unavailable("did not start", err))
 			w.renew(nil)
 		} else {
-			w.cfg.Logger.Info("server started", "version", p.about.Version, "pid", p.proc.cmd.Process.Pid)
+			w.cfg.Logger.Info("server started", "version", p.about.Version, "by", p.line.name())
 			w.land(p, nil)
 			select {
 			case <-p.dead:
-				kill(p.proc.cmd)
+				p.line.kill()
 			case <-w.life.Done():
 			}
 			w.renew(p)
