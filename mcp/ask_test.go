@@ -111,6 +111,11 @@ func TestEveryServerCanAskEveryClient(t *testing.T) {
 						t.Errorf("the server got %s for %s, want %s in %s", got.Get(key).Raw, key, want, last.Raw)
 					}
 				}
+				if t.Failed() {
+					for _, r := range h.log.Records()[before:] {
+						t.Log(r.Type, r.Resource, r.Outcome, r.Fault)
+					}
+				}
 				if state := last.Get("result.x-state"); modern && state.Str != `half "done"` {
 					t.Errorf("the server's state came back as %s", state.Raw)
 				}

@@ -28,6 +28,15 @@ func (v *visit) call(ctx context.Context, m *Message) (*firewall.Call, firewall.
 	case "resources/read":
 		call.Kind = firewall.Resource
 		return v.act(ctx, m, call, "uri")
+	case "resources/subscribe":
+		if !v.modern {
+			call.Kind = firewall.Resource
+			return v.subscription(ctx, m, call, v.sessions.pending(v.session))
+		}
+	case "resources/unsubscribe":
+		if !v.modern {
+			return call, local(v.unsubscribe), nil
+		}
 	case "completion/complete": // tells of what it completes for, and no more than that may be seen
 		switch parsed(m.Params).Get("ref.type").String() {
 		case "ref/prompt":

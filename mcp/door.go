@@ -335,6 +335,10 @@ func (v *visit) take(ctx context.Context, m *Message, out *reply) {
 
 // serve passes one request through the gate.
 func (v *visit) serve(ctx context.Context, m *Message, out *reply) {
+	if v.modern && m.Method == listenMethod {
+		v.listenModern(ctx, m, out)
+		return
+	}
 	whole := ctx
 	if v.session != nil {
 		var done func()

@@ -240,6 +240,14 @@ func (w *httpWire) session(client *Client, about *Info) *httpLink {
 		if err != nil {
 			w.rediscover(about)
 			err = w.explain(ctx, err)
+		} else {
+			uris := w.subscribed(client)
+			if client.answers() || uris != nil {
+				s.hearken(ctx)
+			}
+			for _, uri := range uris {
+				s.aside(request(w.ids.Add(1), "resources/subscribe", []byte(`{"uri":`+quoted(uri)+`}`)))
+			}
 		}
 		s.opening.land(s, err)
 	})
@@ -267,6 +275,7 @@ func (w *httpWire) drop(s *httpLink) {
 	if w.sessions[s.key] == s {
 		delete(w.sessions, s.key)
 	}
+	s.deafen()
 	w.work.Go(func() { w.discard(s) })
 }
 

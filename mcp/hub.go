@@ -57,7 +57,9 @@ func (h *hub) dispatch(m Message) {
 		h.asked(m)
 	case m.IsResponse():
 		h.deliver(ours(string(m.ID)), m)
-	case h.server.notice(m):
+	case h.server.heard(h.client, m):
+	case subscriptionOf(&m) != 0:
+		h.deliver(subscriptionOf(&m), m)
 	case m.Method == "notifications/progress":
 		h.deliver(progressOf(&m), m)
 	default:
@@ -244,6 +246,16 @@ func (h *hub) reject(line []byte, why error) {
 	defer h.mu.Unlock()
 	if w := h.waiting[id]; w != nil && w.err == nil {
 		w.err = h.server.unavailable("answered what callgate cannot read", why)
+		w.wake()
+	}
+}
+
+// fail ends a request with an error.
+func (h *hub) fail(id uint64, w *waiter, why error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.waiting[id] == w && w.err == nil {
+		w.err = why
 		w.wake()
 	}
 }

@@ -156,7 +156,7 @@ func cursorOf(params []byte) (cursor, error) {
 type holding struct {
 	info                            Info
 	tools, prompts, resources       bool
-	completions, logging            bool
+	completions, logging, subscribe bool
 	toolsTold, promptsTold, resTold bool // changes of the list are told
 }
 
@@ -167,6 +167,7 @@ func has(info Info) holding {
 	return holding{
 		info: info, tools: info.has("tools"), prompts: info.has("prompts"), resources: info.has("resources"),
 		completions: info.has("completions"), logging: info.has("logging"),
+		subscribe: parsed(info.Capabilities).Get("resources.subscribe").Bool(),
 		toolsTold: info.told("tools"), promptsTold: info.told("prompts"), resTold: info.told("resources"),
 	}
 }
@@ -203,6 +204,7 @@ func (v *visit) holdings(ctx context.Context) []answered[holding] {
 		see("resources/templates/list", h.resources, &templates)
 		all.Wait()
 		h.tools, h.prompts, h.resources = tools, prompts, resources || templates
+		h.subscribe = h.subscribe && h.resources
 		h.completions = h.completions && (h.prompts || h.resources)
 		h.logging = h.logging && h.any()
 		return h, nil

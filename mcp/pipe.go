@@ -115,6 +115,9 @@ func (w *runner) launch(careful bool) (*pipe, error) {
 		p.stop()
 		return nil, err
 	}
+	for _, uri := range w.subscribed(w.client) {
+		p.later(request(w.ids.Add(1), "resources/subscribe", []byte(`{"uri":`+quoted(uri)+`}`)))
+	}
 	return p, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"log/slog"
 	"maps"
+	"math"
 	"net/url"
 	"slices"
 	"strings"
@@ -26,6 +27,8 @@ type Request struct {
 	Params json.RawMessage   // an object, as it was judged; nil for none
 	Modern bool              // the client speaks 2026-07-28 or later: Params has its own _meta
 	Header map[string]string // Mcp-Param-* headers that the client sent and that agree with Params
+
+	endless bool // its reply goes on until the client wants no more
 }
 
 // Info is what a server said of itself when it was discovered.
@@ -131,7 +134,10 @@ type Server struct {
 	calls   int
 	idle    chan struct{} // closed when closing and no call is left
 	notices map[int]func(Message)
-	next    int // of notices
+	unwatch context.CancelFunc // while there are notices
+
+	subscribers map[subscription]map[int]func(Message) // with sessions of a legacy server
+	next        int                                    // of notices and subscribers
 }
 
 // A wire reaches a server by one transport.
@@ -144,6 +150,9 @@ type wire interface {
 	link(ctx context.Context, client *Client) (link, error)
 	// tell sends a notification to the session of a client, if there is one.
 	tell(client *Client, msg []byte)
+	// hearken listens to the session of a client with a legacy server. For callgate
+	// itself it returns when the server speaks no more, and says whether it did.
+	hearken(ctx context.Context, client *Client) bool
 	// close ends what the wire holds, when no link is to be used any more.
 	close()
 }
@@ -185,7 +194,7 @@ func NewServer(cfg ServerConfig) *Server {
 		cfg.Version = "dev"
 	}
 	version, _ := jsontext.AppendQuote(nil, cfg.Version)
-	s := &Server{cfg: cfg, about: `{"name":"callgate","version":` + string(version) + `}`, idle: make(chan struct{}), notices: make(map[int]func(Message))}
+	s := &Server{cfg: cfg, about: `{"name":"callgate","version":` + string(version) + `}`, idle: make(chan struct{}), notices: make(map[int]func(Message)), subscribers: make(map[subscription]map[int]func(Message))}
 	s.cfg.Logger = cfg.Logger.With("server", cfg.Name)
 	s.life, s.end = context.WithCancel(context.Background())
 	if cfg.URL != "" {
@@ -214,43 +223,6 @@ func (s *Server) Info(ctx context.Context) (Info, error) {
 		return Info{}, s.explain(ctx, err)
 	}
 	return *info, nil
-}
-
-// OnNotice has f called with each notification that belongs to no request and
-// that all callers may see: that a list of the server changed. f must not block.
-func (s *Server) OnNotice(f func(Message)) (stop func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.next++
-	n := s.next
-	s.notices[n] = f
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.notices, n)
-	}
-}
-
-// notice takes a notification that is not about a request of a client, and says
-// whether m is one.
-func (s *Server) notice(m Message) bool {
-	if m.Method == "notifications/cancelled" { // a request of its own, which is answered already
-		return true
-	}
-	if !strings.HasPrefix(m.Method, "notifications/") || !strings.HasSuffix(m.Method, "/list_changed") {
-		return false
-	}
-	s.lists.forget(m.Method)
-	s.mu.Lock()
-	var told []func(Message)
-	for _, f := range s.notices {
-		told = append(told, f)
-	}
-	s.mu.Unlock()
-	for _, f := range told {
-		f(m)
-	}
-	return true
 }
 
 // Do sends one request for client and yields the notifications that belong to
@@ -282,7 +254,7 @@ func (s *Server) tell(client *Client, method string) {
 // run sends one request and gives got what belongs to it, the response last. It
 // returns nil when got has all, or wants no more.
 func (s *Server) run(ctx context.Context, client *Client, req Request, got func(Message) bool) error {
-	clock := s.clock(ctx)
+	clock := s.clock(ctx, req.endless)
 	defer clock.stop()
 	err := s.try(clock, client, req, got)
 	if err == errGone { // the server had not seen the request
@@ -349,8 +321,11 @@ type clock struct {
 	paused time.Time
 }
 
-func (s *Server) clock(ctx context.Context) *clock {
+func (s *Server) clock(ctx context.Context, endless bool) *clock {
 	c := &clock{each: s.cfg.Timeout, last: time.Now().Add(max(maxTimeout, s.cfg.Timeout))}
+	if endless {
+		c.each = math.MaxInt64
+	}
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	c.timer = time.AfterFunc(c.each, func() { c.cancel(errTimeout) })
 	c.unlink = context.AfterFunc(s.life, func() { c.cancel(errClosed) })

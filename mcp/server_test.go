@@ -35,7 +35,7 @@ func TestAServerIsDiscovered(t *testing.T) {
 		if string(info.ServerInfo) != `{"name":"fixture","version":"1"}` || info.Instructions != "be kind" {
 			t.Errorf("serverInfo %s, instructions %q", info.ServerInfo, info.Instructions)
 		}
-		if string(info.Capabilities) != `{"tools":{"listChanged":true},"logging":{},"x-unknown":{}}` {
+		if string(info.Capabilities) != `{"tools":{"listChanged":true},"resources":{"subscribe":true},"logging":{},"x-unknown":{}}` {
 			t.Errorf("capabilities %s", info.Capabilities)
 		}
 	})

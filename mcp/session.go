@@ -33,6 +33,7 @@ type session struct {
 	calls  []*inflight
 	asked  map[uint64]chan<- Message // requests by servers that the client has not answered
 	asks   uint64                    // how many there were
+	due    *pending                  // what the client is to be told, once it listens or subscribes
 	listen *inflight                 // the stream of notifications, if there is one
 	ended  bool
 }
@@ -224,6 +225,19 @@ func (s *sessions) hear(ctx context.Context, x *session) (context.Context, func(
 	}
 }
 
+// pending is what x's client is still to be told.
+func (s *sessions) pending(x *session) *pending {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x.due == nil {
+		x.due = newPending()
+		if x.ended {
+			x.due.stop()
+		}
+	}
+	return x.due
+}
+
 // setLevel notes what x wants to read of logs.
 func (s *sessions) setLevel(x *session, level string) {
 	s.mu.Lock()
@@ -250,6 +264,9 @@ func (s *sessions) drop(x *session) {
 		return
 	}
 	x.ended = true
+	if x.due != nil {
+		go x.due.stop() // which takes locks of servers
+	}
 	delete(s.byID, x.id)
 	own := s.agents[x.agent]
 	if own.Remove(x.place); own.Len() == 0 {
