@@ -260,6 +260,8 @@ func (v *visit) post(ctx context.Context) {
 		return
 	}
 	v.out = out
+	ctx, done := v.outlive(ctx, out)
+	defer done()
 	v.take(ctx, &m, out)
 	out.end()
 }
@@ -367,6 +369,12 @@ func (v *visit) serve(ctx context.Context, m *Message, out *reply) {
 // down writes one event of the reply to m.
 func (v *visit) down(m *Message, call *firewall.Call, ev firewall.Event, out *reply) error {
 	v.about(call.ID)
+	if ev.Name == paused { // a client that can come back need not hold its connection
+		if out.keep != nil {
+			out.open()
+		}
+		return nil
+	}
 	if ev.Name != "" {
 		if !v.wants(&ev) {
 			return nil

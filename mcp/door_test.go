@@ -181,7 +181,9 @@ func (a *answer) messages() []string {
 				data = append(data, d)
 			}
 		}
-		all = append(all, strings.Join(data, "\n"))
+		if doc := strings.Join(data, "\n"); doc != "" { // the first event may only have an id
+			all = append(all, doc)
+		}
 	}
 	return all
 }
@@ -343,8 +345,10 @@ type upstream struct {
 }
 
 // start serves u and returns its URL.
-func (u *upstream) start(t testing.TB) string {
-	web := httptest.NewServer(u)
+func (u *upstream) start(t testing.TB) string { return serve(t, u) }
+
+func serve(t testing.TB, h http.Handler) string {
+	web := httptest.NewServer(h)
 	t.Cleanup(web.Close)
 	return web.URL
 }

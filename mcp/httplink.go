@@ -309,7 +309,14 @@ func (s *httpLink) replies(ctx context.Context, body *stream, out outgoing) iter
 		err := body.open()
 		for n := 0; err == nil; n++ {
 			var raw []byte
-			if raw, err = body.next(ctx); err != nil {
+			if raw, err = body.next(ctx); err == errPaused {
+				err = nil
+				if !yield(Message{Method: paused}, nil) {
+					return
+				}
+				continue
+			}
+			if err != nil {
 				break
 			}
 			var m Message

@@ -34,6 +34,10 @@ func (v *visit) listen(ctx context.Context) {
 		v.refuse(ctx, nil, bad(http.StatusNotAcceptable, mcpgo.INVALID_REQUEST, "send Accept: text/event-stream"))
 		return
 	}
+	if last := v.r.Header.Get("Last-Event-Id"); last != "" {
+		v.rejoin(ctx, last)
+		return
+	}
 	ctx, done := v.sessions.hear(ctx, v.session)
 	defer done()
 	out := &reply{w: v.w, sse: true}

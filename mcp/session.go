@@ -27,15 +27,17 @@ type session struct {
 	said    string // the client's capabilities
 
 	// guarded by sessions.mu
-	used   time.Time
-	place  *queue.Element // among the agent's own
-	level  string         // least severe log message that the client wants; "" is all
-	calls  []*inflight
-	asked  map[uint64]chan<- Message // requests by servers that the client has not answered
-	asks   uint64                    // how many there were
-	due    *pending                  // what the client is to be told, once it listens or subscribes
-	listen *inflight                 // the stream of notifications, if there is one
-	ended  bool
+	used    time.Time
+	place   *queue.Element // among the agent's own
+	level   string         // least severe log message that the client wants; "" is all
+	calls   []*inflight
+	asked   map[uint64]chan<- Message // requests by servers that the client has not answered
+	replays []*replay                 // streams that the client may come back to
+	streams uint64                    // how many there were
+	asks    uint64                    // how many there were
+	due     *pending                  // what the client is to be told, once it listens or subscribes
+	listen  *inflight                 // the stream of notifications, if there is one
+	ended   bool
 }
 
 // inflight is something under way that the session can end.
@@ -340,6 +342,8 @@ func (v *visit) batch(ctx context.Context, doc []byte, out *reply) {
 		return
 	}
 	out.batch, v.out = true, out
+	ctx, done := v.outlive(ctx, out)
+	defer done()
 	for i := range messages {
 		if ctx.Err() != nil {
 			return
