@@ -49,8 +49,9 @@ const (
 	singleWait         = time.Minute // that /mcp/<server> waits: nothing else waits with it
 )
 
-// A Handler is the front door for MCP, of every version from 2025-03-26 on: all
-// servers in one at /mcp, and each as it is at /mcp/<server>. It is used by many
+// A Handler is the front door for MCP, of every version: all servers in one at
+// /mcp, and each as it is at /mcp/<server>, or at /sse and /sse/<server> for clients
+// that speak no later version than 2024-11-05. It is used by many
 // goroutines at once.
 type Handler struct {
 	cfg       Config
@@ -139,7 +140,11 @@ type visit struct {
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v := &visit{Handler: h, w: w, r: r, behind: h.behind.Load(), route: "/mcp"}
-	if rest, ok := strings.CutPrefix(r.URL.Path, "/mcp/"); ok && rest != "" {
+	rest, sse := isSSE(r.URL.Path)
+	if !sse {
+		rest = strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/mcp"), "/")
+	}
+	if rest != "" {
 		v.name, v.only = rest, v.behind.byName[rest]
 	}
 	if isServerName(v.name) {
@@ -153,6 +158,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch {
+	case sse && r.Method == http.MethodGet:
+		v.openSSE(ctx)
+	case sse && r.Method == http.MethodPost:
+		v.postSSE(ctx)
 	case r.Method == http.MethodPost:
 		v.post(ctx)
 	case isModern(r.Header.Get(mcpgo.HeaderProtocolVersion)) || r.Method != http.MethodGet && r.Method != http.MethodDelete:

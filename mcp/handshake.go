@@ -100,11 +100,12 @@ func (v *visit) initialize(ctx context.Context, call *firewall.Call) ([]byte, er
 	if able(said, true, false) == "" {
 		said = ""
 	}
-	s, err := v.sessions.open(&call.Caller, v.route, version, strings.Clone(said))
-	if err != nil {
+	if v.session != nil { // HTTP+SSE begins with it
+		v.sessions.greet(v.session, version, strings.Clone(said))
+	} else if v.session, err = v.sessions.open(&call.Caller, v.route, version, strings.Clone(said)); err != nil {
 		return nil, err
 	}
-	v.session, call.Hints.Session = s, s.id
+	call.Hints.Session = v.session.id
 	doc := append([]byte(nil), `{"protocolVersion":"`+version+`","serverInfo":`+g.server+`,`...)
 	return append(g.write(doc), '}'), nil
 }

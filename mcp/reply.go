@@ -17,6 +17,7 @@ import (
 // comes first and alone, else a stream of events.
 type reply struct {
 	w         http.ResponseWriter
+	line      *line  // where all goes, in a session of HTTP+SSE
 	json, sse bool   // what the client takes
 	batch     bool   // there may be more than one response
 	streaming bool   // the head of a stream is out
@@ -180,6 +181,9 @@ func (o *reply) event(doc []byte, more bool) error {
 
 // raw writes bytes of a stream, which a client must take in time.
 func (o *reply) raw(frame []byte, more bool) error {
+	if o.line != nil {
+		return o.line.write(frame)
+	}
 	o.hurry(true)
 	defer o.hurry(false)
 	if _, err := o.w.Write(frame); err != nil || more {
