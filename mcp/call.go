@@ -53,6 +53,8 @@ func (v *visit) call(ctx context.Context, m *Message) (*firewall.Call, firewall.
 		return call, local(func(ctx context.Context, call *firewall.Call) ([]byte, error) { return v.list(ctx, call, which) }), nil
 	}
 	switch {
+	case isTask(m.Method) && (v.modern || m.Method != "tasks/update") && !(v.modern && m.Method == "tasks/result"):
+		return v.task(m, call)
 	case m.Method == "server/discover" && v.modern:
 		return call, local(v.discover), nil
 	case v.modern:
@@ -231,6 +233,9 @@ func (p *passage) Forward(ctx context.Context, call *firewall.Call) firewall.Eve
 			return
 		}
 		for m, err := range p.carried(ctx, call, req) {
+			if err == nil && m.Result != nil && call.Kind == firewall.Tool {
+				err = p.begun(call, &m)
+			}
 			if err == nil {
 				err = p.translate(ctx, call, &m)
 			}
