@@ -101,12 +101,16 @@ func (v *visit) act(ctx context.Context, m *Message, call *firewall.Call, at str
 	call.ResultAt = resultsAt[call.Kind]
 	call.Brings = server.brings(call)
 	p := &passage{visit: v, to: server, at: at}
+	up, f := v.held(ctx, call, p)
+	if f != nil {
+		return call, nil, f
+	}
 	if call.Kind == firewall.Tool {
 		if f := v.look(ctx, call, p); f != nil {
 			return call, nil, f
 		}
 	}
-	return call, p, nil
+	return call, up, nil
 }
 
 // resultsAt is where the documents of a result are.
@@ -139,6 +143,9 @@ func (v *visit) look(ctx context.Context, call *firewall.Call, p *passage) *faul
 	def, ok, err := p.to.Find(ctx, &v.caller, "tools/list", call.Resource)
 	if err != nil || !ok {
 		return nil // then its impact is unknown, which is the careful assumption
+	}
+	if def.Held != "" { // since held asked
+		return v.fault(refusal(def.Held), call.Method)
 	}
 	call.Impact = def.Impact
 	if v.modern {

@@ -23,6 +23,7 @@ type Definition struct {
 	Raw     json.RawMessage // the item, as it came
 	Impact  firewall.Impact // of a tool, where the operator trusts the server's word; else unknown
 	Headers []ParamHeader   // of a tool: arguments that are mirrored in headers (x-mcp-header)
+	Held    string          // why it is withheld from agents, in words for them; "" if it is not. See [Pins].
 }
 
 const (
@@ -130,7 +131,7 @@ func (s *Server) listing(ctx context.Context, caller *identity.Principal, method
 			l, err := s.fetch(ctx, who, which)
 			s.lists.put(key, f, l, err)
 			if err == nil && s.cfg.Seen != nil && method == "tools/list" {
-				s.cfg.Seen(l.defs)
+				s.cfg.Seen(usableOf(l.defs))
 			}
 		})
 	}
@@ -162,7 +163,7 @@ func (s *Server) fetch(ctx context.Context, caller *identity.Principal, which li
 		if m.Error != nil {
 			if parsed(m.Error).Get("code").Int() == mcpgo.METHOD_NOT_FOUND {
 				l.until = time.Now().Add(listTTL)
-				return l, nil
+				return l, s.judge(ctx, info, which, l)
 			}
 			return nil, s.unavailable("refused to say what it has: "+which.method, nil)
 		}
@@ -178,7 +179,7 @@ func (s *Server) fetch(ctx context.Context, caller *identity.Principal, which li
 				s.cfg.Logger.Warn("items of a server withheld", "list", which.method, "count", n, "items", l.withheld[:min(n, 10)])
 			}
 			l.withheld, l.until = nil, time.Now().Add(ttl)
-			return l, nil
+			return l, s.judge(ctx, info, which, l)
 		}
 		if next.Raw == cursor {
 			return nil, s.unavailable("lists the same page again and again: "+which.method, nil)

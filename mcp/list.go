@@ -33,7 +33,7 @@ func (v *visit) shown(ctx context.Context, caller *identity.Principal, s *Server
 	kind := kindOf(which)
 	var may []Definition // the list is shared and stays as it is
 	for i := range defs {
-		if v.gate.May(caller, kind, s.Name(), defs[i].Name) != firewall.No {
+		if defs[i].Held == "" && v.gate.May(caller, kind, s.Name(), defs[i].Name) != firewall.No {
 			may = append(may, defs[i])
 		}
 	}
