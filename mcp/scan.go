@@ -131,14 +131,20 @@ func readable(text string) string {
 			if invisible(r) {
 				return -1
 			}
+			if unicode.IsControl(r) {
+				return ' '
+			}
 			if to, ok := confusable[r]; ok {
 				return to
 			}
 			return r
-		}, norm.NFKC.String(text))
+		}, norm.NFKC.String(escapes.ReplaceAllString(text, " ")))
 	}
 	return strings.Join(strings.Fields(strings.ToLower(text)), " ")
 }
+
+// escapes is what a terminal takes as commands.
+var escapes = regexp.MustCompile("(\x1b\\[|\u009b)[0-9;?]*[ -/]*[@-~]|\x1b\\][^\a\x1b]*(\a|\x1b\\\\)")
 
 // invisible says whether nobody sees a character, though a model may read it.
 func invisible(r rune) bool {
