@@ -228,7 +228,7 @@ func (p *Pins) verdict(key bookKey, name, sum string, grave func() bool) verdict
 		if known.Accepted.is(sum) && known.Accepted.byPerson() {
 			return verdict{by: known.Accepted.By}
 		}
-		if known.Accepted.is(sum) && pin.Accepted == nil && pin.Waiting == nil && trust != TrustLocked {
+		if known.Accepted.is(sum) && pin.Accepted == nil && trust != TrustLocked {
 			return verdict{by: known.Accepted.By}
 		}
 		elsewhere = true

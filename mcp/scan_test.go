@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tidwall/gjson"
 )
@@ -170,5 +171,92 @@ func TestNamesThatLookAlike(t *testing.T) {
 	}
 	if !mixed("rеfund") || mixed("возврат") || mixed("refund") || mixed("größe") {
 		t.Error("letters of two scripts")
+	}
+}
+
+func FuzzScan(f *testing.F) {
+	f.Add(`{"name":"x","description":"a\u202e\udb40\udc41\ufe0f\u200d"}`)
+	f.Add("\x1b[0m <important> \xff")
+	f.Fuzz(func(t *testing.T, raw string) {
+		for _, kind := range []string{PinTool, PinInstructions} {
+			found := newReading(kind, raw).findings
+			if len(found) > maxFindings {
+				t.Errorf("%d findings", len(found))
+			}
+			for _, f := range found {
+				if !isPlain(f.Text+f.At) || len(f.At) > 10*maxAt || len(f.Text) > 4096 {
+					t.Errorf("%+v", f)
+				}
+			}
+		}
+	})
+}
+
+func TestViewsAreKeptApartAndHideNoChange(t *testing.T) {
+	store := new(MemoryPins)
+	var told []string
+	p, err := OpenPins(t.Context(), PinsConfig{Store: store, Now: time.Now, Record: func(what, _, name, _ string) error {
+		told = append(told, what+" "+name)
+		return nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	judge := func(view string, docs ...string) (held []string) {
+		t.Helper()
+		var defs []Definition
+		for _, doc := range docs {
+			defs = append(defs, Definition{Name: gjson.Get(doc, "name").Str, Raw: []byte(doc)})
+		}
+		if err := p.judge(t.Context(), bookKey{"shop", view, PinTool}, defs); err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range defs {
+			if d.Held != "" {
+				held = append(held, d.Name)
+			}
+		}
+		return held
+	}
+	const a, b, evil = `{"name":"a"}`, `{"name":"b"}`, `{"name":"a","description":"evil"}`
+	for _, tt := range []struct {
+		name, view string
+		docs       []string
+		held       string
+	}{
+		{"the first list of one view", "", []string{a}, ""},
+		{"the first of another, with more", "asks", []string{a, b}, ""},
+		{"what is in another view is no news", "", []string{a, b}, ""},
+		{"a changed definition is one in a new view too", "samples", []string{evil, b}, "a"},
+		{"and stays so", "samples", []string{evil, b}, "a"},
+		{"what was accepted elsewhere is fine", "samples", []string{a, b}, ""},
+		{"a change", "", []string{evil}, "a"},
+	} {
+		if got := strings.Join(judge(tt.view, tt.docs...), " "); got != tt.held {
+			t.Errorf("%s: held %q, want %q", tt.name, got, tt.held)
+		}
+	}
+	if _, err := p.Accept(t.Context(), Acceptance{Server: "shop", Kind: PinTool, Name: "a", SHA256: sumOf(evil), By: "user:ana"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, view := range []string{"", "asks", "samples", "other"} { // a person's word counts in all
+		if held := judge(view, evil); held != nil {
+			t.Errorf("%q: %v is held", view, held)
+		}
+	}
+	if held := judge("asks", a); held == nil {
+		t.Error("what a person replaced is used again")
+	}
+	for i := range 2 * maxViews {
+		err = p.judge(t.Context(), bookKey{"shop", string(rune('A' + i)), PinTool}, nil)
+	}
+	if err == nil {
+		t.Error("views are not bounded")
+	}
+	if _, err := OpenPins(t.Context(), p.cfg); err != nil {
+		t.Error(err)
+	}
+	if len(told) == 0 {
+		t.Error("nothing is on record")
 	}
 }
