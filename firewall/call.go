@@ -40,21 +40,23 @@ type Hints struct {
 // A Call is one governed request by an agent. The front door fills the first
 // part from the wire; [Gate.Do] sets the second, stage by stage.
 type Call struct {
-	Kind     Kind
-	Target   string // provider or MCP server, by its name in the config; "" for the gate itself
-	Method   string // "chat", "responses", "messages", "tools/call", "resources/read"…
-	Resource string // model, tool, prompt or resource that Method acts on, by its name at Target
-	Route    string // path that was asked for, as a resource indicator: the token's audience must cover it
-	Token    string // as presented; never recorded, never forwarded
-	Hints    Hints
-	Body     Body     // the request as it is judged and as it will be forwarded
-	ArgsAt   string   // where in Body.JSON the arguments of a tool or prompt are, as a gjson path; "" if there are none
-	ResultAt []string // where the documents of its result are in the body of a reply, as gjson paths; a text there is a document of its own, or should be
-	Impact   Impact
-	Brings   Labels   // that the reply's content has
-	From     string   // IP address that the request came from
-	Estimate Estimate // what a model call will take
-	Price    *Price   // of the model; nil: not known
+	Kind      Kind
+	Target    string // provider or MCP server, by its name in the config; "" for the gate itself
+	Method    string // "chat", "responses", "messages", "tools/call", "resources/read"…
+	Resource  string // model, tool, prompt or resource that Method acts on, by its name at Target
+	Route     string // path that was asked for, as a resource indicator: the token's audience must cover it
+	Token     string // as presented; never recorded, never forwarded
+	Hints     Hints
+	Body      Body     // the request as it is judged and as it will be forwarded
+	ArgsAt    string   // where in Body.JSON the arguments of a tool or prompt are, as a gjson path; "" if there are none
+	ResultAt  []string // where the documents of its result are in the body of a reply, as gjson paths; a text there is a document of its own, or should be
+	Impact    Impact
+	Brings    Labels   // that the reply's content has
+	From      string   // IP address that the request came from
+	Estimate  Estimate // what a model call will take
+	Price     *Price   // of the model; nil: not known
+	Continues string   // id of an allowed call of the same caller that this request goes on with, by the word of the front door
+	During    *Call    // the call in the course of which its server asks the client for this; nil for what an agent asks for
 
 	ID       string // UUIDv7
 	At       time.Time
@@ -140,9 +142,21 @@ func (c *Call) Args() []byte {
 	return doc[r.Index : r.Index+len(r.Raw)]
 }
 
+// ArgsHash is the SHA-256 of the arguments as they came, in canonical form; "" if
+// the call has none.
+func (c *Call) ArgsHash() string { return c.argsHash }
+
 // acts says whether forwarding the call may change something outside: then its
 // record must be durable first.
 func (c *Call) acts() bool { return c.Kind == Tool && c.Impact&ReadOnly == 0 }
+
+// answerable says whether a server asks the client of a call for what is the
+// client's to give, its words or the names of its folders, and no rule speaks of
+// it: then the client decides. To use the client's model is to spend its owner's
+// money, and needs a rule.
+func (c *Call) answerable() bool {
+	return c.During != nil && c.Kind != Model && c.Decision.Effect == Deny && c.Decision.Rule == ""
+}
 
 // idle says that the call does nothing but answer from what the gate knows: one
 // record, of its end, is enough.

@@ -31,7 +31,7 @@ type Past struct {
 }
 
 // noArguments is the hash of {}.
-var noArguments = hashArgs(nil)
+var noArguments = HashArgs(nil)
 
 // Read makes p what the record doc tells. It answers false where doc is not the
 // record of a call that a policy decided about, and why in other: "" where it is

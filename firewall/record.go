@@ -42,7 +42,7 @@ func (c *Call) ended(e *Error, now time.Time) *audit.Record {
 
 // proposed is the record of a tool call that the reply to c asks for.
 func (c *Call) proposed(w Want, now time.Time) *audit.Record {
-	p := &audit.Proposal{ToolUse: w.ID, Name: w.Name, ArgsHash: hashArgs(w.Args)}
+	p := &audit.Proposal{ToolUse: w.ID, Name: w.Name, ArgsHash: HashArgs(w.Args)}
 	if len(w.Args) <= maxArgs {
 		p.Args = w.Args
 	}

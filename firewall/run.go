@@ -115,13 +115,20 @@ func (r *Runs) attribute(call *Call) {
 	call.came = call.Body.JSON
 	if call.ArgsAt != "" {
 		call.came = call.Args()
-		call.argsHash = hashArgs(call.came)
+		call.argsHash = HashArgs(call.came)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.now()
 	r.forget(now)
-	u := r.of(&call.Caller, now)
+	var u *run
+	if call.During != nil { // it is part of what the agent does
+		u = call.During.run
+		call.Hints.Run = call.During.Hints.Run
+		call.Links = append(call.Links, audit.Link{From: call.During.ID, Kind: "asked", Method: "stream"})
+	} else {
+		u = r.of(&call.Caller, now)
+	}
 	u.last = now
 	call.run, call.Run, call.Chain = u, u.id, u.id
 	call.Labels, call.Before = u.labels, u.done
@@ -131,12 +138,18 @@ func (r *Runs) attribute(call *Call) {
 	if call.Hints.Run != "" {
 		call.Chain = call.Hints.Run
 	}
+	if call.Continues != "" {
+		call.Links = append(call.Links, audit.Link{From: call.Continues, Kind: "continued", Method: "request_state"})
+	}
 	switch call.Kind {
 	case Tool:
+		if call.During != nil {
+			break
+		}
 		if l, ok := u.claim(call); ok {
 			call.Links = append(call.Links, l)
 		}
-	case Model:
+	case Model: // one that a server asks for brings no results
 		call.Links = append(call.Links, u.carry(call)...)
 	}
 }
@@ -328,9 +341,9 @@ func isSign(c byte) bool {
 	return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9')
 }
 
-// hashArgs is the SHA-256 of arguments in canonical form (RFC 8785), so that two
+// HashArgs is the SHA-256 of arguments in canonical form (RFC 8785), so that two
 // writings of the same arguments are equal. No arguments are an empty object.
-func hashArgs(args []byte) string {
+func HashArgs(args []byte) string {
 	if len(args) == 0 {
 		args = []byte("{}")
 	}

@@ -28,6 +28,15 @@ func (v *visit) call(ctx context.Context, m *Message) (*firewall.Call, firewall.
 	case "resources/read":
 		call.Kind = firewall.Resource
 		return v.act(ctx, m, call, "uri")
+	case "resources/subscribe":
+		if !v.modern {
+			call.Kind = firewall.Resource
+			return v.subscription(ctx, m, call, v.sessions.pending(v.session))
+		}
+	case "resources/unsubscribe":
+		if !v.modern {
+			return call, local(v.unsubscribe), nil
+		}
 	case "completion/complete": // tells of what it completes for, and no more than that may be seen
 		switch parsed(m.Params).Get("ref.type").String() {
 		case "ref/prompt":
@@ -100,17 +109,21 @@ func (v *visit) act(ctx context.Context, m *Message, call *firewall.Call, at str
 	}
 	call.ResultAt = resultsAt[call.Kind]
 	call.Brings = server.brings(call)
-	p := &passage{visit: v, to: server, at: at}
-	up, f := v.held(ctx, call, p)
-	if f != nil {
+	p := &passage{visit: v, to: server, client: v.client(server), at: at}
+	if f := p.held(ctx, call); f != nil {
 		return call, nil, f
+	}
+	if v.modern {
+		if f := p.resume(call); f != nil {
+			return call, nil, f
+		}
 	}
 	if call.Kind == firewall.Tool {
 		if f := v.look(ctx, call, p); f != nil {
 			return call, nil, f
 		}
 	}
-	return call, up, nil
+	return call, p, nil
 }
 
 // resultsAt is where the documents of a result are.
@@ -140,7 +153,7 @@ func (v *visit) look(ctx context.Context, call *firewall.Call, p *passage) *faul
 	}
 	ctx, cancel := context.WithTimeout(ctx, v.cfg.Wait)
 	defer cancel()
-	def, ok, err := p.to.Find(ctx, &v.caller, "tools/list", call.Resource)
+	def, ok, err := p.to.Find(ctx, p.client, "tools/list", call.Resource)
 	if err != nil || !ok {
 		return nil // then its impact is unknown, which is the careful assumption
 	}
@@ -205,13 +218,20 @@ const (
 type passage struct {
 	*visit
 	to     *Server
+	client *Client
 	at     string            // path of the name in params
 	header map[string]string // Mcp-Param headers that the client sent
+	parked *exchange         // that the request goes on with
+	barred bool              // it leads nowhere; see held
 }
 
 // Forward implements [firewall.Upstream].
 func (p *passage) Forward(ctx context.Context, call *firewall.Call) firewall.Events {
 	return func(yield func(firewall.Event, error) bool) {
+		if p.barred {
+			yield(firewall.Event{}, errBarred())
+			return
+		}
 		if parsed(call.Body.JSON).Get(p.at).Str != call.Resource {
 			yield(firewall.Event{}, firewall.Refuse(firewall.Denied, "a guard masked the name of what is called, so that it is not what was decided on"))
 			return
@@ -221,7 +241,7 @@ func (p *passage) Forward(ctx context.Context, call *firewall.Call) firewall.Eve
 			yield(firewall.Event{}, err)
 			return
 		}
-		for m, err := range p.to.Do(ctx, &call.Caller, req) {
+		for m, err := range p.carried(ctx, call, req) {
 			if err == nil {
 				err = p.translate(ctx, call, &m)
 			}
@@ -271,7 +291,7 @@ func (p *passage) withLevel(ctx context.Context, req *Request) error {
 func (p *passage) translate(ctx context.Context, call *firewall.Call, m *Message) error {
 	if m.Error == nil {
 		if kind := parsed(m.Result).Get("resultType"); !p.modern && kind.Exists() && kind.Str != "complete" {
-			return p.to.unavailable("asks for input that this client has no way to give: a client of "+modernVersion+" is needed", nil)
+			return p.to.unavailable("answered in a way that this client cannot read: a client of "+modernVersion+" is needed", nil)
 		}
 		return nil
 	}

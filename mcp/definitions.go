@@ -10,7 +10,6 @@ import (
 	"unicode"
 
 	"callgate/firewall"
-	"callgate/identity"
 
 	mcpgo "github.com/mark3labs/mcp-go/mcp"
 	"github.com/tidwall/gjson"
@@ -69,16 +68,16 @@ type listing struct {
 	withheld []string // items, and why
 }
 
-// List is all that the server has of one kind for caller, over all pages:
+// List is all that the server has of one kind for client, over all pages:
 // method is tools/list, prompts/list, resources/list or resources/templates/list.
 // It is cached until the server says that it changed, or for as long as the
 // server says, or else for a minute. The answer is shared and must not be changed.
-func (s *Server) List(ctx context.Context, caller *identity.Principal, method string) ([]Definition, error) {
+func (s *Server) List(ctx context.Context, client *Client, method string) ([]Definition, error) {
 	if err := s.enter(); err != nil {
 		return nil, err
 	}
 	defer s.leave()
-	l, err := s.listing(ctx, caller, method)
+	l, err := s.listing(ctx, client, method)
 	if err != nil {
 		return nil, err
 	}
@@ -86,12 +85,12 @@ func (s *Server) List(ctx context.Context, caller *identity.Principal, method st
 }
 
 // Find is what [Server.List] has under a name, and whether it has it.
-func (s *Server) Find(ctx context.Context, caller *identity.Principal, method, name string) (Definition, bool, error) {
+func (s *Server) Find(ctx context.Context, client *Client, method, name string) (Definition, bool, error) {
 	if err := s.enter(); err != nil {
 		return Definition{}, false, err
 	}
 	defer s.leave()
-	l, err := s.listing(ctx, caller, method)
+	l, err := s.listing(ctx, client, method)
 	if err != nil {
 		return Definition{}, false, err
 	}
@@ -102,7 +101,7 @@ func (s *Server) Find(ctx context.Context, caller *identity.Principal, method, n
 	return l.defs[i], true, nil
 }
 
-func (s *Server) listing(ctx context.Context, caller *identity.Principal, method string) (*listing, error) {
+func (s *Server) listing(ctx context.Context, client *Client, method string) (*listing, error) {
 	which, ok := listOf(method)
 	if !ok {
 		return nil, firewall.Refuse(firewall.Invalid, "%q is not a list", method)
@@ -114,21 +113,14 @@ func (s *Server) listing(ctx context.Context, caller *identity.Principal, method
 	if !info.has(which.capability) {
 		return &listing{}, nil
 	}
-	if s.cfg.URL == "" { // a process cannot tell callers apart
-		caller = nil
-	}
-	key := listKey{method, principalKey(caller)}
+	client = client.seenBy(s, info)
+	key := listKey{method, client.key()}
 	f, mine := s.lists.take(key, time.Now())
 	if mine {
-		var who *identity.Principal // the caller may be gone before the list is there
-		if caller != nil {
-			c := *caller
-			who = &c
-		}
 		s.work.Go(func() {
 			ctx, cancel := context.WithTimeout(s.life, discoverTime)
 			defer cancel()
-			l, err := s.fetch(ctx, who, which)
+			l, err := s.fetch(ctx, client, which)
 			s.lists.put(key, f, l, err)
 			if err == nil && s.cfg.Seen != nil && method == "tools/list" {
 				s.cfg.Seen(usableOf(l.defs))
@@ -143,7 +135,7 @@ func (s *Server) listing(ctx context.Context, caller *identity.Principal, method
 }
 
 // fetch asks for all pages of a list.
-func (s *Server) fetch(ctx context.Context, caller *identity.Principal, which list) (*listing, error) {
+func (s *Server) fetch(ctx context.Context, client *Client, which list) (*listing, error) {
 	info, err := s.wire.info(ctx)
 	if err != nil {
 		return nil, err
@@ -156,14 +148,14 @@ func (s *Server) fetch(ctx context.Context, caller *identity.Principal, which li
 		if cursor != "" {
 			req.Params = json.RawMessage(`{"cursor":` + cursor + `}`)
 		}
-		m, err := s.one(ctx, caller, req)
+		m, err := s.one(ctx, client, req)
 		if err != nil {
 			return nil, err
 		}
 		if m.Error != nil {
 			if parsed(m.Error).Get("code").Int() == mcpgo.METHOD_NOT_FOUND {
 				l.until = time.Now().Add(listTTL)
-				return l, s.judge(ctx, info, which, l)
+				return l, s.judge(ctx, client, info, which, l)
 			}
 			return nil, s.unavailable("refused to say what it has: "+which.method, nil)
 		}
@@ -179,7 +171,7 @@ func (s *Server) fetch(ctx context.Context, caller *identity.Principal, which li
 				s.cfg.Logger.Warn("items of a server withheld", "list", which.method, "count", n, "items", l.withheld[:min(n, 10)])
 			}
 			l.withheld, l.until = nil, time.Now().Add(ttl)
-			return l, s.judge(ctx, info, which, l)
+			return l, s.judge(ctx, client, info, which, l)
 		}
 		if next.Raw == cursor {
 			return nil, s.unavailable("lists the same page again and again: "+which.method, nil)
@@ -190,9 +182,9 @@ func (s *Server) fetch(ctx context.Context, caller *identity.Principal, which li
 }
 
 // one is the response to a request that is callgate's own idea.
-func (s *Server) one(ctx context.Context, caller *identity.Principal, req Request) (Message, error) {
+func (s *Server) one(ctx context.Context, client *Client, req Request) (Message, error) {
 	var last Message
-	err := s.run(ctx, caller, req, func(m Message) bool {
+	err := s.run(ctx, client, req, func(m Message) bool {
 		last = m
 		return true
 	})

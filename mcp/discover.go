@@ -42,7 +42,7 @@ func (s *Server) discover(ctx context.Context, ask ask) (Info, error) {
 	if err == nil || !silent && !errors.Is(err, errForeign) {
 		return info, err
 	}
-	info, err = s.initialize(ctx, ask)
+	info, err = s.initialize(ctx, ask, nil)
 	if silent && errors.Is(err, errForeign) { // a modern server that was slow to start
 		return s.probe(ctx, ask)
 	}
@@ -87,10 +87,9 @@ func (s *Server) probe(ctx context.Context, ask ask) (Info, error) {
 	}, nil
 }
 
-// initialize begins a session as a legacy client. callgate declares no
-// capability: it carries no requests from servers to clients.
-func (s *Server) initialize(ctx context.Context, ask ask) (Info, error) {
-	params := []byte(`{"protocolVersion":"` + legacyVersion + `","capabilities":{},"clientInfo":` + s.about + `}`)
+// initialize begins a session as a legacy client that can do what client can.
+func (s *Server) initialize(ctx context.Context, ask ask, client *Client) (Info, error) {
+	params := []byte(`{"protocolVersion":"` + legacyVersion + `","capabilities":` + client.can() + `,"clientInfo":` + s.about + `}`)
 	m, err := ask(ctx, legacyVersion, "initialize", params)
 	if err != nil {
 		return Info{}, err

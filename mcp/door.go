@@ -49,15 +49,18 @@ const (
 	singleWait         = time.Minute // that /mcp/<server> waits: nothing else waits with it
 )
 
-// A Handler is the front door for MCP, of every version from 2025-03-26 on: all
-// servers in one at /mcp, and each as it is at /mcp/<server>. It is used by many
+// A Handler is the front door for MCP, of every version: all servers in one at
+// /mcp, and each as it is at /mcp/<server>, or at /sse and /sse/<server> for clients
+// that speak no later version than 2024-11-05. It is used by many
 // goroutines at once.
 type Handler struct {
-	cfg      Config
-	gate     *firewall.Gate
-	public   string // host of PublicURL, without its port
-	behind   atomic.Pointer[behind]
-	sessions sessions
+	cfg       Config
+	gate      *firewall.Gate
+	public    string // host of PublicURL, without its port
+	behind    atomic.Pointer[behind]
+	sessions  sessions
+	seals     *sealer
+	exchanges exchanges
 }
 
 // behind is the servers behind the door at one time. It is never changed.
@@ -81,7 +84,7 @@ func New(cfg Config, gate *firewall.Gate) *Handler {
 	if cfg.Sessions <= 0 {
 		cfg.Sessions = defaultSessions
 	}
-	h := &Handler{cfg: cfg, gate: gate}
+	h := &Handler{cfg: cfg, gate: gate, seals: newSealer()}
 	if u, err := url.Parse(cfg.PublicURL); err == nil {
 		h.public = strings.ToLower(u.Hostname())
 	}
@@ -130,12 +133,18 @@ type visit struct {
 	version string   // that it speaks
 	session *session // of a legacy client, once it has one
 	level   string   // least severe log message that it wants; "" is all, or none for a modern client
+	said    string   // its capabilities, as it declared them; "" for none
+	out     *reply   // to this request
 }
 
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v := &visit{Handler: h, w: w, r: r, behind: h.behind.Load(), route: "/mcp"}
-	if rest, ok := strings.CutPrefix(r.URL.Path, "/mcp/"); ok && rest != "" {
+	rest, sse := isSSE(r.URL.Path)
+	if !sse {
+		rest = strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/mcp"), "/")
+	}
+	if rest != "" {
 		v.name, v.only = rest, v.behind.byName[rest]
 	}
 	if isServerName(v.name) {
@@ -149,6 +158,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch {
+	case sse && r.Method == http.MethodGet:
+		v.openSSE(ctx)
+	case sse && r.Method == http.MethodPost:
+		v.postSSE(ctx)
 	case r.Method == http.MethodPost:
 		v.post(ctx)
 	case isModern(r.Header.Get(mcpgo.HeaderProtocolVersion)) || r.Method != http.MethodGet && r.Method != http.MethodDelete:
@@ -198,7 +211,12 @@ func (h *Handler) isOurs(host string) bool {
 		host = name
 	}
 	host = strings.ToLower(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
-	if host == "localhost" || host != "" && host == h.public {
+	return host != "" && host == h.public || isLoopback(host)
+}
+
+// isLoopback says whether host, in lower case, is this machine by name or address.
+func isLoopback(host string) bool {
+	if host == "localhost" {
 		return true
 	}
 	ip, err := netip.ParseAddr(host)
@@ -250,6 +268,9 @@ func (v *visit) post(ctx context.Context) {
 		v.refuse(ctx, &m, f)
 		return
 	}
+	v.out = out
+	ctx, done := v.outlive(ctx, out)
+	defer done()
 	v.take(ctx, &m, out)
 	out.end()
 }
@@ -309,17 +330,26 @@ func (v *visit) take(ctx context.Context, m *Message, out *reply) {
 	switch {
 	case m.IsRequest():
 		v.serve(ctx, m, out)
-	case m.Method == "notifications/cancelled" && v.session != nil:
+	case v.session == nil: // what a modern client says on its own concerns nobody
+	case m.IsResponse():
+		v.sessions.answer(v.session, m)
+	case m.Method == "notifications/cancelled":
 		if id := parsed(m.Params).Get("requestId"); id.Exists() {
 			v.sessions.cancel(v.session, callKey(id))
 		}
+	case m.Method == "notifications/roots/list_changed":
+		for _, s := range v.servers() {
+			s.tell(v.client(s), m.Method)
+		}
 	}
-	// Nothing else that a client says on its own concerns anybody: progress and
-	// responses would belong to requests by servers, and there are none.
 }
 
 // serve passes one request through the gate.
 func (v *visit) serve(ctx context.Context, m *Message, out *reply) {
+	if v.modern && m.Method == listenMethod {
+		v.listenModern(ctx, m, out)
+		return
+	}
 	whole := ctx
 	if v.session != nil {
 		var done func()
@@ -348,6 +378,12 @@ func (v *visit) serve(ctx context.Context, m *Message, out *reply) {
 // down writes one event of the reply to m.
 func (v *visit) down(m *Message, call *firewall.Call, ev firewall.Event, out *reply) error {
 	v.about(call.ID)
+	if ev.Name == paused { // a client that can come back need not hold its connection
+		if out.keep != nil {
+			out.open()
+		}
+		return nil
+	}
 	if ev.Name != "" {
 		if !v.wants(&ev) {
 			return nil

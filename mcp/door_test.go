@@ -181,7 +181,9 @@ func (a *answer) messages() []string {
 				data = append(data, d)
 			}
 		}
-		all = append(all, strings.Join(data, "\n"))
+		if doc := strings.Join(data, "\n"); doc != "" { // the first event may only have an id
+			all = append(all, doc)
+		}
 	}
 	return all
 }
@@ -198,6 +200,7 @@ type byHand struct {
 	url     string // endpoint
 	header  http.Header
 	version string // that ask speaks
+	able26  bool   // as a modern client, it takes requests from servers
 }
 
 // visit is a client at a path of the house. The header is what it always sends.
@@ -312,7 +315,11 @@ func (a *byHand) request(method, params, meta string) (*byHand, string) {
 			header = append(header, "Mcp-Name", gjson.Get(params, "uri").Str)
 		}
 		a = a.with(header...)
-		meta = strings.TrimSuffix(modernMeta+","+meta, ",")
+		own := modernMeta
+		if a.able26 {
+			own = strings.Replace(modernMeta, `/clientCapabilities":{}`, `/client`+strings.Replace(able, "c", "C", 1)[1:], 1)
+		}
+		meta = strings.TrimSuffix(own+","+meta, ",")
 	}
 	inner := strings.TrimSuffix(strings.TrimPrefix(params, "{"), "}")
 	if meta != "" {
@@ -338,8 +345,10 @@ type upstream struct {
 }
 
 // start serves u and returns its URL.
-func (u *upstream) start(t testing.TB) string {
-	web := httptest.NewServer(u)
+func (u *upstream) start(t testing.TB) string { return serve(t, u) }
+
+func serve(t testing.TB, h http.Handler) string {
+	web := httptest.NewServer(h)
 	t.Cleanup(web.Close)
 	return web.URL
 }
@@ -555,9 +564,10 @@ func TestABadRequestIsRefusedInItsDialectAndOnRecord(t *testing.T) {
 		{"the end of the session of another agent", legacy.with("Authorization", "Bearer other-token"), "DELETE", "", 404, 404, "not_found", "no such session"},
 		{"the stream of the session of another agent", legacy.with("Authorization", "Bearer other-token"), "GET", "", 404, 404, "not_found", "no such session"},
 		{"a session of another endpoint", one.with("Mcp-Session-Id", legacy.header.Get("Mcp-Session-Id")), "POST", ping, 404, 404, "not_found", "no such session"},
-		{"a version that nobody speaks", legacy.with("Mcp-Protocol-Version", "2024-11-05"), "POST", ping, 400, -32022, "invalid", "not supported"},
+		{"a version that nobody speaks", legacy.with("Mcp-Protocol-Version", "2023-01-01"), "POST", ping, 400, -32022, "invalid", "not supported"},
 		{"initialize without a version", at, "POST", `{"jsonrpc":"2.0","id":7,"method":"initialize","params":{}}`, 200, -32602, "invalid", "protocolVersion"},
-		{"a method that is not there", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"resources/subscribe","params":{"uri":"x"}}`, 200, -32601, "not_found", "resources/subscribe"},
+		{"a method that is not there", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"resources/forget","params":{"uri":"x"}}`, 200, -32601, "not_found", "resources/forget"},
+		{"a subscription to nothing", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"resources/subscribe","params":{"uri":"x"}}`, 200, -32602, "not_found", "no server has this resource"},
 		{"a task", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"tasks/get","params":{}}`, 200, -32601, "not_found", "tasks/get"},
 		{"a tool without a name", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{}}`, 200, -32602, "invalid", "params.name"},
 		{"no params at all", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"tools/call"}`, 200, -32602, "invalid", "params.name"},
@@ -577,7 +587,7 @@ func TestABadRequestIsRefusedInItsDialectAndOnRecord(t *testing.T) {
 
 		{"modern: a method of sessions", modern.with("Mcp-Method", "ping"), "POST", strings.Replace(list, "tools/list", "ping", 1), 404, -32601, "not_found", "ping"},
 		{"modern: a handshake", modern.with("Mcp-Method", "initialize"), "POST", strings.Replace(list, "tools/list", "initialize", 1), 404, -32601, "not_found", "initialize"},
-		{"modern: a subscription", modern.with("Mcp-Method", "subscriptions/listen"), "POST", strings.Replace(list, "tools/list", "subscriptions/listen", 1), 404, -32601, "not_found", "subscriptions/listen"},
+		{"modern: a subscription to nothing", modern.with("Mcp-Method", "subscriptions/listen"), "POST", strings.Replace(list, "tools/list", "subscriptions/listen", 1), 400, -32602, "invalid", "params.notifications"},
 		{"modern: no header of the version", modern.with("Mcp-Protocol-Version", "", "Mcp-Method", "tools/list"), "POST", list, 400, -32020, "invalid", "Mcp-Protocol-Version is missing"},
 		{"modern: another version in the header", modern.with("Mcp-Protocol-Version", "2025-11-25", "Mcp-Method", "tools/list"), "POST", list, 400, -32020, "invalid", "Mcp-Protocol-Version"},
 		{"modern: a version that is still to come", modern.with("Mcp-Protocol-Version", "2027-01-01", "Mcp-Method", "tools/list"), "POST", strings.Replace(list, "2026-07-28", "2027-01-01", 1), 400, -32022, "invalid", "2026-07-28, 2025-11-25"},

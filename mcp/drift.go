@@ -391,13 +391,13 @@ func texts(list any) []string {
 // set compares lists whose order means nothing, or single values.
 func (d *differ) set(at string, a, b any, more string, wider Grade, less string, narrower Grade) {
 	before, after := values(a), values(b)
-	if added := without(after, before); len(added) > 0 {
+	if added := minus(after, before); len(added) > 0 {
 		d.add(wider, at+" "+more+" "+strings.Join(added, ", "))
 	}
-	if gone := without(before, after); len(gone) > 0 {
+	if gone := minus(before, after); len(gone) > 0 {
 		d.add(narrower, at+" "+less+" "+strings.Join(gone, ", "))
 	}
-	if len(without(after, before))+len(without(before, after)) == 0 {
+	if len(minus(after, before))+len(minus(before, after)) == 0 {
 		d.add(Low, at+" is written in another way")
 	}
 }
@@ -414,7 +414,7 @@ func values(v any) []string {
 	return all
 }
 
-func without(list, not []string) []string {
+func minus(list, not []string) []string {
 	var rest []string
 	for _, s := range list {
 		if !slices.Contains(not, s) {

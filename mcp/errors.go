@@ -219,7 +219,7 @@ func (v *visit) statusOf(rpcError []byte) int {
 
 // versions are those that clients may speak, the newest first.
 func versions() []string {
-	return []string{modernVersion, mcpgo.ProtocolVersion20251125, mcpgo.ProtocolVersion20250618, mcpgo.ProtocolVersion20250326}
+	return []string{modernVersion, mcpgo.ProtocolVersion20251125, mcpgo.ProtocolVersion20250618, mcpgo.ProtocolVersion20250326, mcpgo.ProtocolVersion20241105}
 }
 
 // speaks says whether version is one of a client with a session.

@@ -43,11 +43,12 @@ type fixture struct {
 	mu      sync.Mutex
 	seen    []string // messages as they came
 	arrived chan struct{}
-	answers map[string]chan string // to requests of its own, by id
+	answers map[string]chan string  // to requests of its own, by id
+	ears    map[string]func(string) // of clients that listen: they are given the parameters' metadata
 }
 
 func newFixture(modern bool) *fixture {
-	return &fixture{modern: modern, arrived: make(chan struct{}, 1<<16), answers: make(map[string]chan string)}
+	return &fixture{modern: modern, arrived: make(chan struct{}, 1<<16), answers: make(map[string]chan string), ears: make(map[string]func(string))}
 }
 
 // await returns when a message for which ok is true has come.
@@ -105,7 +106,10 @@ func (f *fixture) take(line string, say func(string)) {
 		return
 	}
 	result := func(r string) {
-		if f.modern {
+		switch {
+		case f.modern && strings.HasPrefix(r, `{"inputRequests"`):
+			r = `{"resultType":"input_required",` + strings.TrimPrefix(r, "{")
+		case f.modern:
 			r = `{"resultType":"complete",` + strings.TrimPrefix(r, "{")
 		}
 		say(`{"jsonrpc":"2.0","id":` + id + `,"result":` + r + `}`)
@@ -113,7 +117,7 @@ func (f *fixture) take(line string, say func(string)) {
 	fail := func(code int, message string) {
 		say(fmt.Sprintf(`{"jsonrpc":"2.0","id":%s,"error":{"code":%d,"message":%q,"data":{"big":98765432109876543210,"x":null}}}`, id, code, message))
 	}
-	const about = `"capabilities":{"tools":{"listChanged":true},"logging":{},"x-unknown":{}},"serverInfo":{"name":"fixture","version":"1"},"instructions":"be kind"`
+	const about = `"capabilities":{"tools":{"listChanged":true},"resources":{"subscribe":true},"logging":{},"x-unknown":{}},"serverInfo":{"name":"fixture","version":"1"},"instructions":"be kind"`
 	switch method := m.Get("method").Str; {
 	case method == "server/discover" && f.modern:
 		result(`{"supportedVersions":["2026-07-28"],` + about + `,"ttlMs":60000,"cacheScope":"public"}`)
@@ -123,6 +127,20 @@ func (f *fixture) take(line string, say func(string)) {
 		result(`{"tools":` + fixtureTools + `,"nextCursor":"2","ttlMs":60000,"cacheScope":"public"}`)
 	case method == "tools/list":
 		result(`{"tools":[{"name":"last"}],"ttlMs":60000,"cacheScope":"public"}`)
+	case method == "resources/list":
+		result(`{"resources":[{"uri":"doc://one","name":"one"}],"ttlMs":60000,"cacheScope":"public"}`)
+	case method == "resources/templates/list":
+		result(`{"resourceTemplates":[],"ttlMs":60000,"cacheScope":"public"}`)
+	case (method == "resources/subscribe" || method == "resources/unsubscribe") && !f.modern:
+		result(`{}`)
+	case method == "subscriptions/listen" && f.modern:
+		say(`{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"notifications":` + m.Get("params.notifications").Raw + `,"_meta":{"io.modelcontextprotocol/subscriptionId":` + id + `}}}`)
+		f.hear(id, func(what string) {
+			if uri := m.Get("params.notifications.resourceSubscriptions.0"); (uri.Str == "doc://one") != (what == "resources/updated") {
+				return
+			}
+			say(`{"jsonrpc":"2.0","method":"notifications/` + what + `","params":{"uri":"doc://one","x":1.0,"_meta":{"io.modelcontextprotocol/subscriptionId":` + id + `}}}`)
+		})
 	case method == "tools/call":
 		f.call(m, result, fail, say)
 	default:
@@ -162,6 +180,15 @@ func (f *fixture) call(m gjson.Result, result func(string), fail func(int, strin
 			got = append(got, <-ch)
 		}
 		result(`{"content":[],"structuredContent":[` + strings.Join(got, ",") + `]}`)
+	case "happen":
+		f.mu.Lock()
+		for _, say := range f.ears {
+			say(args.Get("what").Str)
+		}
+		f.mu.Unlock()
+		result(done)
+	case "ask-user":
+		f.askUser(m, args, result, say)
 	case "env":
 		env, _ := json.Marshal(os.Environ())
 		result(`{"content":[],"structuredContent":` + string(env) + `}`)
@@ -191,6 +218,65 @@ func (f *fixture) call(m gjson.Result, result func(string), fail func(int, strin
 	}
 }
 
+// hear has f called with what happens, until the end of the test.
+func (f *fixture) hear(id string, say func(what string)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ears[id] = say
+}
+
+func (f *fixture) deafen(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.ears, id)
+}
+
+// plainly says what happens as servers with sessions do.
+func plainly(say func(string)) func(string) {
+	return func(what string) {
+		say(`{"jsonrpc":"2.0","method":"notifications/` + what + `","params":{"uri":"doc://one","x":1.0}}`)
+	}
+}
+
+// questions is what the tool ask-user asks of the client, in order.
+var questions = []struct{ key, method, params string }{
+	{"who", "elicitation/create", `{"message":"Your name?","requestedSchema":{"type":"object","properties":{"name":{"type":"string"}}}}`},
+	{"llm", "sampling/createMessage", `{"messages":[{"role":"user","content":{"type":"text","text":"hi"}}],"maxTokens":10}`},
+	{"dirs", "roots/list", `{}`},
+}
+
+// askUser gets input from the client as the server's era does, and answers with
+// what it got. With the argument "only" it asks one question.
+func (f *fixture) askUser(m, args gjson.Result, result func(string), say func(string)) {
+	var got []string
+	for _, q := range questions {
+		if only := args.Get("only").Str; only != "" && q.key != only {
+			continue
+		}
+		if f.modern {
+			got = append(got, `"`+q.key+`":{"method":"`+q.method+`","params":`+q.params+`}`)
+			continue
+		}
+		id := fmt.Sprintf(`"%s-%d"`, q.key, time.Now().UnixNano())
+		ch := make(chan string, 1)
+		f.mu.Lock()
+		f.answers[id] = ch
+		f.mu.Unlock()
+		say(`{"jsonrpc":"2.0","id":` + id + `,"method":"` + q.method + `","params":` + q.params + `}`)
+		answer := gjson.Parse(<-ch)
+		got = append(got, `"`+q.key+`":`+answer.Get("result").Raw+answer.Get("error").Raw)
+	}
+	answers := m.Get("params.inputResponses")
+	switch {
+	case !f.modern:
+		result(`{"content":[],"structuredContent":{` + strings.Join(got, ",") + `}}`)
+	case !answers.Exists():
+		result(`{"inputRequests":{` + strings.Join(got, ",") + `},"requestState":"half \"done\""}`)
+	default:
+		result(`{"content":[],"structuredContent":` + answers.Raw + `,"x-state":` + m.Get("params.requestState").Raw + `}`)
+	}
+}
+
 // play serves on standard input and output.
 func play(character string) {
 	out := bufio.NewWriter(os.Stdout)
@@ -208,6 +294,9 @@ func play(character string) {
 	f := newFixture(strings.HasPrefix(character, "modern"))
 	f.forgetful = true
 	fmt.Fprintln(os.Stderr, "fixture is up")
+	if !f.modern {
+		f.hear("", plainly(say))
+	}
 	in := bufio.NewReader(os.Stdin)
 	for {
 		line, err := in.ReadString('\n')
@@ -235,6 +324,7 @@ func overStdio(t testing.TB, character string, set ...func(*mcp.ServerConfig)) *
 		t.Fatal(err)
 	}
 	return newServer(t, append([]func(*mcp.ServerConfig){func(c *mcp.ServerConfig) {
+		c.Shared = true
 		c.Command, c.Env = []string{exe}, map[string]string{"CALLGATE_FIXTURE": character, "GORACE": "atexit_sleep_ms=0"}
 	}}, set...)...)
 }
@@ -295,6 +385,22 @@ func (w *web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.Method == http.MethodDelete:
 		return
+	case r.Method == http.MethodGet && !w.modern && known && w.stream:
+		lines := make(chan string, 100)
+		w.hear(id, plainly(func(s string) { lines <- s }))
+		rw.Header().Set("Content-Type", "text/event-stream")
+		for {
+			rw.(http.Flusher).Flush()
+			select {
+			case line := <-lines:
+				_, _ = io.WriteString(rw, "data: "+line+"\n\n")
+			case <-r.Context().Done():
+				return
+			}
+		}
+	case r.Method == http.MethodGet:
+		rw.WriteHeader(http.StatusMethodNotAllowed)
+		return
 	case w.modern && r.Header.Get("Mcp-Protocol-Version") != "2026-07-28",
 		!w.modern && id == "" && !begins:
 		rw.Header().Set("Content-Type", "application/json")
@@ -331,13 +437,59 @@ func (w *web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(rw, "event: message\r\ndata: "+s+"\r\n\r\n")
 		rw.(http.Flusher).Flush()
 	})
-	if strings.Contains(string(body), `"hang"`) {
+	defer w.deafen(gjson.GetBytes(body, "id").Raw) // the writer ends with the handler
+	if strings.Contains(string(body), `"hang"`) || strings.Contains(string(body), `"subscriptions/listen"`) && w.stream {
 		<-r.Context().Done()
 	}
 }
 
-func agent(name string) *identity.Principal {
-	return &identity.Principal{Tenant: "default", Subject: "agent:" + name}
+// oldWeb serves a fixture by HTTP+SSE, as servers of 2024-11-05 do.
+type oldWeb struct {
+	*fixture
+
+	mu    sync.Mutex
+	lines map[string]chan string // to clients, by session
+}
+
+func newOldWeb() *oldWeb {
+	return &oldWeb{fixture: newFixture(false), lines: make(map[string]chan string)}
+}
+
+func (w *oldWeb) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	id := r.URL.Query().Get("session")
+	if r.Method == http.MethodGet {
+		w.mu.Lock()
+		id = fmt.Sprint(len(w.lines) + 1)
+		lines := make(chan string, 100)
+		w.lines[id] = lines
+		w.mu.Unlock()
+		rw.Header().Set("Content-Type", "text/event-stream")
+		fmt.Fprintf(rw, "event: endpoint\ndata: /messages?session=%s\n\n", id)
+		w.hear(id, plainly(func(s string) { lines <- s }))
+		for {
+			rw.(http.Flusher).Flush()
+			select {
+			case line := <-lines:
+				fmt.Fprintf(rw, "event: message\ndata: %s\n\n", line)
+			case <-r.Context().Done():
+				return
+			}
+		}
+	}
+	w.mu.Lock()
+	lines := w.lines[id]
+	w.mu.Unlock()
+	if r.Method != http.MethodPost || lines == nil {
+		http.Error(rw, "no such session", http.StatusNotFound)
+		return
+	}
+	body, _ := io.ReadAll(r.Body)
+	rw.WriteHeader(http.StatusAccepted)
+	go w.take(string(body), func(s string) { lines <- s })
+}
+
+func agent(name string) *mcp.Client {
+	return &mcp.Client{Principal: identity.Principal{Tenant: "default", Subject: "agent:" + name}}
 }
 
 // call calls a tool and returns all that comes back.

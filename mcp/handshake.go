@@ -17,8 +17,8 @@ type greeting struct {
 	instructions string
 }
 
-// greet gathers what the caller's servers have. What needs requests from servers
-// to clients, tasks, or subscriptions is not in it, because it is not carried.
+// greet gathers what the caller's servers have. Tasks are not in it, because they
+// are not carried.
 func (v *visit) greet(ctx context.Context) (greeting, error) {
 	if v.only != nil {
 		ctx, cancel := context.WithTimeout(ctx, singleWait)
@@ -38,7 +38,7 @@ func (v *visit) greet(ctx context.Context) (greeting, error) {
 	for _, a := range v.holdings(ctx) {
 		h := a.val
 		g.tools, g.prompts, g.resources = g.tools || h.tools, g.prompts || h.prompts, g.resources || h.resources
-		g.completions, g.logging = g.completions || h.completions, g.logging || h.logging
+		g.completions, g.logging, g.subscribe = g.completions || h.completions, g.logging || h.logging, g.subscribe || h.subscribe
 		if h.info.Instructions != "" && h.any() {
 			said = append(said, a.server.Name()+": "+h.info.Instructions)
 		}
@@ -49,33 +49,38 @@ func (v *visit) greet(ctx context.Context) (greeting, error) {
 }
 
 // write adds the members that initialize and server/discover have in common.
-func (g *greeting) write(doc []byte, told bool) []byte {
-	doc = append(doc, `"capabilities":{`...)
-	some := false
-	add := func(name string, has, listChanged bool) {
+func (g *greeting) write(doc []byte) []byte {
+	doc = append(doc, `"capabilities":`...)
+	all := []byte{'{'}
+	add := func(name string, has bool, can ...string) {
 		if !has {
 			return
 		}
-		if some {
-			doc = append(doc, ',')
+		of := []byte{'{'}
+		for _, c := range can {
+			if c != "" {
+				of = appendMember(of, `"`+c+`"`, "true")
+			}
 		}
-		some = true
-		doc = append(doc, `"`+name+`":{`...)
-		if listChanged && told {
-			doc = append(doc, `"listChanged":true`...)
-		}
-		doc = append(doc, '}')
+		all = appendMember(all, `"`+name+`"`, string(append(of, '}')))
 	}
-	add("tools", g.tools, g.toolsTold)
-	add("prompts", g.prompts, g.promptsTold)
-	add("resources", g.resources, g.resTold)
-	add("completions", g.completions, false)
-	add("logging", g.logging, false)
-	doc = append(doc, '}')
+	add("tools", g.tools, when(g.toolsTold, "listChanged"))
+	add("prompts", g.prompts, when(g.promptsTold, "listChanged"))
+	add("resources", g.resources, when(g.subscribe, "subscribe"), when(g.resTold, "listChanged"))
+	add("completions", g.completions)
+	add("logging", g.logging)
+	doc = append(append(doc, all...), '}')
 	if g.instructions != "" {
 		doc = append(append(doc, `,"instructions":`...), quoted(g.instructions)...)
 	}
 	return doc
+}
+
+func when(so bool, word string) string {
+	if so {
+		return word
+	}
+	return ""
 }
 
 // initialize begins a session with a legacy client.
@@ -91,13 +96,18 @@ func (v *visit) initialize(ctx context.Context, call *firewall.Call) ([]byte, er
 	if err != nil {
 		return nil, err
 	}
-	s, err := v.sessions.open(&call.Caller, v.route, version)
-	if err != nil {
+	said := parsed(call.Body.JSON).Get("capabilities").Raw
+	if able(said, true, false) == "" {
+		said = ""
+	}
+	if v.session != nil { // HTTP+SSE begins with it
+		v.sessions.greet(v.session, version, strings.Clone(said))
+	} else if v.session, err = v.sessions.open(&call.Caller, v.route, version, strings.Clone(said)); err != nil {
 		return nil, err
 	}
-	v.session, call.Hints.Session = s, s.id
+	call.Hints.Session = v.session.id
 	doc := append([]byte(nil), `{"protocolVersion":"`+version+`","serverInfo":`+g.server+`,`...)
-	return append(g.write(doc, true), '}'), nil
+	return append(g.write(doc), '}'), nil
 }
 
 // discover tells a modern client what there is.
@@ -107,7 +117,7 @@ func (v *visit) discover(ctx context.Context, _ *firewall.Call) ([]byte, error) 
 		return nil, err
 	}
 	doc := append([]byte(nil), `{"supportedVersions":`+quotedList(versions())+`,"_meta":{"`+metaServer+`":`+g.server+`},`...)
-	return append(g.write(doc, false), '}'), nil
+	return append(g.write(doc), '}'), nil
 }
 
 // setLevel notes which log messages a legacy client wants, and tells its servers.
@@ -128,7 +138,7 @@ func (v *visit) setLevel(ctx context.Context, call *firewall.Call) ([]byte, erro
 			tell = "info" // a process serves all clients: none may silence it for others
 		}
 		req := Request{Method: call.Method, Params: []byte(`{"level":"` + tell + `"}`)}
-		for _, err := range s.Do(ctx, &call.Caller, req) {
+		for _, err := range s.Do(ctx, v.client(s), req) {
 			if err != nil { // that server's logs are filtered all the same
 				return struct{}{}, err
 			}

@@ -18,7 +18,7 @@ func TestAVersionIsAgreedOn(t *testing.T) {
 	h := open(t, rules{}, nil)
 	for asked, want := range map[string]string{
 		"2025-03-26": "2025-03-26", "2025-06-18": "2025-06-18", "2025-11-25": "2025-11-25",
-		"2024-11-05": "2025-11-25", "2026-07-28": "2025-11-25", "tomorrow": "2025-11-25",
+		"2024-11-05": "2024-11-05", "2026-07-28": "2025-11-25", "tomorrow": "2025-11-25",
 	} {
 		if r := h.visit(t, "/mcp").post(initialize(asked)); r.last("result.protocolVersion").Str != want {
 			t.Errorf("%s: %s", asked, r.body)
@@ -35,25 +35,23 @@ func TestAHandshakeTellsWhatIsCarried(t *testing.T) {
 		h := open(t, rules{"tool:secret/*", "prompt:secret/*", "resource:secret|*", "prompt:shop/*"}, map[string]*mcp.Server{
 			"shop": behind(t, "shop", up.start(t)), "shy": behind(t, "shy", shy.start(t)), "secret": behind(t, "secret", secret.start(t)),
 		})
-		for _, tt := range []struct{ name, path, legacy, modern, server, instructions string }{
+		for _, tt := range []struct{ name, path, capabilities, server, instructions string }{
 			{"all in one: what the caller's servers have together", "/mcp",
-				`{"tools":{"listChanged":true},"resources":{"listChanged":true},"completions":{},"logging":{}}`,
-				`{"tools":{},"resources":{},"completions":{},"logging":{}}`, `{"name":"callgate","version":"1.2.3"}`, "shop: be kind"},
+				`{"tools":{"listChanged":true},"resources":{"subscribe":true,"listChanged":true},"completions":{},"logging":{}}`, `{"name":"callgate","version":"1.2.3"}`, "shop: be kind"},
 			{"one server: what it says itself, but for what is not carried", "/mcp/shop",
-				`{"tools":{"listChanged":true},"prompts":{},"resources":{},"completions":{},"logging":{}}`,
-				`{"tools":{},"prompts":{},"resources":{},"completions":{},"logging":{}}`, `{"name":"hand","version":"9"}`, "be kind"},
-			{"one server that has little", "/mcp/shy", `{"tools":{}}`, `{"tools":{}}`, `{"name":"hand","version":"9"}`, "be kind"},
+				`{"tools":{"listChanged":true},"prompts":{},"resources":{"subscribe":true},"completions":{},"logging":{}}`, `{"name":"hand","version":"9"}`, "be kind"},
+			{"one server that has little", "/mcp/shy", `{"tools":{}}`, `{"name":"hand","version":"9"}`, "be kind"},
 		} {
 			t.Run(tt.name, func(t *testing.T) {
 				r := h.visit(t, tt.path).post(initialize("2025-06-18"))
-				if got := r.last("result"); got.Get("capabilities").Raw != tt.legacy || got.Get("serverInfo").Raw != tt.server || !strings.Contains(got.Get("instructions").Str, tt.instructions) {
+				if got := r.last("result"); got.Get("capabilities").Raw != tt.capabilities || got.Get("serverInfo").Raw != tt.server || !strings.Contains(got.Get("instructions").Str, tt.instructions) {
 					t.Errorf("initialize: %s", r.body)
 				}
 				if strings.Contains(r.body, "secret") {
 					t.Errorf("a server that the caller may not use is told of: %s", r.body)
 				}
 				r = h.visit(t, tt.path).modern().ask("server/discover", `{}`, "")
-				if got := r.last("result"); got.Get("capabilities").Raw != tt.modern || got.Get("_meta.io\\.modelcontextprotocol/serverInfo").Raw != tt.server || got.Get("cacheScope").Str != "private" || !got.Get("ttlMs").Exists() || got.Get("resultType").Str != "complete" || got.Get("supportedVersions.0").Str != "2026-07-28" {
+				if got := r.last("result"); got.Get("capabilities").Raw != tt.capabilities || got.Get("_meta.io\\.modelcontextprotocol/serverInfo").Raw != tt.server || got.Get("cacheScope").Str != "private" || !got.Get("ttlMs").Exists() || got.Get("resultType").Str != "complete" || got.Get("supportedVersions.0").Str != "2026-07-28" {
 					t.Errorf("server/discover: %s", r.body)
 				}
 			})

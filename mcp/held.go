@@ -3,10 +3,10 @@ package mcp
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"callgate/firewall"
-	"callgate/identity"
 )
 
 // pinned is what the pins of a server say of its own description of itself.
@@ -23,14 +23,30 @@ type clearance struct {
 }
 
 // judge has the server's pins judge a list that has just arrived.
-func (s *Server) judge(ctx context.Context, info *Info, which list, l *listing) error {
+func (s *Server) judge(ctx context.Context, client *Client, info *Info, which list, l *listing) error {
 	if s.cfg.Pins == nil {
 		return nil
 	}
 	if _, err := s.clear(ctx, info); err != nil { // first, so that what a server says later is later
 		return err
 	}
-	return s.unpinned(s.cfg.Pins.judge(ctx, bookKey{s.Name(), "", pinKind(which)}, l.defs))
+	return s.unpinned(s.cfg.Pins.judge(ctx, bookKey{s.Name(), viewOf(client), pinKind(which)}, l.defs))
+}
+
+// viewOf is the view that a client has of servers: which of the capabilities it has
+// by which servers choose what they list. It is one of few, whatever clients say.
+func viewOf(client *Client) string {
+	if client == nil {
+		return ""
+	}
+	can := parsed([]byte(client.Can))
+	var view []string
+	for _, name := range [...]string{"elicitation", "extensions", "roots", "sampling"} {
+		if can.Get(name).Exists() {
+			view = append(view, name)
+		}
+	}
+	return strings.Join(view, " ")
 }
 
 // unpinned says that nothing can be said of what a server lists.
@@ -102,32 +118,35 @@ func usableOf(defs []Definition) []Definition {
 	return slices.DeleteFunc(slices.Clone(defs), func(d Definition) bool { return d.Held != "" })
 }
 
-// held is the way to what is called, unless its definition is withheld or not
-// known. A server hears nothing of a call that the policy denies anyway; should the
-// policy change its mind before the gate asks it, the call ends here all the same.
-func (v *visit) held(ctx context.Context, call *firewall.Call, p *passage) (firewall.Upstream, *fault) {
+// held refuses a call of a thing whose definition is withheld or not known. A
+// server hears nothing of a call that the policy denies anyway; should the policy
+// change its mind before the gate asks it, the call ends all the same.
+func (p *passage) held(ctx context.Context, call *firewall.Call) *fault {
 	if pins := p.to.cfg.Pins; pins == nil || pins.open(p.to.Name()) {
-		return p, nil
+		return nil
 	}
-	if v.gate.May(&v.caller, call.Kind, call.Target, call.Resource) == firewall.No {
-		return local(func(context.Context, *firewall.Call) ([]byte, error) {
-			return nil, firewall.Refuse(firewall.Unavailable, "the policy changed while the call was judged: try again")
-		}), nil
+	if p.gate.May(&p.caller, call.Kind, call.Target, call.Resource) == firewall.No {
+		p.barred = true
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, singleWait) // nothing else waits with it
 	defer cancel()
-	if err := p.to.allows(ctx, &v.caller, call); err != nil {
-		return nil, v.fault(late(ctx, p.to, err), call.Method)
+	if err := p.to.allows(ctx, p.client, call); err != nil {
+		return p.fault(late(ctx, p.to, err), call.Method)
 	}
-	return p, nil
+	return nil
+}
+
+func errBarred() error {
+	return firewall.Refuse(firewall.Unavailable, "the policy changed while the call was judged: try again")
 }
 
 // allows is the reason why what is called must not be, nil if it may.
-func (s *Server) allows(ctx context.Context, caller *identity.Principal, call *firewall.Call) error {
+func (s *Server) allows(ctx context.Context, client *Client, call *firewall.Call) error {
 	if call.Kind == firewall.Resource {
-		return s.allowsURI(ctx, caller, call.Resource)
+		return s.allowsURI(ctx, client, call.Resource)
 	}
-	d, ok, err := s.Find(ctx, caller, call.Kind.String()+"s/list", call.Resource)
+	d, ok, err := s.Find(ctx, client, call.Kind.String()+"s/list", call.Resource)
 	switch {
 	case err != nil:
 		return err
@@ -142,8 +161,8 @@ func (s *Server) allows(ctx context.Context, caller *identity.Principal, call *f
 // allowsURI says why a resource must not be read: it is withheld itself, or comes
 // only of templates that are. Resources that a server does not list come and go,
 // and are the policy's to judge.
-func (s *Server) allowsURI(ctx context.Context, caller *identity.Principal, uri string) error {
-	d, ok, err := s.Find(ctx, caller, "resources/list", uri)
+func (s *Server) allowsURI(ctx context.Context, client *Client, uri string) error {
+	d, ok, err := s.Find(ctx, client, "resources/list", uri)
 	switch {
 	case err != nil:
 		return err
@@ -152,7 +171,7 @@ func (s *Server) allowsURI(ctx context.Context, caller *identity.Principal, uri 
 	case ok:
 		return nil
 	}
-	templates, err := s.List(ctx, caller, "resources/templates/list")
+	templates, err := s.List(ctx, client, "resources/templates/list")
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ const (
 )
 
 // httpWire reaches a server by streamable HTTP. A modern server is one link for
-// all; on a legacy one each principal has a session of its own, because what a
+// all; on a legacy one each client has a session of its own, because what a
 // server keeps in a session must not pass from one principal to another. The
 // wire puts in the operator's credentials; it never has an agent's token.
 type httpWire struct {
@@ -33,7 +33,8 @@ type httpWire struct {
 
 	mu       sync.Mutex
 	found    *flight[*Info]
-	sessions map[string]*httpLink // by principal
+	old      *piped               // where the server speaks HTTP+SSE
+	sessions map[string]*httpLink // by client
 	swept    time.Time
 	asides   int // messages on their way that nobody waits for
 }
@@ -118,7 +119,10 @@ func (w *httpWire) discovery() *flight[*Info] {
 		defer cancel()
 		s := &httpLink{wire: w}
 		info, err := w.discover(ctx, s.ask)
-		if err == nil && !info.Modern {
+		switch {
+		case errors.Is(err, errForeign):
+			info, err = w.discoverSSE(ctx, err)
+		case err == nil && !info.Modern:
 			err = s.greet(ctx, &info)
 		}
 		if err != nil {
@@ -132,6 +136,32 @@ func (w *httpWire) discovery() *flight[*Info] {
 	return f
 }
 
+// discoverSSE tries the transport of 2024-11-05 with a server that does not answer
+// by streamable HTTP: why is how it did not.
+func (w *httpWire) discoverSSE(ctx context.Context, why error) (Info, error) {
+	first, err := newSSECarrier(w)
+	if err != nil {
+		return Info{}, why
+	}
+	first.kill() // each session opens its own
+	old := newPiped(w.Server, func() (carrier, error) {
+		c, err := newSSECarrier(w)
+		if err != nil {
+			return nil, err // and not a carrier that is nil
+		}
+		return c, nil
+	})
+	info, err := old.info(ctx)
+	if err != nil {
+		old.own.end()
+		return Info{}, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.old = old
+	return *info, nil
+}
+
 // rediscover forgets what info says: the server is not what it was.
 func (w *httpWire) rediscover(info *Info) {
 	w.mu.Lock()
@@ -141,23 +171,47 @@ func (w *httpWire) rediscover(info *Info) {
 	}
 }
 
-func (w *httpWire) link(ctx context.Context, key string) (link, error) {
+func (w *httpWire) link(ctx context.Context, client *Client) (link, error) {
 	info, err := w.info(ctx)
 	if err != nil {
 		return nil, err
 	}
+	if old := w.sse(); old != nil {
+		return old.link(ctx, client)
+	}
 	if info.Modern {
 		return &httpLink{wire: w, about: info, version: info.Version}, nil
 	}
-	s, err := w.session(key, info).opening.wait(ctx)
+	s, err := w.session(client, info).opening.wait(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-// session is the session of a principal, open or opening.
-func (w *httpWire) session(key string, about *Info) *httpLink {
+// sse is the way to a server of 2024-11-05, nil if it is of another kind.
+func (w *httpWire) sse() *piped {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.old
+}
+
+func (w *httpWire) tell(client *Client, msg []byte) {
+	if old := w.sse(); old != nil {
+		old.tell(client, msg)
+		return
+	}
+	w.mu.Lock()
+	s := w.sessions[client.key()]
+	w.mu.Unlock()
+	if s != nil && s.opening.landed() && s.opening.err == nil {
+		s.aside(msg)
+	}
+}
+
+// session is the session of a client, open or opening.
+func (w *httpWire) session(client *Client, about *Info) *httpLink {
+	key := client.key()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
@@ -174,18 +228,26 @@ func (w *httpWire) session(key string, about *Info) *httpLink {
 			w.drop(oldest)
 		}
 	}
-	s = &httpLink{wire: w, key: key, used: now, opening: newFlight[*httpLink]()}
+	s = &httpLink{wire: w, client: client, key: key, used: now, opening: newFlight[*httpLink]()}
 	w.sessions[key] = s
 	w.work.Go(func() {
 		ctx, cancel := context.WithTimeout(w.life, w.cfg.Timeout)
 		defer cancel()
-		info, err := w.initialize(ctx, s.ask)
+		info, err := w.initialize(ctx, s.ask, client)
 		if err == nil {
 			err = s.greet(ctx, &Info{Version: info.Version})
 		}
 		if err != nil {
 			w.rediscover(about)
 			err = w.explain(ctx, err)
+		} else {
+			uris := w.subscribed(client)
+			if client.answers() || uris != nil {
+				s.hearken(ctx)
+			}
+			for _, uri := range uris {
+				s.aside(request(w.ids.Add(1), "resources/subscribe", []byte(`{"uri":`+quoted(uri)+`}`)))
+			}
 		}
 		s.opening.land(s, err)
 	})
@@ -213,6 +275,7 @@ func (w *httpWire) drop(s *httpLink) {
 	if w.sessions[s.key] == s {
 		delete(w.sessions, s.key)
 	}
+	s.deafen()
 	w.work.Go(func() { w.discard(s) })
 }
 

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"callgate/firewall"
@@ -22,11 +23,13 @@ import (
 // httpLink is a legacy session, or the one link of a modern server.
 type httpLink struct {
 	wire    *httpWire
+	client  *Client
 	key     string
 	about   *Info
 	id      string // Mcp-Session-Id; "" if the server gave none
 	version string // as the header says it; "" if this version has no header
 	opening *flight[*httpLink]
+	ear     atomic.Pointer[ear] // of a session that hears what the server says outside of requests
 
 	used time.Time // guarded by httpWire.mu
 	busy int       // guarded by httpWire.mu
@@ -67,7 +70,7 @@ func (s *httpLink) ask(ctx context.Context, version, method string, params []byt
 	if id := resp.Header.Get(mcpgo.HeaderSessionID); method == "initialize" && validSession(id) {
 		s.id = id
 	}
-	for m, err := range s.replies(resp, out) {
+	for m, err := range s.replies(ctx, &stream{link: s, resp: resp}, out) {
 		if err != nil {
 			if foreign(resp.StatusCode) {
 				return m, fmt.Errorf("HTTP %d: %w", resp.StatusCode, errForeign)
@@ -117,38 +120,48 @@ func (s *httpLink) send(ctx context.Context, out outgoing) iter.Seq2[Message, er
 	return func(yield func(Message, error) bool) {
 		s.wire.count(s, 1)
 		defer s.wire.count(s, -1)
-		resp, err := s.post(ctx, request(out.id, out.method, out.params), s.standard(out))
-		if err != nil {
-			if ctx.Err() == nil {
-				s.wire.rediscover(s.about)
-			}
-			s.cancel(ctx, out)
-			yield(Message{}, err)
+		if e := s.ear.Load(); e != nil {
+			e.send(ctx, out, yield)
 			return
 		}
-		if resp.StatusCode == http.StatusNotFound && s.id != "" {
-			_ = resp.Body.Close()
-			s.wire.lose(s)
-			yield(Message{}, errGone)
-			return
-		}
-		answered := false
-		for m, err := range s.replies(resp, out) {
-			answered = answered || err == nil && m.IsResponse()
-			if s.about.Modern && foreign(resp.StatusCode) && !modernError(m) {
-				s.wire.rediscover(s.about)
-			}
-			if !yield(m, err) || err != nil {
-				break
-			}
-		}
-		if !answered {
-			_ = resp.Body.Close() // a modern server takes this for the cancellation
-			s.cancel(ctx, out)
-			return
-		}
-		finish(resp)
+		s.exchange(ctx, out, yield)
 	}
+}
+
+// exchange posts a request and yields what the reply to that has.
+func (s *httpLink) exchange(ctx context.Context, out outgoing, yield func(Message, error) bool) {
+	resp, err := s.post(ctx, request(out.id, out.method, out.params), s.standard(out))
+	if err != nil {
+		if ctx.Err() == nil {
+			s.wire.rediscover(s.about)
+		}
+		s.cancel(ctx, out)
+		yield(Message{}, err)
+		return
+	}
+	if resp.StatusCode == http.StatusNotFound && s.id != "" {
+		_ = resp.Body.Close()
+		s.wire.lose(s)
+		yield(Message{}, errGone)
+		return
+	}
+	body := &stream{link: s, resp: resp}
+	answered := false
+	for m, err := range s.replies(ctx, body, out) {
+		answered = answered || err == nil && m.IsResponse()
+		if s.about.Modern && foreign(resp.StatusCode) && !modernError(m) {
+			s.wire.rediscover(s.about)
+		}
+		if !yield(m, err) || err != nil {
+			break
+		}
+	}
+	if !answered {
+		_ = body.resp.Body.Close() // a modern server takes this for the cancellation
+		s.cancel(ctx, out)
+		return
+	}
+	finish(body.resp)
 }
 
 // count notes that a session is in use, or is so no more.
@@ -169,6 +182,7 @@ func (w *httpWire) lose(s *httpLink) {
 	if w.sessions[s.key] == s {
 		delete(w.sessions, s.key)
 	}
+	s.deafen()
 }
 
 // finish takes the end of a stream whose response has come, so that its
@@ -211,6 +225,18 @@ func (s *httpLink) aside(msg []byte) {
 		defer w.mu.Unlock()
 		w.asides--
 	})
+}
+
+// say sends a message for which the server waits.
+func (s *httpLink) say(msg []byte) {
+	ctx, cancel := context.WithTimeout(s.wire.life, aside)
+	defer cancel()
+	resp, err := s.post(ctx, msg, nil)
+	if err != nil {
+		s.wire.cfg.Logger.Warn("an answer to the server was not taken", "error", err)
+		return
+	}
+	_ = resp.Body.Close()
 }
 
 func (s *httpLink) post(ctx context.Context, msg []byte, extra map[string]string) (*http.Response, error) {
@@ -278,27 +304,39 @@ func subject(method string, params []byte) (string, bool) {
 
 // replies reads what the server answers to one request, from a plain body or a
 // stream, until the response has come.
-func (s *httpLink) replies(resp *http.Response, out outgoing) iter.Seq2[Message, error] {
+func (s *httpLink) replies(ctx context.Context, body *stream, out outgoing) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
-		next, err := s.reader(resp)
+		err := body.open()
 		for n := 0; err == nil; n++ {
 			var raw []byte
-			if raw, err = next(); err != nil {
+			if raw, err = body.next(ctx); err == errPaused {
+				err = nil
+				if !yield(Message{Method: paused}, nil) {
+					return
+				}
+				continue
+			}
+			if err != nil {
 				break
 			}
 			var m Message
-			if m, err = s.accept(resp, raw, out.id); err != nil {
+			if m, err = s.accept(body.resp, raw, out.id); err != nil {
 				break
 			}
 			switch {
-			case n >= maxMessages:
+			case n >= maxMessages && out.method != listenMethod:
 				err = s.wire.unavailable("sent more messages than callgate takes for one request", nil)
+			case m.IsRequest() && m.Method != "ping" && s.client.answers():
+				m.reply = &answering{say: s.say}
+				if !yield(m, nil) {
+					return
+				}
 			case m.IsRequest():
 				s.aside(answer(&m))
 			case m.IsResponse():
 				yield(m, nil)
 				return
-			case s.wire.notice(m):
+			case s.wire.heard(s.client, m):
 			default:
 				if !yield(m, nil) {
 					return
@@ -325,27 +363,6 @@ func (s *httpLink) accept(resp *http.Response, raw []byte, id uint64) (Message, 
 		return m, s.wire.unavailable("answered another request than it was asked", nil)
 	}
 	return m, nil
-}
-
-// reader gives the messages of a reply's body, one by one.
-func (s *httpLink) reader(resp *http.Response) (next func() ([]byte, error), err error) {
-	if enc := resp.Header.Get("Content-Encoding"); enc != "" && enc != "identity" {
-		return nil, s.wire.unavailable("compressed its answer, which was not asked for", nil)
-	}
-	switch resp.StatusCode {
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests:
-		return nil, s.refused(resp)
-	}
-	limit := messageLimit(s.wire.cfg.Limits)
-	switch {
-	case isKind(resp, "application/json"):
-		return func() ([]byte, error) { return readPlain(resp, limit) }, nil
-	case isKind(resp, "text/event-stream") && resp.StatusCode == http.StatusOK:
-		return newSSE(&bounded{resp.Body, maxReply}, limit).next, nil
-	case resp.StatusCode/100 != 2:
-		return nil, s.refused(resp)
-	}
-	return nil, s.wire.unavailable("answered with a content type that is not MCP's", nil)
 }
 
 // isKind says whether a reply's content type is kind, parameters aside.

@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"callgate/firewall"
-	"callgate/identity"
 )
 
 const maxPage = 4 << 20 // bytes of items; a longer list has more than one page
@@ -25,15 +24,15 @@ func kindOf(which list) firewall.Kind {
 
 // shown is the items of one server that the caller may use, as far as is known
 // before it does.
-func (v *visit) shown(ctx context.Context, caller *identity.Principal, s *Server, which list) ([]Definition, error) {
-	defs, err := s.List(ctx, caller, which.method)
+func (v *visit) shown(ctx context.Context, s *Server, which list) ([]Definition, error) {
+	defs, err := s.List(ctx, v.client(s), which.method)
 	if err != nil {
 		return nil, late(ctx, s, err)
 	}
 	kind := kindOf(which)
 	var may []Definition // the list is shared and stays as it is
 	for i := range defs {
-		if defs[i].Held == "" && v.gate.May(caller, kind, s.Name(), defs[i].Name) != firewall.No {
+		if defs[i].Held == "" && v.gate.May(&v.caller, kind, s.Name(), defs[i].Name) != firewall.No {
 			may = append(may, defs[i])
 		}
 	}
@@ -48,7 +47,7 @@ func (v *visit) list(ctx context.Context, call *firewall.Call, which list) ([]by
 		return nil, err
 	}
 	answers := each(ctx, v, v.servers(), func(ctx context.Context, s *Server) ([]Definition, error) {
-		return v.shown(ctx, &call.Caller, s, which)
+		return v.shown(ctx, s, which)
 	})
 	page := page{v: v, which: which, after: after, found: after == cursor{}}
 	page.out = append(page.out, `{"`+which.items+`":[`...)
@@ -157,7 +156,7 @@ func cursorOf(params []byte) (cursor, error) {
 type holding struct {
 	info                            Info
 	tools, prompts, resources       bool
-	completions, logging            bool
+	completions, logging, subscribe bool
 	toolsTold, promptsTold, resTold bool // changes of the list are told
 }
 
@@ -168,6 +167,7 @@ func has(info Info) holding {
 	return holding{
 		info: info, tools: info.has("tools"), prompts: info.has("prompts"), resources: info.has("resources"),
 		completions: info.has("completions"), logging: info.has("logging"),
+		subscribe: parsed(info.Capabilities).Get("resources.subscribe").Bool(),
 		toolsTold: info.told("tools"), promptsTold: info.told("prompts"), resTold: info.told("resources"),
 	}
 }
@@ -193,7 +193,7 @@ func (v *visit) holdings(ctx context.Context) []answered[holding] {
 			}
 			all.Go(func() {
 				which, _ := listOf(method)
-				defs, err := v.shown(ctx, &v.caller, s, which)
+				defs, err := v.shown(ctx, s, which)
 				*seen = err != nil || len(defs) > 0
 			})
 		}
@@ -204,6 +204,7 @@ func (v *visit) holdings(ctx context.Context) []answered[holding] {
 		see("resources/templates/list", h.resources, &templates)
 		all.Wait()
 		h.tools, h.prompts, h.resources = tools, prompts, resources || templates
+		h.subscribe = h.subscribe && h.resources
 		h.completions = h.completions && (h.prompts || h.resources)
 		h.logging = h.logging && h.any()
 		return h, nil

@@ -2,23 +2,25 @@ package mcp
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"slices"
-	"sync"
 	"time"
 
 	"callgate/firewall"
 
 	mcpgo "github.com/mark3labs/mcp-go/mcp"
+	"github.com/tidwall/gjson"
 )
 
 const keepAlive = 25 * time.Second // between signs of life on a stream
 
-// changes are what a stream tells.
+// changes are what a stream tells of lists.
 var changes = [...]string{"notifications/tools/list_changed", "notifications/prompts/list_changed", "notifications/resources/list_changed"}
 
 // listen opens the stream on which a legacy client hears that a list of its
-// servers changed. It ends with the session, or when its token does.
+// servers changed, or a resource that it subscribed to. It ends with the session,
+// or when its token does.
 func (v *visit) listen(ctx context.Context) {
 	if v.r.Header.Get(mcpgo.HeaderSessionID) == "" { // some clients ask before they initialize
 		v.refuse(ctx, nil, v.notAllowed())
@@ -32,14 +34,19 @@ func (v *visit) listen(ctx context.Context) {
 		v.refuse(ctx, nil, bad(http.StatusNotAcceptable, mcpgo.INVALID_REQUEST, "send Accept: text/event-stream"))
 		return
 	}
+	if last := v.r.Header.Get("Last-Event-Id"); last != "" {
+		v.rejoin(ctx, last)
+		return
+	}
 	ctx, done := v.sessions.hear(ctx, v.session)
 	defer done()
 	out := &reply{w: v.w, sse: true}
 	call := v.blank(firewall.Session, "session/listen")
-	err := v.gate.Do(ctx, call, &news{v}, func(ev firewall.Event) error {
+	all := [len(changes)]bool{true, true, true}
+	err := v.gate.Do(ctx, call, &news{v, v.sessions.pending(v.session), all}, func(ev firewall.Event) error {
 		v.about(call.ID)
 		if ev.Name != "" {
-			return out.notify(ev.Name, nil, ev.More)
+			return out.notify(ev.Name, ev.Body.JSON, ev.More)
 		}
 		out.open()
 		return out.raw(ev.Frame, false)
@@ -49,9 +56,174 @@ func (v *visit) listen(ctx context.Context) {
 	}
 }
 
+// listenModern opens the subscription of a modern client: it hears what it asked
+// for, as far as there is such a thing and the policy lets it.
+func (v *visit) listenModern(ctx context.Context, m *Message, out *reply) {
+	call := v.blank(firewall.Session, listenMethod)
+	call.Body = m.Body()
+	id := `"_meta":{"` + metaSubscription + `":` + string(m.ID) + `}`
+	due := newPending()
+	defer due.stop()
+	filter := parsed(m.Params).Get("notifications")
+	if !filter.IsObject() || !out.sse {
+		f := invalid("params.notifications must be an object, and the client must take text/event-stream")
+		f.Error = v.onRecord(ctx, call, f)
+		v.deny(m, f, out)
+		return
+	}
+	n := &news{v, due, [len(changes)]bool{}}
+	err := v.gate.Do(ctx, call, n.opened(func(ctx context.Context) []byte { return v.grant(ctx, filter, n) }), func(ev firewall.Event) error {
+		v.about(call.ID)
+		switch {
+		case ev.Name == "":
+			out.open()
+			return out.raw(ev.Frame, false)
+		case ev.Body.JSON == nil:
+			return out.notify(ev.Name, []byte(`{`+id+`}`), ev.More)
+		}
+		return out.notify(ev.Name, marked(ev.Body.JSON, string(m.ID)), ev.More)
+	})
+	switch {
+	case ctx.Err() != nil:
+	case err != nil && !out.streaming:
+		v.deny(m, v.fault(err, listenMethod), out)
+	case out.streaming: // the server ends it: the client may ask again
+		_ = out.succeeded(m.ID, []byte(`{"resultType":"complete",`+id+`}`))
+	}
+}
+
+// marked is the parameters of a notification with the subscription that they
+// belong to.
+func marked(params []byte, id string) []byte {
+	doc := parsed(params)
+	meta := []byte{'{'}
+	out := []byte{'{'}
+	doc.ForEach(func(name, value gjson.Result) bool {
+		if name.Str != "_meta" {
+			out = appendMember(out, name.Raw, value.Raw)
+			return true
+		}
+		value.ForEach(func(name, value gjson.Result) bool {
+			if name.Str != metaSubscription {
+				meta = appendMember(meta, name.Raw, value.Raw)
+			}
+			return true
+		})
+		return true
+	})
+	meta = append(appendMember(meta, `"`+metaSubscription+`"`, id), '}')
+	return append(appendMember(out, `"_meta"`, string(meta)), '}')
+}
+
+const maxWanted = 100 // resources of one subscription
+
+// grant takes up what a modern client asked for, and is the part of it that it
+// will hear of.
+func (v *visit) grant(ctx context.Context, filter gjson.Result, n *news) []byte {
+	g, err := v.greet(ctx)
+	granted := []byte{'{'}
+	for i, what := range [...]struct {
+		member string
+		told   bool
+	}{{"toolsListChanged", g.toolsTold}, {"promptsListChanged", g.promptsTold}, {"resourcesListChanged", g.resTold}} {
+		if filter.Get(what.member).Bool() && (what.told || err != nil) {
+			n.wanted[i] = true
+			granted = appendMember(granted, `"`+what.member+`"`, "true")
+		}
+	}
+	var uris []string
+	filter.Get("resourceSubscriptions").ForEach(func(_, uri gjson.Result) bool {
+		if uri.Type == gjson.String && len(uris) < maxWanted && v.subscribeTo(ctx, uri.Str, n.due) == nil {
+			uris = append(uris, uri.Str)
+		}
+		return true
+	})
+	if filter.Get("resourceSubscriptions").Exists() {
+		granted = appendMember(granted, `"resourceSubscriptions"`, quotedList(uris))
+	}
+	return append(granted, '}')
+}
+
+// subscribeTo subscribes to one of the resources that a modern client asks for: a
+// call of its own.
+func (v *visit) subscribeTo(ctx context.Context, uri string, due *pending) error {
+	m := Message{Method: "resources/subscribe", Params: json.RawMessage(`{"uri":` + quoted(uri) + `}`)}
+	call := v.blank(firewall.Resource, m.Method)
+	body, err := firewall.ParseBody(m.Params, v.cfg.Limits)
+	if err != nil {
+		return err
+	}
+	call.Body = body
+	call, up, f := v.subscription(ctx, &m, call, due)
+	if f != nil {
+		return v.onRecord(ctx, call, f)
+	}
+	return v.gate.Do(ctx, call, up, func(firewall.Event) error { return nil })
+}
+
+// subscription makes a request to hear of a resource a call.
+func (v *visit) subscription(ctx context.Context, m *Message, call *firewall.Call, due *pending) (*firewall.Call, firewall.Upstream, *fault) {
+	call, up, f := v.act(ctx, m, call, "uri")
+	if f != nil {
+		return call, nil, f
+	}
+	p := up.(*passage)
+	return call, local(func(ctx context.Context, call *firewall.Call) ([]byte, error) {
+		if p.barred {
+			return nil, errBarred()
+		}
+		at := p.to.Name() + " " + call.Resource
+		if due.has(at) {
+			return []byte(`{}`), nil
+		}
+		caller := v.caller
+		stop, err := p.to.Subscribe(ctx, p.client, call.Resource, func(m Message) {
+			if v.gate.May(&caller, firewall.Resource, p.to.Name(), call.Resource) != firewall.No { // the policy may be another by now
+				due.updated(m)
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+		due.keep(at, stop)
+		return []byte(`{}`), nil
+	}), nil
+}
+
+// unsubscribe ends what a legacy client subscribed to.
+func (v *visit) unsubscribe(_ context.Context, call *firewall.Call) ([]byte, error) {
+	v.sessions.pending(v.session).drop(parsed(call.Body.JSON).Get("uri").Str)
+	return []byte(`{}`), nil
+}
+
 // news is where a stream has its events from. What happens several times before
 // the client has taken it is told once.
-type news struct{ *visit }
+type news struct {
+	*visit
+	due    *pending
+	wanted [len(changes)]bool
+}
+
+// opened is news that begin with what was granted.
+func (n *news) opened(grant func(context.Context) []byte) firewall.Upstream {
+	return &acknowledging{n, grant}
+}
+
+type acknowledging struct {
+	*news
+	grant func(context.Context) []byte
+}
+
+// Forward implements [firewall.Upstream].
+func (a *acknowledging) Forward(ctx context.Context, call *firewall.Call) firewall.Events {
+	return func(yield func(firewall.Event, error) bool) {
+		body, err := firewall.ParseBody(append(append([]byte(`{"notifications":`), a.grant(ctx)...), '}'), localLimits)
+		if !yield(firewall.Event{Name: acknowledged, Body: body}, err) || err != nil {
+			return
+		}
+		a.news.Forward(ctx, call)(yield)
+	}
+}
 
 // Read implements [firewall.Upstream]: there is nothing to note.
 func (n *news) Read(*firewall.Event) {}
@@ -59,9 +231,8 @@ func (n *news) Read(*firewall.Event) {}
 // Forward implements [firewall.Upstream].
 func (n *news) Forward(ctx context.Context, _ *firewall.Call) firewall.Events {
 	return func(yield func(firewall.Event, error) bool) {
-		due := pending{wake: make(chan struct{}, 1)}
 		from := n.behind
-		stop := due.hear(n.heard(from))
+		stop := n.due.hear(n.heard(from))
 		defer func() { stop() }()
 		alive := firewall.Event{Frame: []byte(":\n\n")}
 		if !yield(alive, nil) { // only now, so that a client that sees the stream misses nothing
@@ -80,12 +251,17 @@ func (n *news) Forward(ctx context.Context, _ *firewall.Call) firewall.Events {
 			case <-from.gone:
 				stop()
 				from = n.Handler.behind.Load()
-				stop = due.hear(n.heard(from))
-				due.add(changes[:]...)
-			case <-due.wake:
-				told := due.take()
-				for i, name := range told {
-					if !yield(firewall.Event{Name: name, More: i+1 < len(told)}, nil) {
+				stop = n.due.hear(n.heard(from))
+				n.due.add(changes[:]...)
+			case <-n.due.wake:
+				told := n.due.take()
+				told = slices.DeleteFunc(told, func(ev firewall.Event) bool {
+					i := slices.Index(changes[:], ev.Name)
+					return i >= 0 && !n.wanted[i]
+				})
+				for i := range told {
+					told[i].More = i+1 < len(told)
+					if !yield(told[i], nil) {
 						return
 					}
 				}
@@ -103,51 +279,4 @@ func (v *visit) heard(from *behind) []*Server {
 		return []*Server{s}
 	}
 	return nil
-}
-
-// pending is the changes that are still to be told.
-type pending struct {
-	wake chan struct{} // holds a token when there are any
-
-	mu  sync.Mutex
-	due [len(changes)]bool
-}
-
-func (p *pending) hear(servers []*Server) (stop func()) {
-	var stops []func()
-	for _, s := range servers {
-		stops = append(stops, s.OnNotice(func(m Message) { p.add(m.Method) }))
-	}
-	return func() {
-		for _, stop := range stops {
-			stop()
-		}
-	}
-}
-
-func (p *pending) add(names ...string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, name := range names {
-		if i := slices.Index(changes[:], name); i >= 0 {
-			p.due[i] = true
-		}
-	}
-	select {
-	case p.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (p *pending) take() []string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var names []string
-	for i, due := range p.due {
-		if due {
-			names = append(names, changes[i])
-		}
-	}
-	p.due = [len(changes)]bool{}
-	return names
 }

@@ -10,7 +10,6 @@ import (
 	"unicode/utf8"
 
 	"callgate/firewall"
-	"callgate/identity"
 )
 
 const (
@@ -87,7 +86,7 @@ func (v *visit) byName(ctx context.Context, kind firewall.Kind, name string) (*S
 	}
 	ctx, cancel := context.WithTimeout(ctx, v.cfg.Wait)
 	defer cancel()
-	defs, err := s.List(ctx, &v.caller, kind.String()+"s/list")
+	defs, err := s.List(ctx, v.client(s), kind.String()+"s/list")
 	if err != nil {
 		return nil, "", late(ctx, s, err)
 	}
@@ -106,7 +105,7 @@ type offer struct{ has, may bool }
 // more than one has it, callgate does not guess whose was meant.
 func (v *visit) byURI(ctx context.Context, uri string) (*Server, error) {
 	answers := each(ctx, v, v.servers(), func(ctx context.Context, s *Server) (offer, error) {
-		has, err := holds(ctx, s, &v.caller, uri)
+		has, err := holds(ctx, s, v.client(s), uri)
 		return offer{has, v.gate.May(&v.caller, firewall.Resource, s.Name(), uri) != firewall.No}, err
 	})
 	var found, denied []*Server
@@ -137,13 +136,13 @@ func (v *visit) byURI(ctx context.Context, uri string) (*Server, error) {
 
 // holds says whether a server lists uri, as a resource or a template, or has a
 // template for it.
-func holds(ctx context.Context, s *Server, caller *identity.Principal, uri string) (bool, error) {
+func holds(ctx context.Context, s *Server, client *Client, uri string) (bool, error) {
 	for _, method := range [...]string{"resources/list", "resources/templates/list"} {
-		if _, ok, err := s.Find(ctx, caller, method, uri); ok || err != nil {
+		if _, ok, err := s.Find(ctx, client, method, uri); ok || err != nil {
 			return ok, err
 		}
 	}
-	templates, err := s.List(ctx, caller, "resources/templates/list")
+	templates, err := s.List(ctx, client, "resources/templates/list")
 	for i := range templates {
 		if matches(templates[i].Name, uri) {
 			return true, nil

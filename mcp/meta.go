@@ -23,6 +23,7 @@ const (
 type hop struct {
 	version string // that the server speaks
 	client  string // what callgate says of itself, as JSON
+	can     string // what the client can do for the server, as JSON
 	id      uint64 // of the request; it is its progress token, too
 }
 
@@ -73,7 +74,7 @@ func metaOf(params gjson.Result) (meta gjson.Result, alone bool) {
 }
 
 // meta is the client's metadata as it goes on: of the hop's own, a modern server
-// gets what callgate says, and what a modern client says of itself; a legacy
+// gets what callgate says, and what a modern client says of its name; a legacy
 // server gets none.
 func (h hop) meta(old gjson.Result, modernClient bool) (meta []byte, token json.RawMessage, err error) {
 	if old.Exists() && !old.IsObject() {
@@ -81,7 +82,7 @@ func (h hop) meta(old gjson.Result, modernClient bool) (meta []byte, token json.
 	}
 	modern := isModern(h.version)
 	meta = append(make([]byte, 0, len(old.Raw)+256), '{')
-	client, capabilities := false, false
+	client, able := false, false
 	old.ForEach(func(name, value gjson.Result) bool {
 		keep := true
 		switch name.Str {
@@ -99,7 +100,7 @@ func (h hop) meta(old gjson.Result, modernClient bool) (meta []byte, token json.
 			client = keep
 		case metaCapabilities:
 			keep = modern && modernClient
-			capabilities = keep
+			able, value.Raw = keep, h.can
 		case metaLogLevel:
 			keep = modern
 		}
@@ -116,8 +117,8 @@ func (h hop) meta(old gjson.Result, modernClient bool) (meta []byte, token json.
 		if !client {
 			meta = appendMember(meta, `"`+metaClient+`"`, h.client)
 		}
-		if !capabilities {
-			meta = appendMember(meta, `"`+metaCapabilities+`"`, `{}`)
+		if !able {
+			meta = appendMember(meta, `"`+metaCapabilities+`"`, h.can)
 		}
 	}
 	return append(meta, '}'), token, nil

@@ -45,7 +45,11 @@ func TestParametersGoOnInTheErasOfTheServer(t *testing.T) {
 			if tt.params != "" {
 				req.Params = json.RawMessage(tt.params)
 			}
-			got, token, err := hop{version, `{"name":"callgate"}`, 7}.params(req)
+			can := "{}"
+			if tt.modernClient && tt.modernServer {
+				can = `{"sampling":{}}`
+			}
+			got, token, err := hop{version, `{"name":"callgate"}`, can, 7}.params(req)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -64,7 +68,7 @@ func TestParametersThatCannotGoOnAreRefused(t *testing.T) {
 		"a progress token that is a set": `{"_meta":{"progressToken":[1]}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, _, err := hop{legacyVersion, `{}`, 7}.params(Request{Params: json.RawMessage(params)})
+			_, _, err := hop{legacyVersion, `{}`, "{}", 7}.params(Request{Params: json.RawMessage(params)})
 			if e, ok := err.(*firewall.Error); !ok || e.Code != firewall.Invalid {
 				t.Errorf("error %v", err)
 			}

@@ -78,7 +78,7 @@ func (v *visit) meetModern(m *Message, e envelope) *fault {
 	case !e.capabilities.IsObject():
 		return bad(http.StatusBadRequest, mcpgo.INVALID_PARAMS, "_meta has no %s: send {} for none", metaCapabilities)
 	}
-	v.version = header
+	v.version, v.said = header, e.capabilities.Raw
 	if e.level.Exists() {
 		if v.level = e.level.Str; severity(v.level) < 0 {
 			return bad(http.StatusBadRequest, mcpgo.INVALID_PARAMS, "%s is not a level", metaLogLevel)

@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"callgate/identity"
-
 	mcpgo "github.com/mark3labs/mcp-go/mcp"
 	"github.com/tidwall/gjson"
 )
@@ -117,7 +115,7 @@ func taken(found []ParamHeader, header string) bool {
 // mirror is the headers that a modern server may route a call by: those that it
 // asked for, computed from the arguments as they were judged, and those of the
 // client that it did not ask for.
-func (s *Server) mirror(ctx context.Context, caller *identity.Principal, req Request) map[string]string {
+func (s *Server) mirror(ctx context.Context, client *Client, req Request) map[string]string {
 	if req.Method != "tools/call" {
 		return nil
 	}
@@ -127,7 +125,7 @@ func (s *Server) mirror(ctx context.Context, caller *identity.Principal, req Req
 			h[name] = value
 		}
 	}
-	tools, err := s.listing(ctx, caller, "tools/list")
+	tools, err := s.listing(ctx, client, "tools/list")
 	if err != nil {
 		return h // the server says itself what it misses
 	}

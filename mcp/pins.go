@@ -34,10 +34,10 @@ const (
 // not each call. What differs from what was accepted is withheld until a person
 // accepts it. It is used by many goroutines at once.
 //
-// A server may say different things to callers with other capabilities or
-// credentials. Each such view has pins of its own. What is new in a view and known
-// in none is new everywhere: a server cannot change a definition by having it asked
-// for in another view.
+// A server may list other things for clients with other capabilities. Each such
+// view has pins of its own: what its first list adds is accepted as any first list
+// is. What another view knows by the name must be the same here, so that nothing is
+// changed by having it asked for in a new view.
 type Pins struct {
 	cfg PinsConfig
 

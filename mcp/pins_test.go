@@ -422,6 +422,52 @@ func TestWhatIsGoneStaysPinnedAndWhatIsNewWaits(t *testing.T) {
 	w.passes(t, f, "/mcp/shop", "refund")
 }
 
+func TestClientsOfOtherCapabilitiesHaveAViewOfTheirOwn(t *testing.T) {
+	f := newFickle(t, true)
+	f.tool(refund)
+	plain := f.handle
+	var forAsking sync.Map
+	f.handle = func(w http.ResponseWriter, r *http.Request, m gjson.Result) bool {
+		doc, ok := forAsking.Load("tools")
+		if m.Get("method").Str != "tools/list" || !m.Get(`params._meta.io\.modelcontextprotocol/clientCapabilities.elicitation`).Exists() || !ok {
+			return plain(w, r, m)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"result":{"tools":[%s]}}`, m.Get("id").Raw, doc)
+		return true
+	}
+	forAsking.Store("tools", refund+`,{"name":"drop"}`)
+	w := watched(t, new(mcp.MemoryPins), nil, nil, map[string]*fickle{"shop": f})
+	list := func(capabilities string) []string {
+		t.Helper()
+		a := w.visit(t, "/mcp/shop").modern().with("Mcp-Method", "tools/list")
+		r := a.post(`{"jsonrpc":"2.0","id":7,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":` + capabilities + `}}}`)
+		return names(r.last("result.tools"))
+	}
+	for range 2 {
+		if got := list(`{}`); !slices.Equal(got, []string{"refund"}) {
+			t.Errorf("without: %v", got)
+		}
+		if got := list(`{"elicitation":{}}`); !slices.Equal(got, []string{"refund", "drop"}) {
+			t.Errorf("with: %v", got)
+		}
+	}
+	if told := w.told("mcp.drift"); len(told) != 0 {
+		t.Errorf("on record: %+v", told)
+	}
+	forAsking.Store("tools", strings.Replace(refund, "Pays", "Takes", 1)+`,{"name":"drop"}`)
+	w.servers["shop"].Forget()
+	for _, capabilities := range []string{`{"elicitation":{}}`, `{"elicitation":{"form":{}},"roots":{}}`, `{"elicitation":{},"x":{}}`} { // a new view is no way around
+		if got := list(capabilities); !slices.Equal(got, []string{"drop"}) {
+			t.Errorf("%s: %v", capabilities, got)
+		}
+	}
+	if got := list(`{}`); !slices.Equal(got, []string{"refund"}) {
+		t.Errorf("without: %v", got)
+	}
+	w.passes(t, f, "/mcp/shop", "refund")
+}
+
 func TestAServerThatFirstListsNothingAddsNothingUnseen(t *testing.T) {
 	f := newFickle(t, true)
 	f.tool("")
@@ -598,14 +644,14 @@ func TestWithoutARecordNothingIsUsed(t *testing.T) {
 	}
 	s := started(t, mcp.ServerConfig{Name: "shop", URL: f.url, Pins: pins})
 	fail = errors.New("the ledger is closed")
-	if _, err := s.List(t.Context(), agent("bot"), "tools/list"); code(err) != "unavailable" {
+	if _, err := s.List(t.Context(), nil, "tools/list"); code(err) != "unavailable" {
 		t.Errorf("listed: %v", err)
 	}
 	if docs, _ := store.Pins(t.Context()); len(docs) != 0 {
 		t.Errorf("stored: %q", docs)
 	}
 	fail = nil
-	if _, err := s.List(t.Context(), agent("bot"), "tools/list"); err != nil {
+	if _, err := s.List(t.Context(), nil, "tools/list"); err != nil {
 		t.Error(err)
 	}
 }

@@ -8,11 +8,8 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"os"
 	"sync"
 	"time"
-
-	"github.com/tidwall/gjson"
 )
 
 const (
@@ -23,48 +20,28 @@ const (
 	shyTime    = 2 * time.Second  // after a request, in which what the server says may still be about it
 )
 
-// pipe is a running process that speaks MCP on its standard input and output:
-// one message a line. Many requests are on it at once.
+// pipe is MCP on a carrier. Many requests are on it at once.
 type pipe struct {
-	wire  *stdio
+	wire  *runner
 	about Info
-	proc  *process
-	in    *os.File
+	line  carrier
 	turn  chan struct{} // holds a token while nobody writes
 	posts chan []byte   // to be written when there is time
 
-	mu      sync.Mutex
-	waiting map[uint64]*waiter
-	ended   [2]past // requests of the two principals who had one last
+	hub
 
 	dead chan struct{} // closed when why is set
 	once sync.Once
-	why  error
 }
 
-// waiter is a request whose response has not come.
-type waiter struct {
-	key   string
-	ready chan struct{} // holds a token when there is news
-
-	// guarded by pipe.mu
-	queue []Message
-	bytes int
-	err   error
-}
-
-// past is when a principal's latest request ended.
-type past struct {
-	key string
-	at  time.Time
-}
-
-func newPipe(w *stdio, proc *process) *pipe {
+func newPipe(w *runner, line carrier) *pipe {
 	p := &pipe{
-		wire: w, proc: proc, in: proc.in,
+		wire: w, line: line,
 		turn: make(chan struct{}, 1), posts: make(chan []byte, maxPosts),
-		waiting: make(map[uint64]*waiter), dead: make(chan struct{}),
+		hub: newHub(w.Server, w.client), dead: make(chan struct{}),
 	}
+	p.later = p.enqueue
+	p.say = func(msg []byte) { _ = p.write(context.Background(), msg) } // one that fails is the end of the process
 	p.turn <- struct{}{}
 	w.work.Go(p.read)
 	w.work.Go(p.post)
@@ -86,13 +63,12 @@ func (p *pipe) fail(why error) {
 	})
 }
 
-// read takes the lines of the process until it ends.
+// read takes the messages of the server until it ends.
 func (p *pipe) read() {
-	lines := lineReader{bufio.NewReaderSize(p.proc.out, 64<<10), messageLimit(p.wire.cfg.Limits)}
 	garbage := 0
 	var quiet limiter
 	for {
-		line, err := lines.next()
+		line, err := p.line.next()
 		if err != nil {
 			p.fail(err)
 			return
@@ -117,102 +93,41 @@ func (p *pipe) read() {
 	}
 }
 
-// reject fails the request that a line which cannot be read seems to answer, so
-// that nobody waits in vain.
-func (p *pipe) reject(line []byte, why error) {
-	id := ours(gjson.GetBytes(line, "id").Raw)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if w := p.waiting[id]; w != nil && w.err == nil {
-		w.err = p.wire.unavailable("answered what callgate cannot read", why)
-		w.wake()
+// launch connects to the server and discovers what it is; a careful launch does
+// not ask what only modern servers know.
+func (w *runner) launch(careful bool) (*pipe, error) {
+	line, err := w.connect()
+	if err != nil {
+		return nil, err
 	}
-}
-
-// dispatch gives m to whom it is for.
-func (p *pipe) dispatch(m Message) {
-	switch {
-	case m.IsRequest():
-		p.later(answer(&m))
-	case m.IsResponse():
-		p.deliver(ours(string(m.ID)), m)
-	case p.wire.notice(m):
-	case m.Method == "notifications/progress":
-		p.deliver(progressOf(&m), m)
-	default:
-		p.deliver(p.whose(time.Now()), m)
-	}
-}
-
-// deliver puts m into the queue of request id. A caller who does not take what
-// comes loses the request, so that no other one waits for it.
-func (p *pipe) deliver(id uint64, m Message) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	w := p.waiting[id]
-	if w == nil || w.err != nil {
-		p.wire.cfg.Logger.Debug("message of a server is for nobody", "method", m.Method)
-		return
-	}
-	w.bytes += len(m.Raw)
-	if len(w.queue) >= maxQueued || len(w.queue) > 0 && w.bytes > messageLimit(p.wire.cfg.Limits) {
-		w.err = p.wire.unavailable("sent more messages than the client takes", nil)
-		w.queue = nil
+	p := newPipe(w, line)
+	ctx, cancel := context.WithTimeout(w.life, discoverTime)
+	defer cancel()
+	if careful || w.client.key() != "" { // whose era is known
+		p.about, err = w.initialize(ctx, p.ask, w.client)
 	} else {
-		w.queue = append(w.queue, m)
+		p.about, err = w.discover(ctx, p.ask)
 	}
-	if m.IsResponse() {
-		p.end(id, w)
+	if err == nil && !p.about.Modern {
+		err = p.write(ctx, request(0, "notifications/initialized", nil))
 	}
-	w.wake()
+	if err != nil {
+		p.stop()
+		return nil, err
+	}
+	for _, uri := range w.subscribed(w.client) {
+		p.later(request(w.ids.Add(1), "resources/subscribe", []byte(`{"uri":`+quoted(uri)+`}`)))
+	}
+	return p, nil
 }
 
-// end takes a request out of those that wait. It needs mu.
-func (p *pipe) end(id uint64, w *waiter) {
-	delete(p.waiting, id)
-	if w.key == "" {
-		return
-	}
-	if p.ended[0].key != w.key {
-		p.ended[1] = p.ended[0]
-	}
-	p.ended[0] = past{w.key, time.Now()}
+// stop ends the connection and all that wait for it.
+func (p *pipe) stop() {
+	p.fail(errors.New("callgate ended it"))
+	p.line.stop()
 }
 
-func (w *waiter) wake() {
-	select {
-	case w.ready <- struct{}{}:
-	default:
-	}
-}
-
-// whose is the request that a notification without a mark of its own is about: the
-// latest of the only principal who has any, or had one a moment ago. 0 is
-// nobody's: what a server says must not be shown to a stranger. What callgate
-// asked on its own account is about nobody.
-func (p *pipe) whose(now time.Time) uint64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var latest uint64
-	key := ""
-	for id, w := range p.waiting {
-		switch {
-		case w.key == "":
-			continue
-		case latest != 0 && w.key != key:
-			return 0
-		}
-		latest, key = max(latest, id), w.key
-	}
-	for _, e := range p.ended {
-		if e.key != "" && e.key != key && now.Sub(e.at) < shyTime {
-			return 0
-		}
-	}
-	return latest
-}
-
-// lane is the way to a process for one principal.
+// lane is the way through a pipe for one principal.
 type lane struct {
 	*pipe
 	key string
@@ -228,67 +143,25 @@ func (l *lane) send(ctx context.Context, out outgoing) iter.Seq2[Message, error]
 			return
 		}
 		answered := false
-		defer func() { l.leave(out, w, answered, ctx) }()
+		var rest []Message
+		l.wire.count(1)
+		defer func() {
+			l.wire.count(-1)
+			l.leave(out.id, w, rest)
+			if !answered && out.method != "initialize" {
+				l.later(cancellation(out.id, ctx))
+			}
+		}()
 		if err := l.write(ctx, request(out.id, out.method, out.params)); err != nil {
 			yield(Message{}, err)
 			return
 		}
-		for {
-			select {
-			case <-w.ready:
-			case <-ctx.Done():
-				yield(Message{}, context.Cause(ctx))
-				return
-			}
-			queue, err := l.collect(w)
-			for _, m := range queue {
-				answered = m.IsResponse()
-				if !yield(m, nil) || answered {
-					return
-				}
-			}
-			if err != nil {
-				yield(Message{}, err)
-				return
-			}
-		}
+		answered, rest = l.take(ctx, w, yield)
 	}
 }
 
-// join makes w one of those who wait.
-func (p *pipe) join(id uint64, w *waiter) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.why != nil {
-		return p.wire.unavailable("stopped", p.why)
-	}
-	p.waiting[id] = w
-	return nil
-}
-
-// collect takes what has come for w.
-func (p *pipe) collect(w *waiter) ([]Message, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	queue := w.queue
-	w.queue, w.bytes = nil, 0
-	return queue, w.err
-}
-
-// leave ends a request, and tells the server so if it has not answered.
-func (p *pipe) leave(out outgoing, w *waiter, answered bool, ctx context.Context) {
-	p.mu.Lock()
-	if p.waiting[out.id] == w {
-		p.end(out.id, w)
-	}
-	p.mu.Unlock()
-	if !answered && out.method != "initialize" {
-		p.later(cancellation(out.id, ctx))
-	}
-}
-
-// write writes one message, which it may change. A process that does not take it
-// in time is stuck and is ended, because half a message cannot be taken back.
+// write writes one message, which it may change. A server that does not take it is
+// ended.
 func (p *pipe) write(ctx context.Context, msg []byte) error {
 	select {
 	case <-p.turn:
@@ -298,8 +171,7 @@ func (p *pipe) write(ctx context.Context, msg []byte) error {
 		return p.wire.unavailable("stopped", p.why)
 	}
 	defer func() { p.turn <- struct{}{} }()
-	_ = p.in.SetWriteDeadline(time.Now().Add(writeTime))
-	if _, err := p.in.Write(append(oneLine(msg), '\n')); err != nil {
+	if err := p.line.write(msg); err != nil {
 		p.fail(fmt.Errorf("write to it: %w", err))
 		return p.wire.unavailable("stopped", err)
 	}
@@ -320,8 +192,8 @@ func oneLine(msg []byte) []byte {
 	return msg
 }
 
-// later has a message written that nobody waits for, unless there are too many.
-func (p *pipe) later(msg []byte) {
+// enqueue has a message written that nobody waits for, unless there are too many.
+func (p *pipe) enqueue(msg []byte) {
 	select {
 	case p.posts <- msg:
 	default:
@@ -341,7 +213,7 @@ func (p *pipe) post() {
 	}
 }
 
-// ask puts one question to a process that is not discovered yet.
+// ask puts one question to a server that is not discovered yet.
 func (p *pipe) ask(ctx context.Context, _, method string, params []byte) (Message, error) {
 	l := lane{pipe: p}
 	for m, err := range l.send(ctx, outgoing{id: p.wire.ids.Add(1), method: method, params: params}) {

@@ -2,11 +2,10 @@ package mcp
 
 import (
 	"bufio"
-	"context"
-	"errors"
 	"log/slog"
 	"os"
 	"os/exec"
+	"strconv"
 	"time"
 )
 
@@ -24,6 +23,8 @@ type process struct {
 	out  *os.File // its standard output
 	errs *os.File
 	gone chan struct{} // closed when it has ended
+
+	lines lineReader // of out
 }
 
 // newProcess starts cfg.Command. It gets few variables of callgate's own
@@ -51,6 +52,7 @@ func newProcess(cfg ServerConfig) (*process, error) {
 	}
 	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = stdin, stdout, stderr
 	p.in, p.out, p.errs = in, out, errs
+	p.lines = lineReader{bufio.NewReaderSize(out, 64<<10), messageLimit(cfg.Limits)}
 	err = p.cmd.Start()
 	closeAll(stdin, stdout, stderr)
 	if err != nil {
@@ -81,6 +83,20 @@ func environment(more map[string]string) []string {
 	}
 	return env
 }
+
+func (p *process) next() ([]byte, error) { return p.lines.next() }
+
+// write writes a line. A process that does not take it in time is stuck, and half
+// a message cannot be taken back.
+func (p *process) write(msg []byte) error {
+	_ = p.in.SetWriteDeadline(time.Now().Add(writeTime))
+	_, err := p.in.Write(append(oneLine(msg), '\n'))
+	return err
+}
+
+func (p *process) kill() { kill(p.cmd) }
+
+func (p *process) name() string { return "process " + strconv.Itoa(p.cmd.Process.Pid) }
 
 // wait takes the process's end. What it has said until then is still read, but
 // not what its children may say: they end, too.
@@ -148,37 +164,4 @@ func (l *limiter) allow(now time.Time, logger *slog.Logger) bool {
 		return false
 	}
 	return true
-}
-
-// launch starts the process and discovers what it is; a careful launch does not
-// ask what only modern servers know.
-func (w *stdio) launch(careful bool) (*pipe, error) {
-	proc, err := newProcess(w.cfg)
-	if err != nil {
-		return nil, err
-	}
-	w.work.Go(proc.wait)
-	w.work.Go(func() { proc.log(w.cfg.Logger) })
-	p := newPipe(w, proc)
-	ctx, cancel := context.WithTimeout(w.life, discoverTime)
-	defer cancel()
-	if careful {
-		p.about, err = w.initialize(ctx, p.ask)
-	} else {
-		p.about, err = w.discover(ctx, p.ask)
-	}
-	if err == nil && !p.about.Modern {
-		err = p.write(ctx, request(0, "notifications/initialized", nil))
-	}
-	if err != nil {
-		p.stop()
-		return nil, err
-	}
-	return p, nil
-}
-
-// stop ends the process and all that wait for it.
-func (p *pipe) stop() {
-	p.fail(errors.New("callgate ended it"))
-	p.proc.stop()
 }

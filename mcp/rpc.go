@@ -26,6 +26,7 @@ type Message struct {
 
 	spans []firewall.Span // the strings in Raw
 	at    int             // where in Raw its one part stands
+	reply *answering      // to a request by a server
 }
 
 // Body is what the message says, Params, Result or Error, as a document of its
@@ -209,14 +210,45 @@ func request(id uint64, method string, params []byte) []byte {
 	return append(b, '}')
 }
 
-// answer is what callgate itself says to a request by a server: it is alive,
-// and does nothing else for servers.
-func answer(m *Message) []byte {
-	b := append([]byte(`{"jsonrpc":"2.0","id":`), m.ID...)
-	if m.Method == "ping" {
-		return append(b, `,"result":{}}`...)
+// Answer sends the response to a request by a server: doc is its result or, if
+// failed, its error. Only the first answer counts.
+func (m *Message) Answer(doc []byte, failed bool) {
+	if m.reply == nil || m.reply.done {
+		return
 	}
-	return append(b, `,"error":{"code":-32601,"message":"callgate does not pass requests on to clients"}}`...)
+	m.reply.done = true
+	part := `,"result":`
+	if failed {
+		part = `,"error":`
+	}
+	b := make([]byte, 0, len(m.ID)+len(doc)+48)
+	b = append(append(append(b, `{"jsonrpc":"2.0","id":`...), m.ID...), part...)
+	m.reply.say(append(append(b, doc...), '}'))
+}
+
+// answering is the way back for the response to a request by a server. All copies
+// of the request have the same.
+type answering struct {
+	say  func([]byte)
+	done bool
+}
+
+// refuse answers a request by a server that nobody answers.
+func (m *Message) refuse() {
+	m.Answer([]byte(`{"code":-32601,"message":"the client does not take this request"}`), true)
+}
+
+// answer is what callgate itself says to a request by a server that is for no
+// client: it is alive, and does nothing else.
+func answer(m *Message) []byte {
+	var doc []byte
+	own := *m
+	own.reply = &answering{say: func(b []byte) { doc = b }}
+	if m.Method == "ping" {
+		own.Answer([]byte(`{}`), false)
+	}
+	own.refuse()
+	return doc
 }
 
 // ours reads an id that callgate gave, as it is written; 0 if it is none.

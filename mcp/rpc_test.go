@@ -157,7 +157,7 @@ func TestEveryPartOfAnyMessageStaysAsItWasWritten(t *testing.T) {
 			t.Fatalf("params are %s, want %s", m.Params, params)
 		}
 		for _, version := range []string{legacyVersion, modernVersion} {
-			out, _, err := hop{version, `{}`, 7}.params(Request{Params: m.Params})
+			out, _, err := hop{version, `{}`, "{}", 7}.params(Request{Params: m.Params})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -209,7 +209,7 @@ func FuzzParseMessage(f *testing.F) {
 			return
 		}
 		for _, version := range []string{legacyVersion, modernVersion} {
-			params, _, err := hop{version, `{}`, 9}.params(Request{Params: m.Params})
+			params, _, err := hop{version, `{}`, "{}", 9}.params(Request{Params: m.Params})
 			if err != nil {
 				continue
 			}

@@ -8,6 +8,8 @@ import (
 	"iter"
 	"log/slog"
 	"maps"
+	"math"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -15,7 +17,6 @@ import (
 	"time"
 
 	"callgate/firewall"
-	"callgate/identity"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -26,6 +27,8 @@ type Request struct {
 	Params json.RawMessage   // an object, as it was judged; nil for none
 	Modern bool              // the client speaks 2026-07-28 or later: Params has its own _meta
 	Header map[string]string // Mcp-Param-* headers that the client sent and that agree with Params
+
+	endless bool // its reply goes on until the client wants no more
 }
 
 // Info is what a server said of itself when it was discovered.
@@ -46,7 +49,9 @@ type ServerConfig struct {
 	Dir     string                // working directory of Command; "" is callgate's own
 	URL     string                // streamable HTTP endpoint
 	Headers map[string]Credential // sent with each request to URL
+	Opens   []string              // hosts, besides its own, whose pages the server may ask users to open
 	Timeout time.Duration         // of one request without a sign of progress; default 60 s. With progress a request may take 10 minutes.
+	Shared  bool                  // one process of Command serves all principals; default: a legacy server has one for each
 	Trusted bool                  // believe what the server's annotations say of its tools' impact
 	Labels  firewall.Labels       // of what the server's replies bring, but for tools that have their own
 	Tools   map[string]Labelled   // what the operator says of single tools
@@ -93,6 +98,14 @@ func (c ServerConfig) Check() error {
 	if c.URL == "" && len(c.Headers) > 0 {
 		errs = append(errs, errors.New("headers are for servers with a url"))
 	}
+	for _, host := range c.Opens {
+		if u, err := url.Parse("https://" + host); err != nil || u.Host != host || u.Hostname() != strings.ToLower(host) {
+			errs = append(errs, fmt.Errorf("opens: %q: write the name of a host, without a scheme or path", host))
+		}
+	}
+	if c.URL != "" && c.Shared {
+		errs = append(errs, errors.New("shared is for servers with a command"))
+	}
 	if c.URL != "" && (len(c.Env) > 0 || c.Dir != "") {
 		errs = append(errs, errors.New("env and dir are for servers with a command"))
 	}
@@ -123,7 +136,10 @@ type Server struct {
 	calls   int
 	idle    chan struct{} // closed when closing and no call is left
 	notices map[int]func(Message)
-	next    int // of notices
+	unwatch context.CancelFunc // while there are notices
+
+	subscribers map[subscription]map[int]func(Message) // with sessions of a legacy server
+	next        int                                    // of notices and subscribers
 }
 
 // A wire reaches a server by one transport.
@@ -132,18 +148,24 @@ type wire interface {
 	start()
 	// info waits until the server is discovered.
 	info(ctx context.Context) (*Info, error)
-	// link is the way to the server for one principal, named by key; "" is
-	// callgate itself.
-	link(ctx context.Context, key string) (link, error)
+	// link is the way to the server for one client.
+	link(ctx context.Context, client *Client) (link, error)
+	// tell sends a notification to the session of a client, if there is one.
+	tell(client *Client, msg []byte)
+	// hearken listens to the session of a client with a legacy server. For callgate
+	// itself it returns when the server speaks no more, and says whether it did.
+	hearken(ctx context.Context, client *Client) bool
 	// close ends what the wire holds, when no link is to be used any more.
 	close()
 }
 
-// A link takes requests of one principal to a server that is discovered.
+// A link takes requests of one client to a server that is discovered.
 type link interface {
 	info() *Info
-	// send yields what belongs to the request, its response last. It returns
-	// errGone if the server forgot the link before it saw the request.
+	// send yields what belongs to the request, its response last. Requests by the
+	// server are among it where the client takes any; each is to be answered before
+	// the next message is taken. It returns errGone if the server forgot the link
+	// before it saw the request.
 	send(ctx context.Context, out outgoing) iter.Seq2[Message, error]
 }
 
@@ -174,7 +196,7 @@ func NewServer(cfg ServerConfig) *Server {
 		cfg.Version = "dev"
 	}
 	version, _ := jsontext.AppendQuote(nil, cfg.Version)
-	s := &Server{cfg: cfg, about: `{"name":"callgate","version":` + string(version) + `}`, idle: make(chan struct{}), notices: make(map[int]func(Message))}
+	s := &Server{cfg: cfg, about: `{"name":"callgate","version":` + string(version) + `}`, idle: make(chan struct{}), notices: make(map[int]func(Message)), subscribers: make(map[subscription]map[int]func(Message))}
 	s.cfg.Logger = cfg.Logger.With("server", cfg.Name)
 	s.life, s.end = context.WithCancel(context.Background())
 	if cfg.URL != "" {
@@ -205,68 +227,40 @@ func (s *Server) Info(ctx context.Context) (Info, error) {
 	return s.cleared(ctx, info), nil
 }
 
-// OnNotice has f called with each notification that belongs to no request and
-// that all callers may see: that a list of the server changed. f must not block.
-func (s *Server) OnNotice(f func(Message)) (stop func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.next++
-	n := s.next
-	s.notices[n] = f
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.notices, n)
-	}
-}
-
-// notice takes a notification that is not about a request of a client, and says
-// whether m is one.
-func (s *Server) notice(m Message) bool {
-	if m.Method == "notifications/cancelled" { // a request of its own, which is answered already
-		return true
-	}
-	if !strings.HasPrefix(m.Method, "notifications/") || !strings.HasSuffix(m.Method, "/list_changed") {
-		return false
-	}
-	s.lists.forget(m.Method)
-	s.mu.Lock()
-	var told []func(Message)
-	for _, f := range s.notices {
-		told = append(told, f)
-	}
-	s.mu.Unlock()
-	for _, f := range told {
-		f(m)
-	}
-	return true
-}
-
-// Do sends one request for caller and yields the notifications that belong to
-// it, as they come, and at last its response. Breaking the loop, or the end of
-// ctx, cancels the request at the server. An error is a [*firewall.Error], or
-// that of ctx.
-func (s *Server) Do(ctx context.Context, caller *identity.Principal, req Request) iter.Seq2[Message, error] {
+// Do sends one request for client and yields the notifications that belong to
+// it, as they come, and at last its response. In between there may be requests by
+// the server, if the client can answer any: a caller that goes on without
+// [Message.Answer] refuses them. Breaking the loop, or the end of ctx, cancels the
+// request at the server. An error is a [*firewall.Error], or that of ctx.
+func (s *Server) Do(ctx context.Context, client *Client, req Request) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		if err := s.enter(); err != nil {
 			yield(Message{}, err)
 			return
 		}
 		defer s.leave()
-		if err := s.run(ctx, caller, req, func(m Message) bool { return yield(m, nil) }); err != nil {
+		if err := s.run(ctx, client, req, func(m Message) bool { return yield(m, nil) }); err != nil {
 			yield(Message{}, err)
 		}
 	}
 }
 
+// tell sends a notification to the session that a client has, if it has one.
+func (s *Server) tell(client *Client, method string) {
+	if s.enter() == nil {
+		defer s.leave()
+		s.wire.tell(client, request(0, method, nil))
+	}
+}
+
 // run sends one request and gives got what belongs to it, the response last. It
 // returns nil when got has all, or wants no more.
-func (s *Server) run(ctx context.Context, caller *identity.Principal, req Request, got func(Message) bool) error {
-	clock := s.clock(ctx)
+func (s *Server) run(ctx context.Context, client *Client, req Request, got func(Message) bool) error {
+	clock := s.clock(ctx, req.endless)
 	defer clock.stop()
-	err := s.try(clock, caller, req, got)
+	err := s.try(clock, client, req, got)
 	if err == errGone { // the server had not seen the request
-		err = s.try(clock, caller, req, got)
+		err = s.try(clock, client, req, got)
 	}
 	if err != nil {
 		return s.explain(clock.ctx, err)
@@ -274,19 +268,19 @@ func (s *Server) run(ctx context.Context, caller *identity.Principal, req Reques
 	return nil
 }
 
-func (s *Server) try(clock *clock, caller *identity.Principal, req Request, got func(Message) bool) error {
-	l, err := s.wire.link(clock.ctx, principalKey(caller))
+func (s *Server) try(clock *clock, client *Client, req Request, got func(Message) bool) error {
+	l, err := s.wire.link(clock.ctx, client)
 	if err != nil {
 		return err
 	}
 	out := outgoing{id: s.ids.Add(1), method: req.Method}
 	var token json.RawMessage
-	out.params, token, err = hop{l.info().Version, s.about, out.id}.params(req)
+	out.params, token, err = hop{l.info().Version, s.about, client.can(), out.id}.params(req)
 	if err != nil {
 		return err
 	}
 	if l.info().Modern && s.cfg.URL != "" {
-		out.header = s.mirror(clock.ctx, caller, req)
+		out.header = s.mirror(clock.ctx, client, req)
 	}
 	for m, err := range l.send(clock.ctx, out) {
 		if err != nil {
@@ -300,6 +294,16 @@ func (s *Server) try(clock *clock, caller *identity.Principal, req Request, got 
 			if m, err = withToken(m, token, s.cfg.Limits); err != nil {
 				return s.unavailable("answered what callgate cannot read", err)
 			}
+		}
+		if m.IsRequest() {
+			clock.pause() // it is the client's turn
+			more := got(m)
+			m.refuse()
+			clock.resume()
+			if !more {
+				return nil
+			}
+			continue
 		}
 		if !got(m) || m.IsResponse() {
 			return nil
@@ -316,10 +320,14 @@ type clock struct {
 	unlink func() bool
 	each   time.Duration
 	last   time.Time
+	paused time.Time
 }
 
-func (s *Server) clock(ctx context.Context) *clock {
+func (s *Server) clock(ctx context.Context, endless bool) *clock {
 	c := &clock{each: s.cfg.Timeout, last: time.Now().Add(max(maxTimeout, s.cfg.Timeout))}
+	if endless {
+		c.each = math.MaxInt64
+	}
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	c.timer = time.AfterFunc(c.each, func() { c.cancel(errTimeout) })
 	c.unlink = context.AfterFunc(s.life, func() { c.cancel(errClosed) })
@@ -329,6 +337,20 @@ func (s *Server) clock(ctx context.Context) *clock {
 // progress is a sign of life: the request has its time anew.
 func (c *clock) progress() {
 	if c.timer.Stop() {
+		c.timer.Reset(min(c.each, time.Until(c.last)))
+	}
+}
+
+// pause stops the time while the server waits for the client.
+func (c *clock) pause() {
+	c.timer.Stop()
+	c.paused = time.Now()
+}
+
+// resume gives the server the time anew that it had before the pause.
+func (c *clock) resume() {
+	c.last = c.last.Add(time.Since(c.paused))
+	if c.ctx.Err() == nil {
 		c.timer.Reset(min(c.each, time.Until(c.last)))
 	}
 }
@@ -406,18 +428,6 @@ func (s *Server) Close(ctx context.Context) {
 		s.wire.close()
 	}
 	s.work.Wait()
-}
-
-// principalKey names whom a request is for. Principals with the same key are the
-// same: the agent and all for whom it acts.
-func principalKey(p *identity.Principal) string {
-	switch {
-	case p == nil:
-		return ""
-	case len(p.Actors) == 0:
-		return p.Tenant + "\x00" + p.Subject
-	}
-	return p.Tenant + "\x00" + strings.Join(p.Chain(), "\x00")
 }
 
 // A flight is work that many wait for and one does.

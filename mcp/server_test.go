@@ -13,6 +13,9 @@ func eachServer(t *testing.T, test func(t *testing.T, s *mcp.Server, modern bool
 		era := map[bool]string{false: "legacy", true: "modern"}[modern]
 		t.Run(era+" over stdio", func(t *testing.T) { test(t, overStdio(t, era), modern) })
 		t.Run(era+" over HTTP", func(t *testing.T) { test(t, overHTTP(t, newWeb(modern, true)), modern) })
+		if !modern {
+			t.Run(era+" over HTTP+SSE", func(t *testing.T) { test(t, overHTTP(t, newOldWeb()), modern) })
+		}
 		if !testing.Short() {
 			t.Run(era+" over HTTP without streams", func(t *testing.T) { test(t, overHTTP(t, newWeb(modern, false)), modern) })
 		}
@@ -32,7 +35,7 @@ func TestAServerIsDiscovered(t *testing.T) {
 		if string(info.ServerInfo) != `{"name":"fixture","version":"1"}` || info.Instructions != "be kind" {
 			t.Errorf("serverInfo %s, instructions %q", info.ServerInfo, info.Instructions)
 		}
-		if string(info.Capabilities) != `{"tools":{"listChanged":true},"logging":{},"x-unknown":{}}` {
+		if string(info.Capabilities) != `{"tools":{"listChanged":true},"resources":{"subscribe":true},"logging":{},"x-unknown":{}}` {
 			t.Errorf("capabilities %s", info.Capabilities)
 		}
 	})

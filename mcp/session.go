@@ -19,19 +19,26 @@ import (
 // A session is a legacy client's, from initialize on. It belongs to the
 // principal and the endpoint that it began with: to others it does not exist.
 type session struct {
-	id      string
-	owner   string // principal
-	agent   string // that counts it as one of its own
-	route   string
-	version string
+	id    string
+	owner string // principal
+	agent string // that counts it as one of its own
+	route string
+	line  *line // of a session of HTTP+SSE
 
 	// guarded by sessions.mu
-	used   time.Time
-	place  *queue.Element // among the agent's own
-	level  string         // least severe log message that the client wants; "" is all
-	calls  []*inflight
-	listen *inflight // the stream of notifications, if there is one
-	ended  bool
+	version string
+	said    string // the client\'s capabilities
+	used    time.Time
+	place   *queue.Element // among the agent's own
+	level   string         // least severe log message that the client wants; "" is all
+	calls   []*inflight
+	asked   map[uint64]chan<- Message // requests by servers that the client has not answered
+	replays []*replay                 // streams that the client may come back to
+	streams uint64                    // how many there were
+	asks    uint64                    // how many there were
+	due     *pending                  // what the client is to be told, once it listens or subscribes
+	listen  *inflight                 // the stream of notifications, if there is one
+	ended   bool
 }
 
 // inflight is something under way that the session can end.
@@ -51,8 +58,8 @@ type sessions struct {
 	swept  time.Time
 }
 
-// open begins a session of caller.
-func (s *sessions) open(caller *identity.Principal, route, version string) (*session, error) {
+// open begins a session of caller, whose client said what it can do.
+func (s *sessions) open(caller *identity.Principal, route, version, said string) (*session, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
@@ -62,7 +69,7 @@ func (s *sessions) open(caller *identity.Principal, route, version string) (*ses
 	s.sweep(now)
 	x := &session{
 		id: rand.Text(), owner: principalKey(caller), agent: caller.Tenant + "\x00" + caller.Agent(),
-		route: route, version: version, used: now,
+		route: route, version: version, said: said, used: now,
 	}
 	if own := s.agents[x.agent]; own != nil && own.Len() >= s.most && !s.makeRoom(own) {
 		return nil, firewall.Refuse(firewall.Exhausted, "%d MCP sessions of this agent are in use: end some with DELETE", s.most)
@@ -110,22 +117,32 @@ func (s *sessions) touch(x *session, now time.Time) {
 	}
 }
 
-// find is the session of caller with id at route, and what it wants to read of
-// logs. It is nil if there is none: whose it is otherwise is not told.
-func (s *sessions) find(id string, caller *identity.Principal, route string) (found *session, level string) {
+// find is the session of caller with id at route. It is nil if there is none: whose
+// it is otherwise is not told.
+func (s *sessions) find(id string, caller *identity.Principal, route string) (found *session, is manner) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	x := s.byID[id]
 	now := time.Now()
 	if x == nil || x.owner != principalKey(caller) || x.route != route {
-		return nil, ""
+		return nil, manner{}
 	}
 	if s.isIdle(x, now) {
 		s.drop(x)
-		return nil, ""
+		return nil, manner{}
 	}
 	s.touch(x, now)
-	return x, x.level
+	return x, manner{x.version, x.said, x.level}
+}
+
+// manner is how a session is at one time.
+type manner struct{ version, said, level string }
+
+// greet notes what the client of x speaks and can do, where x was there before.
+func (s *sessions) greet(x *session, version, said string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x.version, x.said = version, said
 }
 
 // begin notes that a call of x is under way. Its context ends when the client
@@ -165,6 +182,37 @@ func (s *sessions) cancel(x *session, key string) {
 	}
 }
 
+// ask notes that the client of x is asked for something, under an id of the
+// session's own. Its response comes on the channel.
+func (s *sessions) ask(x *session) (id uint64, response <-chan Message, done func()) {
+	ch := make(chan Message, 1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x.asked == nil {
+		x.asked = make(map[uint64]chan<- Message)
+	}
+	x.asks++
+	id = x.asks
+	x.asked[id] = ch
+	return id, ch, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(x.asked, id)
+	}
+}
+
+// answer takes a response of x's client to whoever waits for it. The first one
+// counts.
+func (s *sessions) answer(x *session, m *Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id := ours(string(m.ID))
+	if ch := x.asked[id]; ch != nil {
+		delete(x.asked, id)
+		ch <- *m
+	}
+}
+
 // hear notes that x's client listens. It does so on one stream: an earlier one,
 // whose client may be gone without a word, ends.
 func (s *sessions) hear(ctx context.Context, x *session) (context.Context, func()) {
@@ -188,6 +236,19 @@ func (s *sessions) hear(ctx context.Context, x *session) (context.Context, func(
 			x.listen = nil
 		}
 	}
+}
+
+// pending is what x's client is still to be told.
+func (s *sessions) pending(x *session) *pending {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x.due == nil {
+		x.due = newPending()
+		if x.ended {
+			x.due.stop()
+		}
+	}
+	return x.due
 }
 
 // setLevel notes what x wants to read of logs.
@@ -216,6 +277,9 @@ func (s *sessions) drop(x *session) {
 		return
 	}
 	x.ended = true
+	if x.due != nil {
+		go x.due.stop() // which takes locks of servers
+	}
 	delete(s.byID, x.id)
 	own := s.agents[x.agent]
 	if own.Remove(x.place); own.Len() == 0 {
@@ -247,10 +311,16 @@ func (v *visit) resume() *fault {
 	if len(ids) != 1 || ids[0] == "" {
 		return bad(http.StatusBadRequest, mcpgo.INVALID_REQUEST, "no Mcp-Session-Id: send initialize first, and then the id that comes with its answer")
 	}
-	if v.session, v.level = v.sessions.find(ids[0], &v.caller, v.route); v.session == nil {
+	return v.resumeAs(ids[0])
+}
+
+// resumeAs finds the session with an id.
+func (v *visit) resumeAs(id string) *fault {
+	var is manner
+	if v.session, is = v.sessions.find(id, &v.caller, v.route); v.session == nil {
 		return &fault{Error: firewall.Refuse(firewall.NotFound, "there is no such session, or it has ended: send initialize again"), status: http.StatusNotFound, code: http.StatusNotFound}
 	}
-	v.version = v.session.version
+	v.version, v.said, v.level = is.version, is.said, is.level
 	return nil
 }
 
@@ -288,7 +358,9 @@ func (v *visit) batch(ctx context.Context, doc []byte, out *reply) {
 		v.refuse(ctx, nil, f)
 		return
 	}
-	out.batch = true
+	out.batch, v.out = true, out
+	ctx, done := v.outlive(ctx, out)
+	defer done()
 	for i := range messages {
 		if ctx.Err() != nil {
 			return

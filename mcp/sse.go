@@ -5,7 +5,11 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"strconv"
+	"time"
 )
+
+const maxEventID = 1024 // bytes
 
 // sse reads the data of a server's event stream, event by event.
 type sse struct {
@@ -14,6 +18,10 @@ type sse struct {
 	line   []byte
 	cr     bool // the last line ended with CR: a LF that follows belongs to it
 	opened bool
+
+	kind  string        // of events that are wanted; "" is message
+	last  string        // id of the last event
+	retry time.Duration // that the server wants between attempts to connect again; 0: it does not say
 }
 
 func newSSE(r io.Reader, limit int) *sse {
@@ -25,7 +33,7 @@ func newSSE(r io.Reader, limit int) *sse {
 // data, and those of another type, are passed over.
 func (e *sse) next() ([]byte, error) {
 	var data []byte
-	some, foreign := false, false
+	some, foreign := false, e.kind != ""
 	for {
 		line, err := e.read()
 		if err != nil {
@@ -35,7 +43,7 @@ func (e *sse) next() ([]byte, error) {
 			if len(data) > 0 && !foreign {
 				return data, nil
 			}
-			data, some, foreign = nil, false, false
+			data, some, foreign = nil, false, e.kind != ""
 			continue
 		}
 		field, value, _ := bytes.Cut(line, []byte(":"))
@@ -50,7 +58,15 @@ func (e *sse) next() ([]byte, error) {
 			}
 			data = append(data, value...)
 		case "event":
-			foreign = len(value) > 0 && string(value) != "message"
+			foreign = string(value) != e.kind && (e.kind != "" || len(value) > 0 && string(value) != "message")
+		case "id":
+			if len(value) <= maxEventID && !bytes.ContainsAny(value, "\x00") {
+				e.last = string(value)
+			}
+		case "retry":
+			if ms, err := strconv.ParseUint(string(value), 10, 32); err == nil {
+				e.retry = time.Duration(ms) * time.Millisecond
+			}
 		}
 	}
 }

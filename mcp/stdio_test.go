@@ -262,7 +262,7 @@ func TestAServersOwnRequestsAreAnswered(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := `[{"jsonrpc":"2.0","id":"ping","result":{}},` +
-			`{"jsonrpc":"2.0","id":"sampling/createMessage","error":{"code":-32601,"message":"callgate does not pass requests on to clients"}}]`
+			`{"jsonrpc":"2.0","id":"sampling/createMessage","error":{"code":-32601,"message":"the client does not take this request"}}]`
 		if got := gjson.GetBytes(m.Result, "structuredContent").Raw; got != want {
 			t.Errorf("the server got %s", got)
 		}

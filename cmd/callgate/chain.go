@@ -94,6 +94,9 @@ func (t *teller) deed(c *audit.Call) string {
 	case "model":
 		return tame(c.Agent) + " asks model " + what
 	case "tool":
+		if c.Target == "client" {
+			return tame(c.Agent) + " asks the user" + arguments(c.Args)
+		}
 		return tame(c.Agent) + " calls tool " + what + arguments(c.Args)
 	case "resource":
 		return tame(c.Agent) + " reads " + what
@@ -137,8 +140,13 @@ func branch(level int) string {
 // found says in words how it is known that one call led to another.
 func found(kind, method string) string {
 	what := "asked for by the model"
-	if kind == "result" {
+	switch kind {
+	case "result":
 		what = "brings the result back"
+	case "asked":
+		return "asked by the server in its course"
+	case "continued":
+		return "goes on with what the server asked for"
 	}
 	switch method {
 	case "tool_use_id":

@@ -57,6 +57,8 @@ type Server struct {
 	Headers map[string]Value `yaml:"headers"` // for URL
 	Dir     Folder           `yaml:"dir"`     // where Command starts
 	Timeout Duration         `yaml:"timeout"` // of one request
+	Shared  bool             `yaml:"shared"`  // one process of Command serves all agents
+	Opens   []string         `yaml:"opens"`   // hosts whose pages it may ask users to open
 	Trusted bool             `yaml:"trusted"` // what it says of its tools' effects is believed
 	Trust   Trust            `yaml:"trust"`   // how far it may choose what it says of itself
 	Reads   Labels           `yaml:"reads"`   // what its replies bring into a run

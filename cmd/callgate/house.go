@@ -379,6 +379,7 @@ func prices(list map[string]Price) map[string]firewall.Price {
 func (s *Server) reached(name string, log *slog.Logger) mcp.ServerConfig {
 	c := mcp.ServerConfig{
 		Name: name, Command: s.Command, Dir: string(s.Dir), URL: string(s.URL), Timeout: time.Duration(s.Timeout), Trusted: s.Trusted,
+		Shared: s.Shared, Opens: s.Opens,
 		Labels: firewall.Labels(s.Reads), Tools: make(map[string]mcp.Labelled),
 		Version: thisVersion().Version, Logger: log.With("server", name),
 		Env: make(map[string]string), Headers: make(map[string]mcp.Credential),

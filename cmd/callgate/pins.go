@@ -52,7 +52,7 @@ func (h *house) pinned(ctx context.Context, server string) ([]mcp.Pin, error) {
 			_, err := s.Info(short)
 			for _, method := range []string{"tools/list", "prompts/list", "resources/templates/list"} {
 				if err == nil {
-					_, err = s.List(short, &self, method)
+					_, err = s.List(short, nil, method)
 				}
 			}
 			if err != nil {

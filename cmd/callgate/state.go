@@ -8,12 +8,8 @@ import (
 	"time"
 
 	"callgate/cmd/callgate/internal/console"
-	"callgate/identity"
 	"callgate/mcp"
 )
-
-// self is who callgate is to a server that it asks on its own behalf.
-var self = identity.Principal{Tenant: "default", Subject: "gate:callgate"}
 
 const (
 	askTimeout  = 5 * time.Second        // for a server to say what it has
@@ -81,7 +77,7 @@ func say(ctx context.Context, state *console.Server, server *mcp.Server, tools b
 	info, err := server.Info(ctx)
 	if err == nil && tools {
 		var list []mcp.Definition
-		list, err = server.List(ctx, &self, "tools/list")
+		list, err = server.List(ctx, nil, "tools/list")
 		for _, d := range list {
 			if d.Held != "" {
 				state.Held = append(state.Held, d.Name)
