@@ -32,7 +32,7 @@ func (v *visit) shown(ctx context.Context, s *Server, which list) ([]Definition,
 	kind := kindOf(which)
 	var may []Definition // the list is shared and stays as it is
 	for i := range defs {
-		if v.gate.May(&v.caller, kind, s.Name(), defs[i].Name) != firewall.No {
+		if defs[i].Held == "" && v.gate.May(&v.caller, kind, s.Name(), defs[i].Name) != firewall.No {
 			may = append(may, defs[i])
 		}
 	}
