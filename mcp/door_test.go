@@ -81,8 +81,14 @@ func (l *ledger) Append(r *audit.Record) audit.Ticket {
 // await returns when there is a record of an outcome, such as closed:ok.
 func (l *ledger) await(t testing.TB, outcome string) {
 	t.Helper()
+	l.awaitMore(t, outcome, 0)
+}
+
+// awaitMore returns when there are more than n records of an outcome.
+func (l *ledger) awaitMore(t testing.TB, outcome string, n int) {
+	t.Helper()
 	late := time.After(10 * time.Second)
-	for !strings.Contains(types(l.Records()), outcome) {
+	for strings.Count(types(l.Records()), outcome) <= n {
 		select {
 		case <-l.grown:
 		case <-late:

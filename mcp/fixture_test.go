@@ -37,8 +37,9 @@ func TestMain(m *testing.M) {
 // A fixture is an MCP server written by hand, byte by byte, so that tests see
 // what is lost. Its tools are named for what they do.
 type fixture struct {
-	modern    bool // speaks 2026-07-28 only, else 2025-11-25 only
-	forgetful bool // does not keep what it saw
+	modern    bool   // speaks 2026-07-28 only, else version only
+	version   string // 2025-11-25 unless another is set
+	forgetful bool   // does not keep what it saw
 
 	mu      sync.Mutex
 	seen    []string // messages as they came
@@ -48,7 +49,7 @@ type fixture struct {
 }
 
 func newFixture(modern bool) *fixture {
-	return &fixture{modern: modern, arrived: make(chan struct{}, 1<<16), answers: make(map[string]chan string), ears: make(map[string]func(string))}
+	return &fixture{modern: modern, version: "2025-11-25", arrived: make(chan struct{}, 1<<16), answers: make(map[string]chan string), ears: make(map[string]func(string))}
 }
 
 // await returns when a message for which ok is true has come.
@@ -122,7 +123,7 @@ func (f *fixture) take(line string, say func(string)) {
 	case method == "server/discover" && f.modern:
 		result(`{"supportedVersions":["2026-07-28"],` + about + `,"ttlMs":60000,"cacheScope":"public"}`)
 	case method == "initialize" && !f.modern:
-		result(`{"protocolVersion":"2025-11-25",` + about + `}`)
+		result(`{"protocolVersion":"` + f.version + `",` + about + `}`)
 	case method == "tools/list" && !m.Get("params.cursor").Exists():
 		result(`{"tools":` + fixtureTools + `,"nextCursor":"2","ttlMs":60000,"cacheScope":"public"}`)
 	case method == "tools/list":
@@ -293,6 +294,9 @@ func play(character string) {
 	}
 	f := newFixture(strings.HasPrefix(character, "modern"))
 	f.forgetful = true
+	if _, version, ok := strings.Cut(character, "legacy 20"); ok {
+		f.version = "20" + version
+	}
 	fmt.Fprintln(os.Stderr, "fixture is up")
 	if !f.modern {
 		f.hear("", plainly(say))
@@ -438,7 +442,7 @@ func (w *web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		rw.(http.Flusher).Flush()
 	})
 	defer w.deafen(gjson.GetBytes(body, "id").Raw) // the writer ends with the handler
-	if strings.Contains(string(body), `"hang"`) || strings.Contains(string(body), `"subscriptions/listen"`) && w.stream {
+	if strings.Contains(string(body), `"hang`) || strings.Contains(string(body), `"subscriptions/listen"`) && w.stream {
 		<-r.Context().Done()
 	}
 }

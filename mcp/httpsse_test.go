@@ -17,7 +17,7 @@ type oldClient struct {
 	*byHand
 	lines *bufio.Scanner
 	leave context.CancelFunc
-	call  string // of the stream
+	open  string // the call of the stream
 }
 
 // old opens a session of HTTP+SSE, up to initialize.
@@ -34,7 +34,7 @@ func (h *house) old(t *testing.T, path string) *oldClient {
 		leave()
 		resp.Body.Close()
 	})
-	c.call = resp.Header.Get("Callgate-Call")
+	c.open = resp.Header.Get("Callgate-Call")
 	c.lines = bufio.NewScanner(resp.Body)
 	if !c.lines.Scan() || c.lines.Text() != "event: endpoint" || !c.lines.Scan() {
 		t.Fatalf("HTTP %d, first line %q", resp.StatusCode, c.lines.Text())
@@ -133,6 +133,6 @@ func TestAClientOf2024CanDoAllThatItsVersionHas(t *testing.T) {
 			t.Errorf("not a message: HTTP %d %s", r.status, r.body)
 		}
 		c.leave()
-		h.log.awaitCall(t, c.call)
+		h.log.awaitCall(t, c.open)
 	})
 }
