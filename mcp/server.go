@@ -47,6 +47,8 @@ type ServerConfig struct {
 	Command []string              // program and arguments; started without a shell
 	Env     map[string]string     // added to the few variables that Command's process gets
 	Dir     string                // working directory of Command; "" is callgate's own
+	Confine Confinement           // what Command's process may take of this machine, and sees of it
+	Helper  []string              // program, and first arguments, that calls [Confine]; default: this program and [ConfineWord]
 	URL     string                // streamable HTTP endpoint
 	Headers map[string]Credential // sent with each request to URL
 	Opens   []string              // hosts, besides its own, whose pages the server may ask users to open
@@ -105,8 +107,11 @@ func (c ServerConfig) Check() error {
 	if c.URL != "" && c.Shared {
 		errs = append(errs, errors.New("shared is for servers with a command"))
 	}
-	if c.URL != "" && (len(c.Env) > 0 || c.Dir != "") {
-		errs = append(errs, errors.New("env and dir are for servers with a command"))
+	if c.URL != "" && (len(c.Env) > 0 || c.Dir != "" || !c.Confine.none()) {
+		errs = append(errs, errors.New("env, dir and process are for servers with a command"))
+	}
+	if err := c.Confine.check(); err != nil {
+		errs = append(errs, fmt.Errorf("process: %w", err))
 	}
 	return errors.Join(errs...)
 }

@@ -10,10 +10,16 @@ import (
 	"io"
 	"os"
 
+	"callgate/mcp"
+
 	"github.com/spf13/cobra"
 )
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == mcp.ConfineWord { // not a command: package mcp starts callgate so
+		fmt.Fprintf(os.Stderr, "callgate: %v\n", mcp.Confine(os.Args[2:]))
+		os.Exit(1)
+	}
 	p := &program{out: os.Stdout, err: os.Stderr, env: os.LookupEnv}
 	os.Exit(p.run(context.Background(), os.Args[1:]))
 }
