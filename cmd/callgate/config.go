@@ -60,7 +60,21 @@ type Server struct {
 	Opens   []string         `yaml:"opens"`   // hosts whose pages it may ask users to open
 	Trusted bool             `yaml:"trusted"` // what it says of its tools' effects is believed
 	Reads   Labels           `yaml:"reads"`   // what its replies bring into a run
+	Process Process          `yaml:"process"` // what the process of Command may take and see
 	Tools   map[string]Tool  `yaml:"tools"`   // what is otherwise with single tools
+}
+
+// A Process is what the process of a server may take of this machine, and sees of
+// it.
+type Process struct {
+	User      string   `yaml:"user"`       // whom it runs as
+	Nice      Count    `yaml:"nice"`       // how far it gives way to others
+	Memory    Size     `yaml:"memory"`     // address space of each of its processes
+	OpenFiles Count    `yaml:"open_files"` // of each of its processes
+	Sandbox   string   `yaml:"sandbox"`    // off, auto, required
+	Network   Switch   `yaml:"network"`    // whether the sandbox has one; it has
+	Writable  []Folder `yaml:"writable"`   // what may be changed in the sandbox
+	Readable  []Folder `yaml:"readable"`   // what is there, besides the system's programs; all, where this is empty
 }
 
 // A Tool is what the operator says of a tool.
