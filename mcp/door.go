@@ -67,6 +67,8 @@ type behind struct {
 	servers []*Server // in order of their names
 	byName  map[string]*Server
 	gone    chan struct{} // closed when others take their place
+
+	byPrefix map[string]*Server
 }
 
 // New returns a Handler whose calls pass gate. It has no servers yet.
@@ -94,14 +96,20 @@ func New(cfg Config, gate *firewall.Gate) *Handler {
 
 // SetServers puts servers, by their names, in the place of those behind the
 // door. Calls in flight end with the server that they began with; the caller
-// closes it. Clients that listen are told that the lists changed.
+// closes it. Clients that listen are told that the lists changed. Each server must
+// have a prefix of its own.
 func (h *Handler) SetServers(servers map[string]*Server) {
-	next := &behind{byName: make(map[string]*Server, len(servers)), gone: make(chan struct{})}
+	next := &behind{byName: make(map[string]*Server, len(servers)), byPrefix: make(map[string]*Server, len(servers)), gone: make(chan struct{})}
 	for _, s := range servers {
 		next.byName[s.Name()] = s // the name that lists show is the one that calls are judged by
 	}
 	for _, name := range slices.Sorted(maps.Keys(next.byName)) {
-		next.servers = append(next.servers, next.byName[name])
+		s := next.byName[name]
+		if of := next.byPrefix[s.Prefix()]; of != nil {
+			panic("mcp servers " + of.Name() + " and " + name + " have one prefix")
+		}
+		next.byPrefix[s.Prefix()] = s
+		next.servers = append(next.servers, s)
 	}
 	close(h.behind.Swap(next).gone)
 }
@@ -110,7 +118,7 @@ func (h *Handler) SetServers(servers map[string]*Server) {
 // reason than their servers: the policy is.
 func (h *Handler) Changed() {
 	old := h.behind.Load()
-	next := &behind{servers: old.servers, byName: old.byName, gone: make(chan struct{})}
+	next := &behind{servers: old.servers, byName: old.byName, byPrefix: old.byPrefix, gone: make(chan struct{})}
 	if h.behind.CompareAndSwap(old, next) { // else they are told by who was first
 		close(old.gone)
 	}

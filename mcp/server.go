@@ -47,8 +47,6 @@ type ServerConfig struct {
 	Command []string              // program and arguments; started without a shell
 	Env     map[string]string     // added to the few variables that Command's process gets
 	Dir     string                // working directory of Command; "" is callgate's own
-	Confine Confinement           // what Command's process may take of this machine, and sees of it
-	Helper  []string              // program, and first arguments, that calls [Confine]; default: this program and [ConfineWord]
 	URL     string                // streamable HTTP endpoint
 	Headers map[string]Credential // sent with each request to URL
 	Opens   []string              // hosts, besides its own, whose pages the server may ask users to open
@@ -61,6 +59,11 @@ type ServerConfig struct {
 	Limits  firewall.Limits       // of one message from the server
 	Version string                // callgate's own, as told to the server; default "dev"
 	Logger  *slog.Logger          // required
+
+	Prefix      string      // of its tools' and prompts' names at /mcp; [a-z0-9-], 1 to 32 characters; default Name
+	Concurrency int         // requests in flight to it; more wait for their turn, within Timeout; default 256
+	Confine     Confinement // what Command's process may take of this machine, and sees of it
+	Helper      []string    // program, and first arguments, that calls [Confine]; default: this program and [ConfineWord]
 }
 
 // Labelled is what an operator says of a tool.
@@ -86,6 +89,12 @@ func (c ServerConfig) Check() error {
 	var errs []error
 	if len(c.Name) < 1 || len(c.Name) > 32 || strings.Trim(c.Name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
 		errs = append(errs, fmt.Errorf("name %q: use 1 to 32 of a-z, 0-9 and -", c.Name))
+	}
+	if c.Prefix != "" && !isServerName(c.Prefix) {
+		errs = append(errs, fmt.Errorf("prefix %q: use 1 to 32 of a-z, 0-9 and -", c.Prefix))
+	}
+	if c.Concurrency < 0 || c.Concurrency > maxConcurrency {
+		errs = append(errs, fmt.Errorf("concurrency: want 1 to %d", maxConcurrency))
 	}
 	if (len(c.Command) == 0) == (c.URL == "") {
 		errs = append(errs, errors.New("give either a command or a url"))
@@ -129,6 +138,9 @@ type Server struct {
 	wire  wire
 	lists listings
 	ids   atomic.Uint64 // of requests, and of their progress tokens
+
+	breaker breaker
+	slots   *slots
 
 	life context.Context // ends when Close gives up waiting
 	end  context.CancelFunc
@@ -198,9 +210,16 @@ func NewServer(cfg ServerConfig) *Server {
 	if cfg.Version == "" {
 		cfg.Version = "dev"
 	}
+	if cfg.Prefix == "" {
+		cfg.Prefix = cfg.Name
+	}
+	if cfg.Concurrency <= 0 {
+		cfg.Concurrency = defaultConcurrency
+	}
 	version, _ := jsontext.AppendQuote(nil, cfg.Version)
 	s := &Server{cfg: cfg, about: `{"name":"callgate","version":` + string(version) + `}`, idle: make(chan struct{}), notices: make(map[int]func(Message)), subscribers: make(map[subscription]map[int]func(Message))}
 	s.cfg.Logger = cfg.Logger.With("server", cfg.Name)
+	s.breaker.now, s.slots = time.Now, newSlots(cfg.Concurrency)
 	s.life, s.end = context.WithCancel(context.Background())
 	if cfg.URL != "" {
 		s.wire = newHTTPWire(s)
@@ -212,6 +231,9 @@ func NewServer(cfg ServerConfig) *Server {
 
 // Name is the server's name in the config.
 func (s *Server) Name() string { return s.cfg.Name }
+
+// Prefix is what the names of its tools and prompts begin with at /mcp.
+func (s *Server) Prefix() string { return s.cfg.Prefix }
 
 // Start begins to reach the server, so that it is there when it is needed. It
 // does not wait.
@@ -261,10 +283,13 @@ func (s *Server) tell(client *Client, method string) {
 func (s *Server) run(ctx context.Context, client *Client, req Request, got func(Message) bool) error {
 	clock := s.clock(ctx, req.endless)
 	defer clock.stop()
-	err := s.try(clock, client, req, got)
-	if err == errGone { // the server had not seen the request
-		err = s.try(clock, client, req, got)
-	}
+	err := s.admitted(clock, &req, got, func(got func(Message) bool) error {
+		err := s.try(clock, client, req, got)
+		if err == errGone { // the server had not seen the request
+			err = s.try(clock, client, req, got)
+		}
+		return err
+	})
 	if err != nil {
 		return s.explain(clock.ctx, err)
 	}
