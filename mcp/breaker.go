@@ -30,6 +30,10 @@ type breaker struct {
 	probing  bool
 }
 
+// errAnswered is the cause of an error that is an answer of the server's own: it is
+// well, and does not like what it was asked.
+var errAnswered = errors.New("the server refused the request")
+
 // States of a breaker.
 const (
 	breakerClosed  = "closed"  // requests go through
@@ -74,6 +78,28 @@ func (b *breaker) attempt() (*attempt, time.Duration) {
 	}
 	b.probing, a.probe = true, true
 	return a, 0
+}
+
+// again is for an attempt that had to wait for its turn: it begins now, or the
+// server is left alone by now.
+func (a *attempt) again() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.began = a.now()
+	if a.probe || a.wait == 0 {
+		return 0
+	}
+	return max(a.until.Sub(a.began), minRecovery)
+}
+
+// left is for how long nothing goes through, not even a probe.
+func (b *breaker) left() time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.wait == 0 {
+		return 0
+	}
+	return b.until.Sub(b.now())
 }
 
 // answered notes that the server said something: it is well.
@@ -137,7 +163,7 @@ func (b *breaker) open(now time.Time, wait time.Duration) {
 func (a *attempt) end(ctx context.Context, err error) {
 	var e *firewall.Error
 	switch cause := context.Cause(ctx); {
-	case err == nil:
+	case err == nil || errors.Is(err, errAnswered):
 		a.answered()
 	case cause == errTimeout:
 		a.failed(true)

@@ -29,6 +29,7 @@ type Request struct {
 	Header map[string]string // Mcp-Param-* headers that the client sent and that agree with Params
 
 	endless bool // its reply goes on until the client wants no more
+	own     bool // it is callgate's own idea, perhaps in the midst of another one
 }
 
 // Info is what a server said of itself when it was discovered.
@@ -394,6 +395,8 @@ func (s *Server) explain(ctx context.Context, err error) error {
 	cause := context.Cause(ctx)
 	var e *firewall.Error
 	switch {
+	case cause == errTimeout && errors.As(err, &e) && e.Code == firewall.Exhausted: // it waited for its turn
+		return err
 	case cause == errTimeout:
 		return &firewall.Error{Code: firewall.Timeout, Reason: "server " + s.cfg.Name + " did not answer in time", Err: err}
 	case cause == errClosed:

@@ -63,22 +63,36 @@ func (s *Server) Load() Load {
 	return Load{Breaker: s.breaker.state(), InFlight: len(s.slots.taken), Waiting: int(s.slots.waiting.Load())}
 }
 
+func (s *Server) leftAlone(wait time.Duration) error {
+	e := s.unavailable("fails again and again, and is left alone for a moment", nil)
+	e.Retry = wait
+	return e
+}
+
 // admitted runs do as a request of its own, if there is room for it and the server
-// is not left alone. Subscriptions go on for ever: they take no slot, and say little
-// of how the server is.
+// is not left alone. Subscriptions go on for ever, and callgate's own requests are
+// few and may be a part of one that has a slot: they take none.
 func (s *Server) admitted(clock *clock, req *Request, got func(Message) bool, do func(func(Message) bool) error) error {
 	if req.endless {
 		return do(got)
 	}
+	if req.own {
+		if wait := s.breaker.left(); wait > 0 {
+			return s.leftAlone(wait)
+		}
+		return do(got)
+	}
+	a, wait := s.breaker.attempt()
+	if a == nil {
+		return s.leftAlone(wait)
+	}
 	if err := s.slots.take(clock.ctx, s.cfg.Name); err != nil {
+		a.gone()
 		return err
 	}
 	defer s.slots.free()
-	a, wait := s.breaker.attempt()
-	if a == nil {
-		e := s.unavailable("fails again and again, and is left alone for a moment", nil)
-		e.Retry = wait
-		return e
+	if wait := a.again(); wait > 0 {
+		return s.leftAlone(wait)
 	}
 	err := do(func(m Message) bool {
 		a.answered()
