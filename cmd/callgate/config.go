@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"log/slog"
 	"maps"
 	"path/filepath"
@@ -61,7 +62,11 @@ type Server struct {
 	Trusted bool             `yaml:"trusted"` // what it says of its tools' effects is believed
 	Reads   Labels           `yaml:"reads"`   // what its replies bring into a run
 	Process Process          `yaml:"process"` // what the process of Command may take and see
-	Tools   map[string]Tool  `yaml:"tools"`   // what is otherwise with single tools
+
+	Prefix      string `yaml:"prefix"`      // of its names at /mcp
+	Concurrency Count  `yaml:"concurrency"` // requests in flight to it
+
+	Tools map[string]Tool `yaml:"tools"` // what is otherwise with single tools
 }
 
 // A Process is what the process of a server may take of this machine, and sees of
@@ -169,6 +174,14 @@ func readConfig(file string, over Overrides, env func(string) (string, bool)) (C
 
 // reach notes what package mcp would not take, wherever a server was named.
 func (c *Config) reach(r *reader, root ast.Node) {
+	owners := make(map[string]string, len(c.MCP.Servers))
+	for _, name := range slices.Sorted(maps.Keys(c.MCP.Servers)) {
+		prefix := cmp.Or(c.MCP.Servers[name].Prefix, name)
+		if of, taken := owners[prefix]; taken {
+			r.note(at(at(at(at(root, "mcp"), "servers"), name), "prefix"), "mcp.servers.%s: the prefix %s is that of server %s already; write prefix: with another one", name, prefix, of)
+		}
+		owners[prefix] = name
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.MCP.Servers)) {
 		s := c.MCP.Servers[name]
 		if err := s.reached(name, slog.New(slog.DiscardHandler)).Check(); err != nil {

@@ -114,6 +114,9 @@ func TestConfigSaysEveryMistake(t *testing.T) {
 			"5:92: mcp.servers.a.process.user: want a text; put it in quotes",
 			`6:41: mcp.servers.b.process.memory: "5TB" is no size; write 512MiB or 2GiB`,
 			"6:52: mcp.servers.b.process.nice: want a whole number from 1 to 1048576"}},
+		{"two servers of one prefix", "mcp:\n  servers:\n    a: {command: [x]}\n    b: {command: [x], prefix: a}\n    c: {command: [x], prefix: A_b}\n", []string{
+			"4:31: mcp.servers.b: the prefix a is that of server a already; write prefix: with another one",
+			`5:9: mcp.servers.c: prefix "A_b": use 1 to 32 of a-z, 0-9 and -`}},
 		{"limits that make no sense", "mcp:\n  servers:\n    a: {command: [x], process: {nice: 20, sandbox: on, network: false}}\n    b: {url: 'https://b.example', process: {nice: 1}}\n", []string{
 			`3:9: mcp.servers.a: process: nice: want 1 to 19; sandbox "on": use off, auto or required`,
 			"4:9: mcp.servers.b: env, dir and process are for servers with a command"}},

@@ -37,9 +37,9 @@ func (p *program) mcpList() *cobra.Command {
 				fmt.Fprintln(p.err, "No MCP servers: write them under mcp.servers in callgate.yaml, then callgate reload")
 				return nil
 			}
-			rows := [][]string{{"NAME", "STATE", "MCP", "TOOLS", "REACHED BY"}}
+			rows := [][]string{{"NAME", "STATE", "MCP", "TOOLS", "BREAKER", "IN FLIGHT", "REACHED BY"}}
 			for _, s := range servers {
-				rows = append(rows, []string{s.Name, s.State, s.Version, fmt.Sprint(len(s.Tools)), s.Reach})
+				rows = append(rows, []string{s.Name, s.State, s.Version, fmt.Sprint(len(s.Tools)), s.Breaker, fmt.Sprint(s.InFlight), s.Reach})
 			}
 			if err := p.table(rows); err != nil {
 				return err

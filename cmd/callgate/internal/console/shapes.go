@@ -57,6 +57,10 @@ type Server struct {
 	Version string   `json:"version,omitempty"`
 	Tools   []string `json:"tools,omitempty"`
 	Error   string   `json:"error,omitempty"`
+
+	Breaker  string `json:"breaker"`   // closed, open (it is left alone), probing
+	InFlight int    `json:"in_flight"` // requests
+	Waiting  int    `json:"waiting"`   // requests for which there is no room yet
 }
 
 // A PolicyVersion is a policy that was in force, or sent in, once.
