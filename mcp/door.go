@@ -39,6 +39,7 @@ type Config struct {
 	Wait        time.Duration                        // that /mcp waits for each of its servers before it answers without it; default 5 s
 	SessionIdle time.Duration                        // after which a legacy client's session ends; default 30 min
 	Sessions    int                                  // of legacy clients of one agent at once; default 10,000
+	Streams     int                                  // on which clients of one agent listen at once; default 1,000
 	Logger      *slog.Logger                         // required
 }
 
@@ -60,6 +61,7 @@ type Handler struct {
 	sessions  sessions
 	seals     *sealer
 	exchanges exchanges
+	streams   streams
 }
 
 // behind is the servers behind the door at one time. It is never changed.
@@ -90,6 +92,9 @@ func New(cfg Config, gate *firewall.Gate) *Handler {
 		h.public = strings.ToLower(u.Hostname())
 	}
 	h.sessions.idle, h.sessions.most = cfg.SessionIdle, cfg.Sessions
+	if h.streams.most = cfg.Streams; cfg.Streams <= 0 {
+		h.streams.most = defaultStreams
+	}
 	h.behind.Store(&behind{gone: make(chan struct{})})
 	return h
 }
