@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -257,7 +258,7 @@ func TestRequestsWaitForASlot(t *testing.T) {
 		all.Go(func() { ping(waiting, s) })
 	}
 	for s.Load().Waiting < 2*queueFactor {
-		time.Sleep(time.Millisecond) // until all have come
+		runtime.Gosched() // until all have come
 	}
 	e := ping(t.Context(), s)
 	if e == nil || e.Code != firewall.Exhausted || e.Retry == 0 {
@@ -274,7 +275,7 @@ func TestRequestsWaitForASlot(t *testing.T) {
 		}
 	})
 	for s.Load().Waiting == 0 {
-		time.Sleep(time.Millisecond)
+		runtime.Gosched()
 	}
 	cancel()
 	all.Wait()

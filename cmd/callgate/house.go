@@ -374,7 +374,7 @@ func (s *Server) reached(name string, log *slog.Logger) mcp.ServerConfig {
 		Name: name, Command: s.Command, Dir: string(s.Dir), URL: string(s.URL), Timeout: time.Duration(s.Timeout), Trusted: s.Trusted,
 		Shared: s.Shared, Opens: s.Opens,
 		Prefix: s.Prefix, Concurrency: int(s.Concurrency), Confine: s.Process.confinement(),
-		Labels:  firewall.Labels(s.Reads), Tools: make(map[string]mcp.Labelled),
+		Labels: firewall.Labels(s.Reads), Tools: make(map[string]mcp.Labelled),
 		Version: thisVersion().Version, Logger: log.With("server", name),
 		Env: make(map[string]string), Headers: make(map[string]mcp.Credential),
 	}
