@@ -50,8 +50,9 @@ const (
 	singleWait         = time.Minute // that /mcp/<server> waits: nothing else waits with it
 )
 
-// A Handler is the front door for MCP, of every version from 2025-03-26 on: all
-// servers in one at /mcp, and each as it is at /mcp/<server>. It is used by many
+// A Handler is the front door for MCP, of every version: all servers in one at
+// /mcp, and each as it is at /mcp/<server>, or at /sse and /sse/<server> for clients
+// that speak no later version than 2024-11-05. It is used by many
 // goroutines at once.
 type Handler struct {
 	cfg       Config
@@ -152,7 +153,11 @@ type visit struct {
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v := &visit{Handler: h, w: w, r: r, behind: h.behind.Load(), route: "/mcp"}
-	if rest, ok := strings.CutPrefix(r.URL.Path, "/mcp/"); ok && rest != "" {
+	rest, sse := isSSE(r.URL.Path)
+	if !sse {
+		rest = strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/mcp"), "/")
+	}
+	if rest != "" {
 		v.name, v.only = rest, v.behind.byName[rest]
 	}
 	if isServerName(v.name) {
@@ -166,6 +171,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch {
+	case sse && r.Method == http.MethodGet:
+		v.openSSE(ctx)
+	case sse && r.Method == http.MethodPost:
+		v.postSSE(ctx)
 	case r.Method == http.MethodPost:
 		v.post(ctx)
 	case isModern(r.Header.Get(mcpgo.HeaderProtocolVersion)) || r.Method != http.MethodGet && r.Method != http.MethodDelete:
@@ -273,6 +282,8 @@ func (v *visit) post(ctx context.Context) {
 		return
 	}
 	v.out = out
+	ctx, done := v.outlive(ctx, out)
+	defer done()
 	v.take(ctx, &m, out)
 	out.end()
 }
@@ -380,6 +391,12 @@ func (v *visit) serve(ctx context.Context, m *Message, out *reply) {
 // down writes one event of the reply to m.
 func (v *visit) down(m *Message, call *firewall.Call, ev firewall.Event, out *reply) error {
 	v.about(call.ID)
+	if ev.Name == paused { // a client that can come back need not hold its connection
+		if out.keep != nil {
+			out.open()
+		}
+		return nil
+	}
 	if ev.Name != "" {
 		if !v.wants(&ev) {
 			return nil

@@ -295,6 +295,8 @@ func subject(method string, params []byte) (string, bool) {
 	case "tools/call", "prompts/get":
 	case "resources/read":
 		at = "uri"
+	case "tasks/get", "tasks/update", "tasks/cancel":
+		at = "taskId"
 	default:
 		return "", false
 	}
@@ -309,7 +311,14 @@ func (s *httpLink) replies(ctx context.Context, body *stream, out outgoing) iter
 		err := body.open()
 		for n := 0; err == nil; n++ {
 			var raw []byte
-			if raw, err = body.next(ctx); err != nil {
+			if raw, err = body.next(ctx); err == errPaused {
+				err = nil
+				if !yield(Message{Method: paused}, nil) {
+					return
+				}
+				continue
+			}
+			if err != nil {
 				break
 			}
 			var m Message

@@ -42,6 +42,10 @@ func (v *visit) listen(ctx context.Context) {
 		return
 	}
 	defer free()
+	if last := v.r.Header.Get("Last-Event-Id"); last != "" {
+		v.rejoin(ctx, last)
+		return
+	}
 	ctx, done := v.sessions.hear(ctx, v.session)
 	defer done()
 	out := &reply{w: v.w, sse: true}
@@ -181,6 +185,9 @@ func (v *visit) subscription(ctx context.Context, m *Message, call *firewall.Cal
 	}
 	p := up.(*passage)
 	return call, local(func(ctx context.Context, call *firewall.Call) ([]byte, error) {
+		if p.barred {
+			return nil, errBarred()
+		}
 		at := p.to.Name() + " " + call.Resource
 		if due.has(at) {
 			return []byte(`{}`), nil

@@ -120,6 +120,10 @@ func TestConfigSaysEveryMistake(t *testing.T) {
 		{"limits that make no sense", "mcp:\n  servers:\n    a: {command: [x], process: {nice: 20, sandbox: on, network: false}}\n    b: {url: 'https://b.example', process: {nice: 1}}\n", []string{
 			`3:9: mcp.servers.a: process: nice: want 1 to 19; sandbox "on": use off, auto or required`,
 			"4:9: mcp.servers.b: env, dir and process are for servers with a command"}},
+		{"a trust that is none, and lock files that are none", "mcp:\n  servers:\n    a: {command: [a], trust: full}\n    b: {command: [a], trust: locked}\n  lock: empty\n", []string{
+			"3:30: mcp.servers.a.trust: want first-use, locked or open",
+			"5:9: mcp.lock: DIR/empty: it is no lock file as callgate mcp pins --lock writes it: EOF"}},
+		{"a lock file that is not there", "mcp: {lock: none}\n", []string{"1:13: mcp.lock: none: no such file or directory"}},
 		{"an agent twice, and a role that is none", "agents:\n  - {name: a, roles: ['x*']}\n  - {name: a}\n", []string{
 			`2:23: agents.roles: "x*" is no role; write one word`,
 			"3:12: agents: a stands here twice"}},
@@ -131,7 +135,7 @@ func TestConfigSaysEveryMistake(t *testing.T) {
 			var got []string
 			if err != nil {
 				for _, m := range err.(Mistakes) {
-					got = append(got, strings.TrimPrefix(m.String(), file+":"))
+					got = append(got, strings.ReplaceAll(strings.TrimPrefix(m.String(), file+":"), dir, "DIR"))
 				}
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {

@@ -128,6 +128,8 @@ func routes(models, tools, tokens http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/mcp", tools)
 	mux.Handle("/mcp/{server}", tools)
+	mux.Handle("/sse", tools) // for clients of 2024-11-05
+	mux.Handle("/sse/{server}", tools)
 	mux.Handle("/v1/", models)
 	mux.Handle("/oauth/", tokens)
 	mux.Handle("/.well-known/", tokens)

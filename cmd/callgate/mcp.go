@@ -12,7 +12,7 @@ import (
 )
 
 func (p *program) mcp() *cobra.Command {
-	return group("mcp", "look at the MCP servers behind the gate", p.mcpList())
+	return group("mcp", "look at the MCP servers behind the gate", p.mcpList(), p.mcpPins(), p.mcpApprove())
 }
 
 func (p *program) mcpList() *cobra.Command {
@@ -39,7 +39,11 @@ func (p *program) mcpList() *cobra.Command {
 			}
 			rows := [][]string{{"NAME", "STATE", "MCP", "TOOLS", "BREAKER", "IN FLIGHT", "REACHED BY"}}
 			for _, s := range servers {
-				rows = append(rows, []string{s.Name, s.State, s.Version, fmt.Sprint(len(s.Tools)), s.Breaker, fmt.Sprint(s.InFlight), s.Reach})
+				count := fmt.Sprint(len(s.Tools))
+				if n := len(s.Held); n > 0 {
+					count += fmt.Sprintf(" (%d withheld: callgate mcp pins)", n)
+				}
+				rows = append(rows, []string{s.Name, s.State, s.Version, count, s.Breaker, fmt.Sprint(s.InFlight), s.Reach})
 			}
 			if err := p.table(rows); err != nil {
 				return err
