@@ -184,6 +184,7 @@ func (s *Server) fetch(ctx context.Context, client *Client, which list) (*listin
 // one is the response to a request that is callgate's own idea.
 func (s *Server) one(ctx context.Context, client *Client, req Request) (Message, error) {
 	var last Message
+	req.own = true
 	err := s.run(ctx, client, req, func(m Message) bool {
 		last = m
 		return true

@@ -39,6 +39,7 @@ type Config struct {
 	Wait        time.Duration                        // that /mcp waits for each of its servers before it answers without it; default 5 s
 	SessionIdle time.Duration                        // after which a legacy client's session ends; default 30 min
 	Sessions    int                                  // of legacy clients of one agent at once; default 10,000
+	Streams     int                                  // on which clients of one agent listen at once; default 1,000
 	Logger      *slog.Logger                         // required
 }
 
@@ -61,6 +62,7 @@ type Handler struct {
 	sessions  sessions
 	seals     *sealer
 	exchanges exchanges
+	streams   streams
 }
 
 // behind is the servers behind the door at one time. It is never changed.
@@ -68,6 +70,8 @@ type behind struct {
 	servers []*Server // in order of their names
 	byName  map[string]*Server
 	gone    chan struct{} // closed when others take their place
+
+	byPrefix map[string]*Server
 }
 
 // New returns a Handler whose calls pass gate. It has no servers yet.
@@ -89,20 +93,29 @@ func New(cfg Config, gate *firewall.Gate) *Handler {
 		h.public = strings.ToLower(u.Hostname())
 	}
 	h.sessions.idle, h.sessions.most = cfg.SessionIdle, cfg.Sessions
+	if h.streams.most = cfg.Streams; cfg.Streams <= 0 {
+		h.streams.most = defaultStreams
+	}
 	h.behind.Store(&behind{gone: make(chan struct{})})
 	return h
 }
 
 // SetServers puts servers, by their names, in the place of those behind the
 // door. Calls in flight end with the server that they began with; the caller
-// closes it. Clients that listen are told that the lists changed.
+// closes it. Clients that listen are told that the lists changed. Each server must
+// have a prefix of its own.
 func (h *Handler) SetServers(servers map[string]*Server) {
-	next := &behind{byName: make(map[string]*Server, len(servers)), gone: make(chan struct{})}
+	next := &behind{byName: make(map[string]*Server, len(servers)), byPrefix: make(map[string]*Server, len(servers)), gone: make(chan struct{})}
 	for _, s := range servers {
 		next.byName[s.Name()] = s // the name that lists show is the one that calls are judged by
 	}
 	for _, name := range slices.Sorted(maps.Keys(next.byName)) {
-		next.servers = append(next.servers, next.byName[name])
+		s := next.byName[name]
+		if of := next.byPrefix[s.Prefix()]; of != nil {
+			panic("mcp servers " + of.Name() + " and " + name + " have one prefix")
+		}
+		next.byPrefix[s.Prefix()] = s
+		next.servers = append(next.servers, s)
 	}
 	close(h.behind.Swap(next).gone)
 }
@@ -111,7 +124,7 @@ func (h *Handler) SetServers(servers map[string]*Server) {
 // reason than their servers: the policy is.
 func (h *Handler) Changed() {
 	old := h.behind.Load()
-	next := &behind{servers: old.servers, byName: old.byName, gone: make(chan struct{})}
+	next := &behind{servers: old.servers, byName: old.byName, byPrefix: old.byPrefix, gone: make(chan struct{})}
 	if h.behind.CompareAndSwap(old, next) { // else they are told by who was first
 		close(old.gone)
 	}

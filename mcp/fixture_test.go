@@ -8,12 +8,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -27,6 +30,10 @@ import (
 // TestMain is also the stdio server of these tests: the test binary started
 // again with a character to play.
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == mcp.ConfineWord {
+		fmt.Fprintln(os.Stderr, mcp.Confine(os.Args[2:]))
+		os.Exit(1)
+	}
 	if character := os.Getenv("CALLGATE_FIXTURE"); character != "" {
 		play(character)
 		return
@@ -193,6 +200,35 @@ func (f *fixture) call(m gjson.Result, result func(string), fail func(int, strin
 	case "env":
 		env, _ := json.Marshal(os.Environ())
 		result(`{"content":[],"structuredContent":` + string(env) + `}`)
+	case "limits":
+		text, _ := os.ReadFile("/proc/self/limits")
+		status, _ := os.ReadFile("/proc/self/status")
+		said, _ := json.Marshal(string(text) + string(status))
+		result(`{"content":[],"structuredContent":` + string(said) + `}`)
+	case "args":
+		said, _ := json.Marshal(os.Args[1:])
+		result(`{"content":[],"structuredContent":` + string(said) + `}`)
+	case "look": // whether a path can be read, and written
+		_, read := os.Stat(args.Get("path").Str)
+		write := os.WriteFile(args.Get("path").Str+"/new", nil, 0o600)
+		result(fmt.Sprintf(`{"content":[],"structuredContent":{"read":%v,"write":%v}}`, read == nil, write == nil))
+	case "dial":
+		c, err := net.DialTimeout("tcp", args.Get("addr").Str, 5*time.Second)
+		if err == nil {
+			_ = c.Close()
+		}
+		result(fmt.Sprintf(`{"content":[],"structuredContent":%v}`, err == nil))
+	case "nice":
+		stat, _ := os.ReadFile("/proc/self/stat")
+		_, rest, _ := strings.Cut(string(stat), ") ")
+		result(`{"content":[],"structuredContent":` + strings.Fields(rest)[16] + `}`)
+	case "fork": // a child that does not care about SIGTERM, and holds a pipe for as long as it lives
+		cmd := exec.Command("/bin/sh", "-c", `trap "" TERM HUP; exec 3> "$1"; while :; do sleep 60; done`, "sh", args.Get("pipe").Str)
+		if args.Get("away").Bool() {
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		}
+		_ = cmd.Start()
+		result(done)
 	case "pid":
 		result(fmt.Sprintf(`{"content":[],"structuredContent":%d}`, os.Getpid()))
 	case "garbage":

@@ -376,6 +376,9 @@ func isKind(resp *http.Response, kind string) bool {
 // refused is the error of a reply that is not an answer of MCP.
 func (s *httpLink) refused(resp *http.Response) error {
 	e := s.wire.unavailable("answered HTTP "+strconv.Itoa(resp.StatusCode), nil)
+	if resp.StatusCode/100 == 4 {
+		e.Err = errAnswered
+	}
 	switch resp.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		e.Reason += ": callgate's credentials for it must be mended by its operator"

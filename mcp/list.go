@@ -64,7 +64,7 @@ func (v *visit) list(ctx context.Context, call *firewall.Call, which list) ([]by
 			}
 			continue
 		}
-		page.add(a.server.Name(), a.val)
+		page.add(a.server, a.val)
 	}
 	if !page.found {
 		return nil, firewall.Refuse(firewall.Invalid, "the list has changed since this cursor: list from the beginning")
@@ -92,7 +92,8 @@ type page struct {
 }
 
 // add takes the items of one server that are behind the page before, and fit.
-func (p *page) add(server string, defs []Definition) {
+func (p *page) add(s *Server, defs []Definition) {
+	server := s.Name()
 	if !p.found && server != p.after.server {
 		return
 	}
@@ -101,7 +102,7 @@ func (p *page) add(server string, defs []Definition) {
 	for i := range defs {
 		name, raw := defs[i].Name, defs[i].Raw
 		if renamed {
-			name = advertised(server, name)
+			name = advertised(s.Prefix(), name)
 			if taken[name] {
 				continue // a cut name that two have is the first one's; see byName
 			}

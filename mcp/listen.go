@@ -34,6 +34,14 @@ func (v *visit) listen(ctx context.Context) {
 		v.refuse(ctx, nil, bad(http.StatusNotAcceptable, mcpgo.INVALID_REQUEST, "send Accept: text/event-stream"))
 		return
 	}
+	free, err := v.streams.open(&v.caller)
+	if err != nil {
+		f := v.fault(err, "")
+		f.status = http.StatusTooManyRequests
+		v.refuse(ctx, nil, f)
+		return
+	}
+	defer free()
 	if last := v.r.Header.Get("Last-Event-Id"); last != "" {
 		v.rejoin(ctx, last)
 		return
@@ -43,7 +51,7 @@ func (v *visit) listen(ctx context.Context) {
 	out := &reply{w: v.w, sse: true}
 	call := v.blank(firewall.Session, "session/listen")
 	all := [len(changes)]bool{true, true, true}
-	err := v.gate.Do(ctx, call, &news{v, v.sessions.pending(v.session), all}, func(ev firewall.Event) error {
+	err = v.gate.Do(ctx, call, &news{v, v.sessions.pending(v.session), all}, func(ev firewall.Event) error {
 		v.about(call.ID)
 		if ev.Name != "" {
 			return out.notify(ev.Name, ev.Body.JSON, ev.More)
@@ -71,8 +79,16 @@ func (v *visit) listenModern(ctx context.Context, m *Message, out *reply) {
 		v.deny(m, f, out)
 		return
 	}
+	free, err := v.streams.open(&v.caller)
+	if err != nil {
+		f := v.fault(err, listenMethod)
+		f.Error = v.onRecord(ctx, call, f)
+		v.deny(m, f, out)
+		return
+	}
+	defer free()
 	n := &news{v, due, [len(changes)]bool{}}
-	err := v.gate.Do(ctx, call, n.opened(func(ctx context.Context) []byte { return v.grant(ctx, filter, n) }), func(ev firewall.Event) error {
+	err = v.gate.Do(ctx, call, n.opened(func(ctx context.Context) []byte { return v.grant(ctx, filter, n) }), func(ev firewall.Event) error {
 		v.about(call.ID)
 		switch {
 		case ev.Name == "":

@@ -34,7 +34,7 @@ type piped struct {
 // newStdio reaches a server by processes.
 func newStdio(s *Server) *piped {
 	return newPiped(s, func() (carrier, error) {
-		p, err := newProcess(s.cfg)
+		p, err := newProcess(s.life, &s.cfg)
 		if err != nil {
 			return nil, err
 		}

@@ -29,6 +29,7 @@ type Request struct {
 	Header map[string]string // Mcp-Param-* headers that the client sent and that agree with Params
 
 	endless bool // its reply goes on until the client wants no more
+	own     bool // it is callgate's own idea, perhaps in the midst of another one
 }
 
 // Info is what a server said of itself when it was discovered.
@@ -60,6 +61,11 @@ type ServerConfig struct {
 	Limits  firewall.Limits       // of one message from the server
 	Version string                // callgate's own, as told to the server; default "dev"
 	Logger  *slog.Logger          // required
+
+	Prefix      string      // of its tools' and prompts' names at /mcp; [a-z0-9-], 1 to 32 characters; default Name
+	Concurrency int         // requests in flight to it; more wait for their turn, within Timeout; default 256
+	Confine     Confinement // what Command's process may take of this machine, and sees of it
+	Helper      []string    // program, and first arguments, that calls [Confine]; default: this program and [ConfineWord]
 }
 
 // Labelled is what an operator says of a tool.
@@ -86,6 +92,12 @@ func (c ServerConfig) Check() error {
 	if len(c.Name) < 1 || len(c.Name) > 32 || strings.Trim(c.Name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
 		errs = append(errs, fmt.Errorf("name %q: use 1 to 32 of a-z, 0-9 and -", c.Name))
 	}
+	if c.Prefix != "" && !isServerName(c.Prefix) {
+		errs = append(errs, fmt.Errorf("prefix %q: use 1 to 32 of a-z, 0-9 and -", c.Prefix))
+	}
+	if c.Concurrency < 0 || c.Concurrency > maxConcurrency {
+		errs = append(errs, fmt.Errorf("concurrency: want 1 to %d", maxConcurrency))
+	}
 	if (len(c.Command) == 0) == (c.URL == "") {
 		errs = append(errs, errors.New("give either a command or a url"))
 	}
@@ -106,8 +118,11 @@ func (c ServerConfig) Check() error {
 	if c.URL != "" && c.Shared {
 		errs = append(errs, errors.New("shared is for servers with a command"))
 	}
-	if c.URL != "" && (len(c.Env) > 0 || c.Dir != "") {
-		errs = append(errs, errors.New("env and dir are for servers with a command"))
+	if c.URL != "" && (len(c.Env) > 0 || c.Dir != "" || !c.Confine.none()) {
+		errs = append(errs, errors.New("env, dir and process are for servers with a command"))
+	}
+	if err := c.Confine.check(); err != nil {
+		errs = append(errs, fmt.Errorf("process: %w", err))
 	}
 	return errors.Join(errs...)
 }
@@ -126,6 +141,9 @@ type Server struct {
 	lists listings
 	ids   atomic.Uint64 // of requests, and of their progress tokens
 	pins  pinned
+
+	breaker breaker
+	slots   *slots
 
 	life context.Context // ends when Close gives up waiting
 	end  context.CancelFunc
@@ -195,9 +213,16 @@ func NewServer(cfg ServerConfig) *Server {
 	if cfg.Version == "" {
 		cfg.Version = "dev"
 	}
+	if cfg.Prefix == "" {
+		cfg.Prefix = cfg.Name
+	}
+	if cfg.Concurrency <= 0 {
+		cfg.Concurrency = defaultConcurrency
+	}
 	version, _ := jsontext.AppendQuote(nil, cfg.Version)
 	s := &Server{cfg: cfg, about: `{"name":"callgate","version":` + string(version) + `}`, idle: make(chan struct{}), notices: make(map[int]func(Message)), subscribers: make(map[subscription]map[int]func(Message))}
 	s.cfg.Logger = cfg.Logger.With("server", cfg.Name)
+	s.breaker.now, s.slots = time.Now, newSlots(cfg.Concurrency)
 	s.life, s.end = context.WithCancel(context.Background())
 	if cfg.URL != "" {
 		s.wire = newHTTPWire(s)
@@ -209,6 +234,9 @@ func NewServer(cfg ServerConfig) *Server {
 
 // Name is the server's name in the config.
 func (s *Server) Name() string { return s.cfg.Name }
+
+// Prefix is what the names of its tools and prompts begin with at /mcp.
+func (s *Server) Prefix() string { return s.cfg.Prefix }
 
 // Start begins to reach the server, so that it is there when it is needed. It
 // does not wait.
@@ -258,10 +286,13 @@ func (s *Server) tell(client *Client, method string) {
 func (s *Server) run(ctx context.Context, client *Client, req Request, got func(Message) bool) error {
 	clock := s.clock(ctx, req.endless)
 	defer clock.stop()
-	err := s.try(clock, client, req, got)
-	if err == errGone { // the server had not seen the request
-		err = s.try(clock, client, req, got)
-	}
+	err := s.admitted(clock, &req, got, func(got func(Message) bool) error {
+		err := s.try(clock, client, req, got)
+		if err == errGone { // the server had not seen the request
+			err = s.try(clock, client, req, got)
+		}
+		return err
+	})
 	if err != nil {
 		return s.explain(clock.ctx, err)
 	}
@@ -366,6 +397,8 @@ func (s *Server) explain(ctx context.Context, err error) error {
 	cause := context.Cause(ctx)
 	var e *firewall.Error
 	switch {
+	case cause == errTimeout && errors.As(err, &e) && e.Code == firewall.Exhausted: // it waited for its turn
+		return err
 	case cause == errTimeout:
 		return &firewall.Error{Code: firewall.Timeout, Reason: "server " + s.cfg.Name + " did not answer in time", Err: err}
 	case cause == errClosed:

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"log/slog"
 	"maps"
 	"path/filepath"
@@ -62,7 +63,25 @@ type Server struct {
 	Trusted bool             `yaml:"trusted"` // what it says of its tools' effects is believed
 	Trust   Trust            `yaml:"trust"`   // how far it may choose what it says of itself
 	Reads   Labels           `yaml:"reads"`   // what its replies bring into a run
-	Tools   map[string]Tool  `yaml:"tools"`   // what is otherwise with single tools
+	Process Process          `yaml:"process"` // what the process of Command may take and see
+
+	Prefix      string `yaml:"prefix"`      // of its names at /mcp
+	Concurrency Count  `yaml:"concurrency"` // requests in flight to it
+
+	Tools map[string]Tool `yaml:"tools"` // what is otherwise with single tools
+}
+
+// A Process is what the process of a server may take of this machine, and sees of
+// it.
+type Process struct {
+	User      string   `yaml:"user"`       // whom it runs as
+	Nice      Count    `yaml:"nice"`       // how far it gives way to others
+	Memory    Size     `yaml:"memory"`     // address space of each of its processes
+	OpenFiles Count    `yaml:"open_files"` // of each of its processes
+	Sandbox   string   `yaml:"sandbox"`    // off, auto, required
+	Network   Switch   `yaml:"network"`    // whether the sandbox has one; it has
+	Writable  []Folder `yaml:"writable"`   // what may be changed in the sandbox
+	Readable  []Folder `yaml:"readable"`   // what is there, besides the system's programs; all, where this is empty
 }
 
 // A Tool is what the operator says of a tool.
@@ -157,6 +176,14 @@ func readConfig(file string, over Overrides, env func(string) (string, bool)) (C
 
 // reach notes what package mcp would not take, wherever a server was named.
 func (c *Config) reach(r *reader, root ast.Node) {
+	owners := make(map[string]string, len(c.MCP.Servers))
+	for _, name := range slices.Sorted(maps.Keys(c.MCP.Servers)) {
+		prefix := cmp.Or(c.MCP.Servers[name].Prefix, name)
+		if of, taken := owners[prefix]; taken {
+			r.note(at(at(at(at(root, "mcp"), "servers"), name), "prefix"), "mcp.servers.%s: the prefix %s is that of server %s already; write prefix: with another one", name, prefix, of)
+		}
+		owners[prefix] = name
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.MCP.Servers)) {
 		s := c.MCP.Servers[name]
 		if err := s.reached(name, slog.New(slog.DiscardHandler)).Check(); err != nil {

@@ -27,6 +27,7 @@ type front struct {
 	listener net.Listener
 	server   http.Server
 	next     http.Handler
+	slowest  time.Duration // that a body may be
 
 	busy    sync.RWMutex    // read-held by each request
 	leaving context.Context // ends when streams that only wait for news must
@@ -35,7 +36,7 @@ type front struct {
 }
 
 func newFront(l net.Listener, next http.Handler, log *slog.Logger) *front {
-	f := &front{listener: l, next: next}
+	f := &front{listener: l, next: next, slowest: bodyTimeout}
 	f.leaving, f.leave = context.WithCancel(context.Background())
 	base, cut := context.WithCancel(context.Background())
 	f.cut = cut
@@ -66,7 +67,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer f.busy.RUnlock()
 	if r.ContentLength != 0 {
 		rc := http.NewResponseController(w)
-		if err := rc.SetReadDeadline(time.Now().Add(bodyTimeout)); err == nil {
+		if err := rc.SetReadDeadline(time.Now().Add(f.slowest)); err == nil {
 			r.Body = &timedBody{r.Body, rc}
 		}
 	}

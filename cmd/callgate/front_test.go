@@ -2,23 +2,28 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
 )
 
 // listening starts a front with next behind it.
-func listening(t *testing.T, next http.HandlerFunc) *front {
+func listening(t *testing.T, next http.HandlerFunc, set ...func(*front)) *front {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	f := newFront(l, next, slog.New(slog.DiscardHandler))
+	for _, s := range set {
+		s(f)
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- f.serve() }()
 	t.Cleanup(func() {
@@ -121,6 +126,47 @@ func TestABodyThatArrivedNoLongerHasADeadline(t *testing.T) {
 		}
 		if text, _ := io.ReadAll(res.Body); string(text) != "hello" {
 			t.Errorf("answer %q", text)
+		}
+	}
+}
+
+func TestASlowBodyIsCutOff(t *testing.T) {
+	read := make(chan error, 1)
+	f := listening(t, func(w http.ResponseWriter, r *http.Request) {
+		_, err := io.ReadAll(r.Body)
+		read <- err
+		w.WriteHeader(http.StatusBadRequest)
+	}, func(f *front) { f.slowest = 30 * time.Millisecond })
+	conn, err := net.Dial("tcp", f.addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\nhel") // and then nothing
+	if err := <-read; !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the body ended with %v", err)
+	}
+}
+
+func TestASlowOrHugeHeadIsCutOff(t *testing.T) {
+	f := listening(t, func(http.ResponseWriter, *http.Request) { t.Error("a request came through") },
+		func(f *front) { f.server.ReadHeaderTimeout = 30 * time.Millisecond })
+	for _, test := range []struct{ name, head, want string }{
+		{"a slow one", "GET / HTTP/1.1\r\nHost: x\r\nX-", ""},
+		{"a huge one", "GET / HTTP/1.1\r\nHost: x\r\nX-A: " + strings.Repeat("a", 2*maxHeader) + "\r\n\r\n", "431"},
+	} {
+		conn, err := net.Dial("tcp", f.addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		go io.WriteString(conn, test.head)
+		if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(conn) // until the other side closes
+		if errors.Is(err, os.ErrDeadlineExceeded) || !strings.Contains(string(got), test.want) {
+			t.Errorf("%s: got %.40q, %v", test.name, got, err)
 		}
 	}
 }

@@ -205,6 +205,7 @@ func (h *house) connect(cfg *Config) {
 			continue
 		}
 		reached := s.reached(name, h.log)
+		reached.Confine.Hidden = absolute([]Folder{cfg.Data}) // keys, the admin's token, the ledger
 		reached.Pins = h.pins
 		reached.Seen = func(list []mcp.Definition) {
 			if err := h.toolbook.seen(name, list); err != nil {
@@ -380,6 +381,7 @@ func (s *Server) reached(name string, log *slog.Logger) mcp.ServerConfig {
 	c := mcp.ServerConfig{
 		Name: name, Command: s.Command, Dir: string(s.Dir), URL: string(s.URL), Timeout: time.Duration(s.Timeout), Trusted: s.Trusted,
 		Shared: s.Shared, Opens: s.Opens,
+		Prefix: s.Prefix, Concurrency: int(s.Concurrency), Confine: s.Process.confinement(),
 		Labels: firewall.Labels(s.Reads), Tools: make(map[string]mcp.Labelled),
 		Version: thisVersion().Version, Logger: log.With("server", name),
 		Env: make(map[string]string), Headers: make(map[string]mcp.Credential),
@@ -394,6 +396,27 @@ func (s *Server) reached(name string, log *slog.Logger) mcp.ServerConfig {
 		c.Headers[k] = v.Text
 	}
 	return c
+}
+
+// confinement is p as package mcp takes it. Paths are those of the process, which
+// may start elsewhere.
+func (p *Process) confinement() mcp.Confinement {
+	return mcp.Confinement{
+		User: p.User, Nice: int(p.Nice), Memory: int64(p.Memory), OpenFiles: int(p.OpenFiles),
+		Sandbox: mcp.Sandbox(p.Sandbox), Offline: p.Network.off(), Readable: absolute(p.Readable), Writable: absolute(p.Writable),
+	}
+}
+
+func absolute(list []Folder) []string {
+	var paths []string
+	for _, f := range list {
+		path, err := filepath.Abs(string(f))
+		if err != nil {
+			path = string(f) // which the check refuses
+		}
+		paths = append(paths, path)
+	}
+	return paths
 }
 
 // differences says in words what of the reloadable keys differs.

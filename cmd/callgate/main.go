@@ -10,10 +10,16 @@ import (
 	"io"
 	"os"
 
+	"callgate/mcp"
+
 	"github.com/spf13/cobra"
 )
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == mcp.ConfineWord { // not a command: package mcp starts callgate so
+		fmt.Fprintf(os.Stderr, "callgate: %v\n", mcp.Confine(os.Args[2:]))
+		os.Exit(1)
+	}
 	p := &program{out: os.Stdout, err: os.Stderr, env: os.LookupEnv}
 	os.Exit(p.run(context.Background(), os.Args[1:]))
 }
@@ -88,7 +94,7 @@ Begin here:
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w (%s --help tells more)", err, cmd.CommandPath())}
 	})
-	root.AddCommand(p.serve(), p.demo(), p.agent(), p.token(), p.policy(), p.approvals(), p.audit(), p.mcp(), p.reload(), p.version())
+	root.AddCommand(p.serve(), p.demo(), p.agent(), p.token(), p.policy(), p.approvals(), p.audit(), p.mcp(), p.doctor(), p.reload(), p.version())
 	return root
 }
 

@@ -218,7 +218,7 @@ func start(ctx context.Context, cfg Config, law *policy.Policy, reread func() (C
 		Reload:  func(ctx context.Context) (console.Reloaded, error) { return h.reload(ctx, "admin") },
 		Servers: h.states, Status: h.status,
 	})
-	s.agents = newFront(agents, routes(h.models, h.tools, h.authority.Handler()), log)
+	s.agents = newFront(agents, newDoorman(public, h.gate, routes(h.models, h.tools, h.authority.Handler())), log)
 	s.people = newFront(people, c.Handler(), log)
 	for _, f := range []*front{s.people, s.agents} {
 		go func() {

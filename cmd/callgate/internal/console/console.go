@@ -84,7 +84,7 @@ func (c *Console) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /readyz", c.ready)
 	mux.Handle("/", c.guard(api))
-	return mux
+	return forHere(mux)
 }
 
 func (c *Console) status(w http.ResponseWriter, r *http.Request) {

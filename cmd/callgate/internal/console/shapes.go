@@ -59,6 +59,10 @@ type Server struct {
 	Tools   []string `json:"tools,omitempty"` // that may be used
 	Held    []string `json:"held,omitempty"`  // tools that are withheld; see Pin
 	Error   string   `json:"error,omitempty"`
+
+	Breaker  string `json:"breaker"`   // closed, open (it is left alone), probing
+	InFlight int    `json:"in_flight"` // requests
+	Waiting  int    `json:"waiting"`   // requests for which there is no room yet
 }
 
 // A Pin is what an MCP server is held to, of one thing that it says of itself.
