@@ -319,8 +319,11 @@ func writeFile(file, text string) error {
 // greet says where the gate is, and what is worth doing next.
 func (p *program) greet(s *serving) {
 	h := s.house
+	h.mu.Lock()
+	cfg := h.cfg // the doors are open: a reload may have come in
+	h.mu.Unlock()
 	standing := h.versions.Standing()
-	file, rules := h.cfg.file, standing.Active.Digest()
+	file, rules := cfg.file, standing.Active.Digest()
 	if standing.Version > 0 {
 		rules += fmt.Sprintf(", version %d, activated by %s", standing.Version, standing.By)
 	}
@@ -330,7 +333,7 @@ func (p *program) greet(s *serving) {
 	if _, yes := standing.Active.ByCasbin(); yes {
 		rules += "; under a model of its own: Casbin itself decides about every call"
 	}
-	if len(h.cfg.Policy) == 0 && standing.Version == 0 {
+	if len(cfg.Policy) == 0 && standing.Version == 0 {
 		rules = "none: this gate denies everything"
 	}
 	fmt.Fprintf(p.out, `callgate %s is ready
@@ -338,8 +341,8 @@ func (p *program) greet(s *serving) {
   people  http://%s  (admin API; its token is in %s)
   config  %s
   policy  %s
-`, thisVersion().Version, s.agents.addr(), s.people.addr(), filepath.Join(string(h.cfg.Data), tokenFile), file, rules)
-	if len(h.cfg.Policy) > 0 || standing.Version > 0 {
+`, thisVersion().Version, s.agents.addr(), s.people.addr(), filepath.Join(string(cfg.Data), tokenFile), file, rules)
+	if len(cfg.Policy) > 0 || standing.Version > 0 {
 		return
 	}
 	fmt.Fprint(p.out, `
