@@ -22,6 +22,7 @@ type Definition struct {
 	Raw     json.RawMessage // the item, as it came
 	Impact  firewall.Impact // of a tool, where the operator trusts the server's word; else unknown
 	Headers []ParamHeader   // of a tool: arguments that are mirrored in headers (x-mcp-header)
+	Held    string          // why it is withheld from agents, in words for them; "" if it is not. See [Pins].
 }
 
 const (
@@ -122,7 +123,7 @@ func (s *Server) listing(ctx context.Context, client *Client, method string) (*l
 			l, err := s.fetch(ctx, client, which)
 			s.lists.put(key, f, l, err)
 			if err == nil && s.cfg.Seen != nil && method == "tools/list" {
-				s.cfg.Seen(l.defs)
+				s.cfg.Seen(usableOf(l.defs))
 			}
 		})
 	}
@@ -154,7 +155,7 @@ func (s *Server) fetch(ctx context.Context, client *Client, which list) (*listin
 		if m.Error != nil {
 			if parsed(m.Error).Get("code").Int() == mcpgo.METHOD_NOT_FOUND {
 				l.until = time.Now().Add(listTTL)
-				return l, nil
+				return l, s.judge(ctx, client, info, which, l)
 			}
 			return nil, s.unavailable("refused to say what it has: "+which.method, nil)
 		}
@@ -170,7 +171,7 @@ func (s *Server) fetch(ctx context.Context, client *Client, which list) (*listin
 				s.cfg.Logger.Warn("items of a server withheld", "list", which.method, "count", n, "items", l.withheld[:min(n, 10)])
 			}
 			l.withheld, l.until = nil, time.Now().Add(ttl)
-			return l, nil
+			return l, s.judge(ctx, client, info, which, l)
 		}
 		if next.Raw == cursor {
 			return nil, s.unavailable("lists the same page again and again: "+which.method, nil)

@@ -313,6 +313,8 @@ func (a *byHand) request(method, params, meta string) (*byHand, string) {
 			header = append(header, "Mcp-Name", gjson.Get(params, "name").Str)
 		case "resources/read":
 			header = append(header, "Mcp-Name", gjson.Get(params, "uri").Str)
+		case "tasks/get", "tasks/cancel":
+			header = append(header, "Mcp-Name", gjson.Get(params, "taskId").Str)
 		}
 		a = a.with(header...)
 		own := modernMeta
@@ -568,7 +570,7 @@ func TestABadRequestIsRefusedInItsDialectAndOnRecord(t *testing.T) {
 		{"initialize without a version", at, "POST", `{"jsonrpc":"2.0","id":7,"method":"initialize","params":{}}`, 200, -32602, "invalid", "protocolVersion"},
 		{"a method that is not there", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"resources/forget","params":{"uri":"x"}}`, 200, -32601, "not_found", "resources/forget"},
 		{"a subscription to nothing", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"resources/subscribe","params":{"uri":"x"}}`, 200, -32602, "not_found", "no server has this resource"},
-		{"a task", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"tasks/get","params":{}}`, 200, -32601, "not_found", "tasks/get"},
+		{"a task that is none", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"tasks/get","params":{"taskId":"t"}}`, 200, -32602, "not_found", "no such task"},
 		{"a tool without a name", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{}}`, 200, -32602, "invalid", "params.name"},
 		{"no params at all", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"tools/call"}`, 200, -32602, "invalid", "params.name"},
 		{"a tool whose name is a number", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":7}}`, 200, -32602, "invalid", "params.name"},

@@ -295,6 +295,8 @@ func subject(method string, params []byte) (string, bool) {
 	case "tools/call", "prompts/get":
 	case "resources/read":
 		at = "uri"
+	case "tasks/get", "tasks/update", "tasks/cancel":
+		at = "taskId"
 	default:
 		return "", false
 	}

@@ -32,7 +32,7 @@ func (v *visit) shown(ctx context.Context, s *Server, which list) ([]Definition,
 	kind := kindOf(which)
 	var may []Definition // the list is shared and stays as it is
 	for i := range defs {
-		if v.gate.May(&v.caller, kind, s.Name(), defs[i].Name) != firewall.No {
+		if defs[i].Held == "" && v.gate.May(&v.caller, kind, s.Name(), defs[i].Name) != firewall.No {
 			may = append(may, defs[i])
 		}
 	}
@@ -157,16 +157,18 @@ type holding struct {
 	info                            Info
 	tools, prompts, resources       bool
 	completions, logging, subscribe bool
+	tasks                           bool // of the client's kind
 	toolsTold, promptsTold, resTold bool // changes of the list are told
 }
 
 func (h *holding) any() bool { return h.tools || h.prompts || h.resources }
 
-// has is what a server declares.
-func has(info Info) holding {
+// has is what a server declares that the client can use.
+func (v *visit) has(info Info) holding {
 	return holding{
 		info: info, tools: info.has("tools"), prompts: info.has("prompts"), resources: info.has("resources"),
 		completions: info.has("completions"), logging: info.has("logging"),
+		tasks:     info.tasks() && info.Modern == v.modern,
 		subscribe: parsed(info.Capabilities).Get("resources.subscribe").Bool(),
 		toolsTold: info.told("tools"), promptsTold: info.told("prompts"), resTold: info.told("resources"),
 	}
@@ -185,7 +187,7 @@ func (v *visit) holdings(ctx context.Context) []answered[holding] {
 		if err != nil {
 			return holding{tools: true, prompts: true, resources: true}, late(ctx, s, err)
 		}
-		h := has(info)
+		h := v.has(info)
 		var all sync.WaitGroup
 		see := func(method string, declared bool, seen *bool) {
 			if !declared {
@@ -204,6 +206,7 @@ func (v *visit) holdings(ctx context.Context) []answered[holding] {
 		see("resources/templates/list", h.resources, &templates)
 		all.Wait()
 		h.tools, h.prompts, h.resources = tools, prompts, resources || templates
+		h.tasks = h.tasks && h.tools
 		h.subscribe = h.subscribe && h.resources
 		h.completions = h.completions && (h.prompts || h.resources)
 		h.logging = h.logging && h.any()

@@ -169,6 +169,9 @@ func (v *visit) subscription(ctx context.Context, m *Message, call *firewall.Cal
 	}
 	p := up.(*passage)
 	return call, local(func(ctx context.Context, call *firewall.Call) ([]byte, error) {
+		if p.barred {
+			return nil, errBarred()
+		}
 		at := p.to.Name() + " " + call.Resource
 		if due.has(at) {
 			return []byte(`{}`), nil

@@ -55,7 +55,8 @@ type ServerConfig struct {
 	Trusted bool                  // believe what the server's annotations say of its tools' impact
 	Labels  firewall.Labels       // of what the server's replies bring, but for tools that have their own
 	Tools   map[string]Labelled   // what the operator says of single tools
-	Seen    func([]Definition)    // told each list of the server's tools, when it has arrived; may be nil
+	Seen    func([]Definition)    // told each list of the server's tools that may be used, when it has arrived; may be nil
+	Pins    *Pins                 // hold the server to what it first said of itself; nil for none
 	Limits  firewall.Limits       // of one message from the server
 	Version string                // callgate's own, as told to the server; default "dev"
 	Logger  *slog.Logger          // required
@@ -124,6 +125,7 @@ type Server struct {
 	wire  wire
 	lists listings
 	ids   atomic.Uint64 // of requests, and of their progress tokens
+	pins  pinned
 
 	life context.Context // ends when Close gives up waiting
 	end  context.CancelFunc
@@ -222,7 +224,7 @@ func (s *Server) Info(ctx context.Context) (Info, error) {
 	if err != nil {
 		return Info{}, s.explain(ctx, err)
 	}
-	return *info, nil
+	return s.cleared(ctx, info), nil
 }
 
 // Do sends one request for client and yields the notifications that belong to

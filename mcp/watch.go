@@ -56,6 +56,9 @@ func (s *Server) watch(ctx context.Context) {
 	for ctx.Err() == nil {
 		began := time.Now()
 		info, err := s.wire.info(ctx)
+		for i := range changes { // what happened while callgate did not listen
+			s.lists.forget(changes[i])
+		}
 		switch {
 		case err != nil:
 		case !info.told("tools") && !info.told("prompts") && !info.told("resources"):

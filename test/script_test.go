@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -43,6 +44,7 @@ var update = flag.Bool("update", false, "rewrite what the scripts expect")
 //	admin                   set $ADMIN_TOKEN
 //	token AGENT             set $TOKEN to a token of it
 //	expand FILE             put the variables below into a file
+//	describe TOOL TEXT [PROPERTY]   the MCP server says TEXT, with Go's escapes, of a tool from now on, and lets it take PROPERTY too
 //	hold, release           the model answers only after release
 //	holding                 wait until the model has a request that it holds
 //
@@ -61,7 +63,7 @@ func TestScripts(t *testing.T) {
 			"tool": callTool, "capture": capture,
 			"http": request, "begin": begin, "finish": finish,
 			"token": token, "admin": admin, "expand": expand, "await": await, "refused": refused,
-			"hold": hold, "holding": holding, "release": release,
+			"describe": describe, "hold": hold, "holding": holding, "release": release,
 		},
 	})
 }
@@ -84,6 +86,7 @@ type world struct {
 	held    chan struct{} // the model waits for its end; nil when it answers at once
 	waiting chan struct{} // a value for each request that waits
 	answer  chan answer   // of begin
+	tools   *server.MCPServer
 }
 
 type gate struct {
@@ -106,7 +109,8 @@ const modelKey = "sk-model-0000"
 func setup(env *testscript.Env, bin string) error {
 	w := &world{gates: make(map[string]*gate), waiting: make(chan struct{}, 16), answer: make(chan answer, 1)}
 	model := httptest.NewServer(&upstream.Model{Key: modelKey, Script: w.say})
-	tools := httptest.NewServer(server.NewStreamableHTTPServer(tools()))
+	w.tools = tools()
+	tools := httptest.NewServer(server.NewStreamableHTTPServer(w.tools))
 	env.Defer(func() {
 		w.stopAll()
 		w.release()
@@ -138,6 +142,21 @@ func tools() *server.MCPServer {
 	s.AddTool(mcp.NewTool("pay", mcp.WithNumber("amount", mcp.Required())), text("paid %v", "amount"))
 	s.AddTool(mcp.NewTool("customer", mcp.WithString("card")), text(`{"name": "Ben", "mail": "ben@example.com", "card": "%v"}`, "card"))
 	return s
+}
+
+func describe(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: describe TOOL TEXT [PROPERTY]")
+	}
+	text, err := strconv.Unquote(`"` + args[1] + `"`)
+	ts.Check(err)
+	about := []mcp.ToolOption{mcp.WithDescription(text)}
+	for _, property := range args[2:] {
+		about = append(about, mcp.WithString(property))
+	}
+	of(ts).tools.AddTool(mcp.NewTool(args[0], about...), func(context.Context, mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		return mcp.NewToolResultText("done by " + args[0]), nil
+	})
 }
 
 func (w *world) say(upstream.Turn) upstream.Say {

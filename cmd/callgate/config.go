@@ -26,6 +26,7 @@ type Config struct {
 	MCP struct {
 		Servers map[string]Server `yaml:"servers"`
 		Import  []File            `yaml:"import"` // files with the mcpServers JSON of MCP clients
+		Lock    LockFile          `yaml:"lock"`   // of definitions that may be used
 	} `yaml:"mcp"`
 	Providers map[string]Provider `yaml:"providers"`
 	Agents    []Agent             `yaml:"agents"`
@@ -59,6 +60,7 @@ type Server struct {
 	Shared  bool             `yaml:"shared"`  // one process of Command serves all agents
 	Opens   []string         `yaml:"opens"`   // hosts whose pages it may ask users to open
 	Trusted bool             `yaml:"trusted"` // what it says of its tools' effects is believed
+	Trust   Trust            `yaml:"trust"`   // how far it may choose what it says of itself
 	Reads   Labels           `yaml:"reads"`   // what its replies bring into a run
 	Tools   map[string]Tool  `yaml:"tools"`   // what is otherwise with single tools
 }

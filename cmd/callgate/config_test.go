@@ -104,6 +104,10 @@ func TestConfigSaysEveryMistake(t *testing.T) {
 			"7:33: mcp.servers.e.headers: belongs to a url; a command takes env",
 			"8:39: mcp.servers.f.env: belongs to a command; a url takes headers",
 			"9:32: mcp.servers.g.timeout: want more than 0 and at most 8784h"}},
+		{"a trust that is none, and lock files that are none", "mcp:\n  servers:\n    a: {command: [a], trust: full}\n    b: {command: [a], trust: locked}\n  lock: empty\n", []string{
+			"3:30: mcp.servers.a.trust: want first-use, locked or open",
+			"5:9: mcp.lock: DIR/empty: it is no lock file as callgate mcp pins --lock writes it: EOF"}},
+		{"a lock file that is not there", "mcp: {lock: none}\n", []string{"1:13: mcp.lock: none: no such file or directory"}},
 		{"an agent twice, and a role that is none", "agents:\n  - {name: a, roles: ['x*']}\n  - {name: a}\n", []string{
 			`2:23: agents.roles: "x*" is no role; write one word`,
 			"3:12: agents: a stands here twice"}},
@@ -115,7 +119,7 @@ func TestConfigSaysEveryMistake(t *testing.T) {
 			var got []string
 			if err != nil {
 				for _, m := range err.(Mistakes) {
-					got = append(got, strings.TrimPrefix(m.String(), file+":"))
+					got = append(got, strings.ReplaceAll(strings.TrimPrefix(m.String(), file+":"), dir, "DIR"))
 				}
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {

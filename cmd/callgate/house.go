@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -47,6 +48,7 @@ type house struct {
 	budgets   *firewall.Budgets
 	approvals *firewall.Approvals
 	toolbook  *toolbook
+	pins      *mcp.Pins
 	models    *providers.Handler
 	tools     *mcp.Handler
 	working   sync.WaitGroup     // the index, and the policy's shadow
@@ -111,6 +113,9 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	}, h.lawOf(law, nil))
 	h.models = providers.New(providers.Config{Challenge: h.authority.Challenge, Logger: log}, h.gate)
 	h.tools = mcp.New(mcp.Config{PublicURL: string(public), Challenge: h.authority.Challenge, Version: thisVersion().Version, Logger: log}, h.gate)
+	if h.pins, err = mcp.OpenPins(ctx, mcp.PinsConfig{Store: h.db.Pins(), Record: h.note, Changed: h.tools.Changed, Now: time.Now}); err != nil {
+		return nil, err
+	}
 	if err := h.furnish(ctx, &cfg); err != nil {
 		return nil, err
 	}
@@ -191,13 +196,16 @@ func (h *house) furnish(ctx context.Context, cfg *Config) error {
 // connect puts the servers of cfg in place of those there are. A server whose
 // entry is as it was keeps running.
 func (h *house) connect(cfg *Config) {
+	h.trust(cfg)
 	servers := make(map[string]*mcp.Server, len(cfg.MCP.Servers))
 	for name, s := range cfg.MCP.Servers {
 		if running, ok := h.servers[name]; ok && reflect.DeepEqual(s, h.cfg.MCP.Servers[name]) {
 			servers[name] = running
+			running.Forget() // so that it is judged by the trust and the lock file of cfg
 			continue
 		}
 		reached := s.reached(name, h.log)
+		reached.Pins = h.pins
 		reached.Seen = func(list []mcp.Definition) {
 			if err := h.toolbook.seen(name, list); err != nil {
 				h.log.Warn("what a server lists is not written down", "server", name, "error", err)
@@ -392,6 +400,9 @@ func (s *Server) reached(name string, log *slog.Logger) mcp.ServerConfig {
 func differences(a, b *Config) []string {
 	var list []string
 	list = append(list, different("mcp server", a.MCP.Servers, b.MCP.Servers)...)
+	if !bytes.Equal(a.MCP.Lock.Text, b.MCP.Lock.Text) {
+		list = append(list, "mcp lock is changed")
+	}
 	list = append(list, different("provider", a.Providers, b.Providers)...)
 	list = append(list, different("agent", byName(a.Agents), byName(b.Agents))...)
 	if a.ShutdownTimeout != b.ShutdownTimeout {

@@ -12,7 +12,8 @@ import (
 )
 
 func (p *program) mcp() *cobra.Command {
-	return group("mcp", "look at the MCP servers behind the gate, and bridge clients to them", p.mcpList(), p.mcpBridge())
+	return group("mcp", "look at the MCP servers behind the gate, and bridge clients to them",
+		p.mcpList(), p.mcpPins(), p.mcpApprove(), p.mcpBridge())
 }
 
 func (p *program) mcpList() *cobra.Command {
@@ -39,7 +40,11 @@ func (p *program) mcpList() *cobra.Command {
 			}
 			rows := [][]string{{"NAME", "STATE", "MCP", "TOOLS", "REACHED BY"}}
 			for _, s := range servers {
-				rows = append(rows, []string{s.Name, s.State, s.Version, fmt.Sprint(len(s.Tools)), s.Reach})
+				count := fmt.Sprint(len(s.Tools))
+				if n := len(s.Held); n > 0 {
+					count += fmt.Sprintf(" (%d withheld: callgate mcp pins)", n)
+				}
+				rows = append(rows, []string{s.Name, s.State, s.Version, count, s.Reach})
 			}
 			if err := p.table(rows); err != nil {
 				return err

@@ -15,6 +15,7 @@ import (
 
 	"callgate/firewall"
 	"callgate/identity"
+	"callgate/mcp"
 
 	"github.com/goccy/go-yaml/ast"
 )
@@ -209,6 +210,40 @@ func (f *File) read(r *reader, n ast.Node, key string) {
 		r.note(n, "%s: %s: %s", key, s, plain(err))
 	}
 	*f = File{Path: r.path(s), Text: text}
+}
+
+// A LockFile is a [File] of definitions that MCP servers are held to.
+type LockFile struct {
+	File
+	lock *mcp.Lock
+}
+
+func (f *LockFile) read(r *reader, n ast.Node, key string) {
+	before := len(r.mistakes)
+	f.File.read(r, n, key)
+	if len(r.mistakes) > before {
+		return
+	}
+	var err error
+	if f.lock, err = mcp.ParseLock(f.Text); err != nil {
+		r.note(n, "%s: %s: %s", key, f.Path, err)
+	}
+}
+
+// Trust is how far an MCP server may choose what it says of itself.
+type Trust mcp.Trust
+
+func (t *Trust) read(r *reader, n ast.Node, key string) {
+	s, ok := r.text(n, key)
+	if !ok {
+		return
+	}
+	switch mcp.Trust(s) {
+	case mcp.TrustFirstUse, mcp.TrustLocked, mcp.TrustOpen:
+		*t = Trust(s)
+	default:
+		r.note(n, "%s: want first-use, locked or open", key)
+	}
 }
 
 // A Reference is a secret, by where it is: env:NAME or file:/path.

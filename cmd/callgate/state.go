@@ -79,6 +79,10 @@ func say(ctx context.Context, state *console.Server, server *mcp.Server, tools b
 		var list []mcp.Definition
 		list, err = server.List(ctx, nil, "tools/list")
 		for _, d := range list {
+			if d.Held != "" {
+				state.Held = append(state.Held, d.Name)
+				continue
+			}
 			state.Tools = append(state.Tools, d.Name)
 		}
 	}

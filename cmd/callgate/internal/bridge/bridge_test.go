@@ -359,7 +359,8 @@ func TestALostSessionIsReplaced(t *testing.T) {
 	l := &legacy{handle: echo}
 	g := newGate(t, l.serve)
 	c := g.client(nil)
-	c.say(hello, ready, `{"jsonrpc":"2.0","id":1,"method":"logging/setLevel","params":{"level":"error"}}`)
+	c.say(hello, ready, `{"jsonrpc":"2.0","method":"logging/setLevel","params":{}}`, // no request, and so not kept
+		`{"jsonrpc":"2.0","id":1,"method":"logging/setLevel","params":{"level":"error"}}`)
 	c.hear()
 	c.hear()
 	l.lose()
@@ -372,7 +373,7 @@ func TestALostSessionIsReplaced(t *testing.T) {
 			got = append(got, s.m.Get("method").Str+" "+s.Header.Get("Mcp-Session-Id"))
 		}
 	}
-	want := []string{"initialize ", "notifications/initialized session-1", "logging/setLevel session-1", "tools/call session-1",
+	want := []string{"initialize ", "notifications/initialized session-1", "logging/setLevel session-1", "logging/setLevel session-1", "tools/call session-1",
 		"initialize ", "notifications/initialized session-2", "logging/setLevel session-2", "tools/call session-2"}
 	if !slices.Equal(got, want) {
 		t.Errorf("the gate got %q\nwant %q", got, want)
@@ -890,5 +891,51 @@ func TestAStopWaitsForAnswersAndASecondOneDoesNot(t *testing.T) {
 		c.in.Close()
 		c.wantError("1", 502, "the bridge was stopped")
 		c.end()
+	})
+}
+
+// Whatever a client writes, what it reads is JSON, a line each, and the bridge
+// comes to its end.
+func FuzzLines(f *testing.F) {
+	for _, seed := range []string{
+		hello + "\n" + ready + "\n" + `{"jsonrpc":"2.0","id":1,"method":"ping"}`,
+		modern("1", "tools/call", `"name":"a\u0000","arguments":{"x":[]}`) + "\r\n" + `{"method":"notifications/cancelled","params":{"requestId":1}}`,
+		`[{"id":1,"method":"a"},{"id":[],"method":"b"},7,null]`,
+		`{"id":null,"method":"initialize"}` + "\n" + `{"id":"\ud800","METHOD":"x","method":7}`,
+		`{"id":{"a":1},"method":"logging/setLevel","params":[1]}`, "{", "\x00\n\xff\n\n", `{"result":1}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		m := gjson.ParseBytes(body)
+		switch {
+		case r.Method == "GET":
+			w.WriteHeader(http.StatusMethodNotAllowed)
+		case m.Get("id").Exists() && m.Get("method").Str != "fail":
+			w.Header().Set("Mcp-Session-Id", "s")
+			reply(w, 200, answer(m.Get("id").Raw, `{"protocolVersion":"2025-11-25"}`))
+		default:
+			w.WriteHeader(http.StatusAccepted)
+		}
+	}))
+	f.Cleanup(server.Close)
+	f.Fuzz(func(t *testing.T, lines []byte) {
+		b := bridge.New(bridge.Config{
+			Gate: func() (string, error) { return server.URL, nil }, Logger: slog.New(slog.DiscardHandler),
+			Mint: func(context.Context) (bridge.Token, error) {
+				return bridge.Token{Access: identity.NewSecret("token")}, nil
+			},
+			Drain: 5 * time.Second,
+		})
+		var out strings.Builder
+		if err := b.Run(strings.NewReader(string(lines)), &out); err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(out.String()) {
+			if !gjson.Valid(line) || !strings.HasSuffix(line, "\n") {
+				t.Errorf("it says %q", line)
+			}
+		}
 	})
 }

@@ -94,7 +94,7 @@ func (b *Bridge) said(ctx context.Context, m message) {
 	case "resources/subscribe", "resources/unsubscribe":
 		what = "resource " + m.subject
 	}
-	if what == "" || s.lock(ctx) != nil {
+	if what == "" || m.isRequest() == (m.method == initialized) || s.lock(ctx) != nil {
 		return
 	}
 	defer s.unlock()
@@ -232,7 +232,9 @@ func (b *Bridge) hearOnce(ctx context.Context, at place, last string) (event str
 	}
 	defer resp.Body.Close()
 	event, retry, _ = read(resp, func(doc []byte) bool {
-		b.write(doc)
+		if gjson.ValidBytes(doc) && gjson.GetBytes(doc, "jsonrpc").Exists() {
+			b.write(doc)
+		}
 		return false
 	})
 	return event, retry, nil
@@ -273,7 +275,7 @@ type backoff struct{ wait time.Duration }
 
 const (
 	firstWait = 100 * time.Millisecond
-	maxWait   = 30 * time.Second
+	maxWait   = 10 * time.Second
 	longLived = 10 * time.Second // that a stream lasted which did not fail at once
 )
 

@@ -165,7 +165,7 @@ func (b *Bridge) pass(r *request, head, came http.Header, doc []byte) (done bool
 	_, mine := r.open[id]
 	failure := m.Get("error")
 	switch {
-	case m.IsArray():
+	case m.IsArray() && r.method == "": // to a batch
 		b.write(doc)
 		m.ForEach(func(_, part gjson.Result) bool {
 			if !part.Get("method").Exists() {

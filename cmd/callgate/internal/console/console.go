@@ -13,6 +13,7 @@ import (
 	"callgate/firewall"
 	"callgate/firewall/policy"
 	"callgate/identity"
+	"callgate/mcp"
 )
 
 // Config is what a Console needs. All fields are required.
@@ -25,6 +26,8 @@ type Config struct {
 	Policies  *policy.Versions
 	Approvals *firewall.Approvals
 	Approve   func(ctx context.Context, id string, v firewall.Vote) (firewall.Approval, error)
+	Pins      func(ctx context.Context, server string) ([]mcp.Pin, error) // what servers are held to, once they were asked what they say now
+	Accept    func(ctx context.Context, a mcp.Acceptance) (mcp.Pin, error)
 	Reload    func(ctx context.Context) (Reloaded, error) // an error that is a Refusal tells each mistake
 	Servers   func(ctx context.Context) []Server          // state of the MCP servers
 	Status    func(ctx context.Context) Status            // state of the gate
@@ -58,6 +61,8 @@ func (c *Console) Handler() http.Handler {
 		"GET /api/v1/chains/{id}":                  c.chain,
 		"GET /api/v1/records":                      c.records,
 		"GET /api/v1/mcp/servers":                  c.servers,
+		"GET /api/v1/mcp/pins":                     c.pins,
+		"POST /api/v1/mcp/pins":                    c.accept,
 		"GET /api/v1/policies":                     c.policies,
 		"POST /api/v1/policies":                    c.addPolicy,
 		"GET /api/v1/policies/{version}":           c.policy,
