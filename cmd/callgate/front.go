@@ -82,6 +82,9 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // waits says whether r only waits for news, and is not a call that must finish.
 func waits(r *http.Request) bool {
+	if r.Header.Get("Mcp-Method") == "subscriptions/listen" { // the door sees to it that the body says so too
+		return true
+	}
 	return r.Method == http.MethodGet && (strings.Contains(r.Header.Get("Accept"), "text/event-stream") || strings.Contains(r.URL.RawQuery, "wait="))
 }
 

@@ -86,19 +86,26 @@ func TestStopCutsACallThatTakesTooLongAndWaitsForItsEnd(t *testing.T) {
 }
 
 func TestStopEndsStreamsThatOnlyWaitForNews(t *testing.T) {
-	begun := make(chan struct{})
-	f := listening(t, func(w http.ResponseWriter, r *http.Request) {
-		close(begun)
-		<-r.Context().Done()
-	})
-	go func() {
-		req, _ := http.NewRequest("GET", "http://"+f.addr(), nil)
-		req.Header.Set("Accept", "text/event-stream")
-		http.DefaultClient.Do(req)
-	}()
-	<-begun
-	if !f.stop(time.Minute) {
-		t.Error("the stream had to be cut off")
+	for _, test := range []struct{ name, method, header, value string }{
+		{"of a legacy client", "GET", "Accept", "text/event-stream"},
+		{"of a modern one", "POST", "Mcp-Method", "subscriptions/listen"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			begun := make(chan struct{})
+			f := listening(t, func(w http.ResponseWriter, r *http.Request) {
+				close(begun)
+				<-r.Context().Done()
+			})
+			go func() {
+				req, _ := http.NewRequest(test.method, "http://"+f.addr(), nil)
+				req.Header.Set(test.header, test.value)
+				http.DefaultClient.Do(req)
+			}()
+			<-begun
+			if !f.stop(10 * time.Second) {
+				t.Error("the stream had to be cut off")
+			}
+		})
 	}
 }
 

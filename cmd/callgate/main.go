@@ -20,12 +20,13 @@ func main() {
 		fmt.Fprintf(os.Stderr, "callgate: %v\n", mcp.Confine(os.Args[2:]))
 		os.Exit(1)
 	}
-	p := &program{out: os.Stdout, err: os.Stderr, env: os.LookupEnv}
+	p := &program{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.LookupEnv}
 	os.Exit(p.run(context.Background(), os.Args[1:]))
 }
 
 // A program is one run of the command line.
 type program struct {
+	in       io.Reader
 	out, err io.Writer
 	env      func(string) (string, bool)
 	data     string // --data

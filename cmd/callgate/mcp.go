@@ -12,7 +12,8 @@ import (
 )
 
 func (p *program) mcp() *cobra.Command {
-	return group("mcp", "look at the MCP servers behind the gate", p.mcpList(), p.mcpPins(), p.mcpApprove())
+	return group("mcp", "look at the MCP servers behind the gate, and bridge clients to them",
+		p.mcpList(), p.mcpPins(), p.mcpApprove(), p.mcpBridge())
 }
 
 func (p *program) mcpList() *cobra.Command {
