@@ -2,10 +2,12 @@ package mcp_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"callgate/audit"
 	"callgate/mcp"
@@ -210,6 +212,26 @@ func TestAStateIsGoodForOneClientOneRequestAndOneTime(t *testing.T) {
 			t.Errorf("the right one: HTTP %d %s", r.status, r.body)
 		}
 		refused("one that was used", c.ask("tools/call", params+said+with(state), ""))
+	})
+}
+
+func TestACallThatWaitsForItsClientEndsWithTheDoor(t *testing.T) {
+	eachServer(t, func(t *testing.T, s *mcp.Server, modern bool) {
+		if modern || strings.Contains(t.Name(), "without_streams") {
+			return // no call is left at the server
+		}
+		h := open(t, rules{}, map[string]*mcp.Server{"files": s})
+		c := h.visit(t, "/mcp/files").able("2026-07-28")
+		if r := c.ask("tools/call", `{"name":"ask-user","arguments":{"only":"who"}}`, ""); r.last("result.resultType").Str != "input_required" {
+			t.Fatalf("HTTP %d %s", r.status, r.body)
+		}
+		h.door.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		s.Close(ctx)
+		if ctx.Err() != nil {
+			t.Error("the server waited for a call that nobody comes back for")
+		}
 	})
 }
 

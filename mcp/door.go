@@ -100,6 +100,10 @@ func New(cfg Config, gate *firewall.Gate) *Handler {
 	return h
 }
 
+// Close ends the calls that wait for clients to come back with what a server asked
+// for. It is called when h gets no more requests, before the servers are closed.
+func (h *Handler) Close() { h.exchanges.close() }
+
 // SetServers puts servers, by their names, in the place of those behind the
 // door. Calls in flight end with the server that they began with; the caller
 // closes it. Clients that listen are told that the lists changed. Each server must

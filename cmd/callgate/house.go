@@ -321,6 +321,7 @@ func (h *house) note(what, by, name, state string) error {
 func (h *house) close() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.tools.Close()
 	for _, s := range h.servers {
 		h.retired.Go(func() { h.retire(s) })
 	}
