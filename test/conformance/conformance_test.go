@@ -93,6 +93,45 @@ var behind = []struct {
 	{"a modern server", fixture.ModernOnly},
 }
 
+// excuses are the checks that cannot be green, with the reason. One that is green
+// all the same is an error: take it out.
+var excuses = []struct {
+	version string
+	eras    []fixture.Eras // of the server behind callgate
+	check   string         // scenario and id
+	why     string
+}{
+	{fixture.Legacy, []fixture.Eras{fixture.Both, fixture.ModernOnly}, "server-sse-polling server-sse-priming-event", onePiece},
+	{fixture.Legacy, []fixture.Eras{fixture.Both, fixture.ModernOnly}, "server-sse-polling server-sse-retry-field", onePiece},
+	{fixture.Legacy, []fixture.Eras{fixture.Both, fixture.ModernOnly}, "server-sse-polling server-sse-disconnect-resume", onePiece},
+	{fixture.Modern, []fixture.Eras{fixture.LegacyOnly}, "input-required-result-basic-elicitation sep-2322-elicitation-incomplete",
+		"a request of a legacy server has no key, and the suite wants a certain one"},
+	{fixture.Modern, []fixture.Eras{fixture.LegacyOnly}, "input-required-result-basic-elicitation sep-2322-elicitation-complete",
+		"does not run where the one before is red"},
+	{fixture.Modern, []fixture.Eras{fixture.LegacyOnly}, "input-required-result-ignore-extra-params sep-2322-ignore-unexpected-params",
+		"the suite answers before it was asked, and a legacy server takes no answers to what it has not asked"},
+	{fixture.Modern, []fixture.Eras{fixture.LegacyOnly}, "input-required-result-multiple-input-requests sep-2322-multiple-inputs-incomplete",
+		"the legacy server asks for one thing after the other, and the suite wants all at once"},
+	{fixture.Modern, []fixture.Eras{fixture.LegacyOnly}, "input-required-result-multiple-input-requests sep-2322-multiple-inputs-complete",
+		"does not run where the one before is red"},
+	{fixture.Modern, []fixture.Eras{fixture.LegacyOnly}, "server-stateless sep-2575-server-rejects-undeclared-capability",
+		"the legacy era has no code for it: the server's own error passes"},
+	{fixture.Modern, []fixture.Eras{fixture.LegacyOnly}, "server-stateless sep-2575-missing-capability-http-400",
+		"the legacy era has no code for it: the server's own error passes"},
+}
+
+const onePiece = "callgate answers in one piece where the server sends nothing before the result, so that there is no stream to go on with"
+
+// excused is why a check may be red through callgate; "" if it may not.
+func excused(version string, eras fixture.Eras, scenario, id string) string {
+	for _, e := range excuses {
+		if e.version == version && slices.Contains(e.eras, eras) && e.check == scenario+" "+id {
+			return e.why
+		}
+	}
+	return ""
+}
+
 func TestDiffStraightAndThroughCallgate(t *testing.T) {
 	needSuite(t)
 	table := new(strings.Builder)
@@ -104,7 +143,7 @@ func TestDiffStraightAndThroughCallgate(t *testing.T) {
 		for _, b := range behind {
 			t.Run(version+" before "+b.name, func(t *testing.T) {
 				through := runs(t, version, gate(t, serve(t, b.eras)), strings.ReplaceAll(b.name, " ", "-"))
-				compare(t, table, version, b.name, straight, through)
+				compare(t, table, version, b.name, b.eras, straight, through)
 			})
 		}
 	}
@@ -203,8 +242,8 @@ func paired(straight, through []check) [][2]*check {
 }
 
 // compare fails if what counts is not green straight, or if what is green straight
-// is not through callgate, and adds the latter to table.
-func compare(t *testing.T, table *strings.Builder, version, name string, straight, through map[string][]check) {
+// is not through callgate and has no excuse, and adds the latter to table.
+func compare(t *testing.T, table *strings.Builder, version, name string, eras fixture.Eras, straight, through map[string][]check) {
 	t.Helper()
 	counts := required(t, version)
 	scenarios := slices.Sorted(func(yield func(string) bool) {
@@ -234,15 +273,28 @@ func compare(t *testing.T, table *strings.Builder, version, name string, straigh
 			if only != "" {
 				show(t, s, c)
 			}
-			if s == nil || s.Status != "SUCCESS" || c != nil && !c.red() {
-				continue // an INFO through callgate for a SUCCESS: the check has nothing to look at
+			if s == nil || s.Status != "SUCCESS" {
+				continue
+			}
+			why := excused(version, eras, scenario, s.ID)
+			if c != nil && !c.red() { // an INFO through callgate for a SUCCESS: the check has nothing to look at
+				if why != "" {
+					t.Errorf("%s: %s has an excuse and needs none", scenario, s.ID)
+				}
+				continue
 			}
 			came := "is missing"
 			if c != nil {
 				came = c.Status + ": " + cut(c.Message)
 			}
+			if why != "" {
+				came += " (excused: " + why + ")"
+			}
 			if first == "" {
 				first = s.ID + " " + came
+			}
+			if why != "" {
+				continue
 			}
 			t.Errorf("%s: %s (%s) is green straight, and through callgate %s", scenario, s.ID, s.Name, came)
 		}
