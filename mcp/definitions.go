@@ -106,7 +106,7 @@ func (s *Server) listing(ctx context.Context, caller *identity.Principal, method
 	if !ok {
 		return nil, firewall.Refuse(firewall.Invalid, "%q is not a list", method)
 	}
-	info, err := s.wire.info(ctx)
+	info, err := s.wire.info(ctx, caller)
 	if err != nil {
 		return nil, s.explain(ctx, err)
 	}
@@ -143,7 +143,7 @@ func (s *Server) listing(ctx context.Context, caller *identity.Principal, method
 
 // fetch asks for all pages of a list.
 func (s *Server) fetch(ctx context.Context, caller *identity.Principal, which list) (*listing, error) {
-	info, err := s.wire.info(ctx)
+	info, err := s.wire.info(ctx, caller)
 	if err != nil {
 		return nil, err
 	}

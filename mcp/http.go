@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"callgate/identity"
 )
 
 const (
@@ -30,6 +32,7 @@ type httpWire struct {
 	client *http.Transport // driven by hand: no redirect is followed
 	common http.Header     // of each request; credentials aside
 	secret http.Header     // the operator's own headers
+	oauth  *oauth          // gets tokens; nil where none are needed
 
 	mu       sync.Mutex
 	found    *flight[*Info]
@@ -70,7 +73,7 @@ func newHTTPWire(s *Server) *httpWire {
 	for name, value := range s.cfg.Headers {
 		secret.Set(name, value.Reveal())
 	}
-	return &httpWire{
+	w := &httpWire{
 		Server: s,
 		url:    u,
 		common: http.Header{
@@ -91,23 +94,33 @@ func newHTTPWire(s *Server) *httpWire {
 		},
 		sessions: make(map[string]*httpLink),
 	}
+	if s.cfg.OAuth != nil {
+		w.oauth = newOAuth(s)
+	}
+	return w
 }
 
 func (w *httpWire) start() {
+	if w.oauth != nil && w.oauth.gate.now.Load() == nil && w.oauth.cfg.grant() == GrantCode {
+		return // nobody has logged in
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.discovery()
+	w.discovery(w.own())
 }
 
-func (w *httpWire) info(ctx context.Context) (*Info, error) {
+func (w *httpWire) info(ctx context.Context, caller *identity.Principal) (*Info, error) {
+	if w.oauth != nil {
+		return w.infoAs(ctx, caller)
+	}
 	w.mu.Lock()
-	f := w.discovery()
+	f := w.discovery(nil)
 	w.mu.Unlock()
 	return f.wait(ctx)
 }
 
 // discovery is the one that is done or under way, else a new one. It needs mu.
-func (w *httpWire) discovery() *flight[*Info] {
+func (w *httpWire) discovery(a *account) *flight[*Info] {
 	if w.found != nil && !(w.found.landed() && w.found.err != nil) {
 		return w.found
 	}
@@ -116,7 +129,7 @@ func (w *httpWire) discovery() *flight[*Info] {
 	w.work.Go(func() {
 		ctx, cancel := context.WithTimeout(w.life, discoverTime)
 		defer cancel()
-		s := &httpLink{wire: w}
+		s := &httpLink{wire: w, account: a}
 		info, err := w.discover(ctx, s.ask)
 		if err == nil && !info.Modern {
 			err = s.greet(ctx, &info)
@@ -141,15 +154,22 @@ func (w *httpWire) rediscover(info *Info) {
 	}
 }
 
-func (w *httpWire) link(ctx context.Context, key string) (link, error) {
-	info, err := w.info(ctx)
+func (w *httpWire) link(ctx context.Context, caller *identity.Principal) (link, error) {
+	info, err := w.info(ctx, caller)
 	if err != nil {
 		return nil, err
 	}
-	if info.Modern {
-		return &httpLink{wire: w, about: info, version: info.Version}, nil
+	key := principalKey(caller)
+	var a *account
+	if w.oauth != nil {
+		if a, key, err = w.standing(ctx, caller, key); err != nil {
+			return nil, err
+		}
 	}
-	s, err := w.session(key, info).opening.wait(ctx)
+	if info.Modern {
+		return &httpLink{wire: w, about: info, version: info.Version, account: a}, nil
+	}
+	s, err := w.session(key, a, info).opening.wait(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +177,7 @@ func (w *httpWire) link(ctx context.Context, key string) (link, error) {
 }
 
 // session is the session of a principal, open or opening.
-func (w *httpWire) session(key string, about *Info) *httpLink {
+func (w *httpWire) session(key string, a *account, about *Info) *httpLink {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
@@ -174,7 +194,7 @@ func (w *httpWire) session(key string, about *Info) *httpLink {
 			w.drop(oldest)
 		}
 	}
-	s = &httpLink{wire: w, key: key, used: now, opening: newFlight[*httpLink]()}
+	s = &httpLink{wire: w, key: key, account: a, used: now, opening: newFlight[*httpLink]()}
 	w.sessions[key] = s
 	w.work.Go(func() {
 		ctx, cancel := context.WithTimeout(w.life, w.cfg.Timeout)

@@ -46,6 +46,7 @@ type ServerConfig struct {
 	Dir     string                // working directory of Command; "" is callgate's own
 	URL     string                // streamable HTTP endpoint
 	Headers map[string]Credential // sent with each request to URL
+	OAuth   *OAuthConfig          // how access tokens for URL are got; nil for none
 	Timeout time.Duration         // of one request without a sign of progress; default 60 s. With progress a request may take 10 minutes.
 	Trusted bool                  // believe what the server's annotations say of its tools' impact
 	Labels  firewall.Labels       // of what the server's replies bring, but for tools that have their own
@@ -92,6 +93,9 @@ func (c ServerConfig) Check() error {
 	if c.URL == "" && len(c.Headers) > 0 {
 		errs = append(errs, errors.New("headers are for servers with a url"))
 	}
+	if c.OAuth != nil {
+		errs = append(errs, c.checkOAuth())
+	}
 	if c.URL != "" && (len(c.Env) > 0 || c.Dir != "") {
 		errs = append(errs, errors.New("env and dir are for servers with a command"))
 	}
@@ -128,11 +132,11 @@ type Server struct {
 type wire interface {
 	// start begins to reach the server, without waiting for it.
 	start()
-	// info waits until the server is discovered.
-	info(ctx context.Context) (*Info, error)
-	// link is the way to the server for one principal, named by key; "" is
-	// callgate itself.
-	link(ctx context.Context, key string) (link, error)
+	// info waits until the server is discovered. Who asks matters where the server
+	// must be asked with a token of theirs; nil is callgate itself.
+	info(ctx context.Context, caller *identity.Principal) (*Info, error)
+	// link is the way to the server for one principal; nil is callgate itself.
+	link(ctx context.Context, caller *identity.Principal) (link, error)
 	// close ends what the wire holds, when no link is to be used any more.
 	close()
 }
@@ -191,12 +195,16 @@ func (s *Server) Name() string { return s.cfg.Name }
 func (s *Server) Start() { s.wire.start() }
 
 // Info waits until the server is discovered, or ctx ends.
-func (s *Server) Info(ctx context.Context) (Info, error) {
+func (s *Server) Info(ctx context.Context) (Info, error) { return s.InfoFor(ctx, nil) }
+
+// InfoFor is Info on behalf of caller, whose token is used where the server gives
+// none without and is not discovered yet.
+func (s *Server) InfoFor(ctx context.Context, caller *identity.Principal) (Info, error) {
 	if err := s.enter(); err != nil {
 		return Info{}, err
 	}
 	defer s.leave()
-	info, err := s.wire.info(ctx)
+	info, err := s.wire.info(ctx, caller)
 	if err != nil {
 		return Info{}, s.explain(ctx, err)
 	}
@@ -273,7 +281,7 @@ func (s *Server) run(ctx context.Context, caller *identity.Principal, req Reques
 }
 
 func (s *Server) try(clock *clock, caller *identity.Principal, req Request, got func(Message) bool) error {
-	l, err := s.wire.link(clock.ctx, principalKey(caller))
+	l, err := s.wire.link(clock.ctx, caller)
 	if err != nil {
 		return err
 	}

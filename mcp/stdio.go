@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"callgate/identity"
 )
 
 const (
@@ -39,7 +41,7 @@ func (w *stdio) start() {
 	}
 }
 
-func (w *stdio) info(ctx context.Context) (*Info, error) {
+func (w *stdio) info(ctx context.Context, _ *identity.Principal) (*Info, error) {
 	p, err := w.pipe(ctx)
 	if err != nil {
 		return nil, err
@@ -47,12 +49,12 @@ func (w *stdio) info(ctx context.Context) (*Info, error) {
 	return &p.about, nil
 }
 
-func (w *stdio) link(ctx context.Context, key string) (link, error) {
+func (w *stdio) link(ctx context.Context, caller *identity.Principal) (link, error) {
 	p, err := w.pipe(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &lane{p, key}, nil
+	return &lane{p, principalKey(caller)}, nil
 }
 
 // pipe is the process that runs. A caller waits for one that is about to.
