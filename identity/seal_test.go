@@ -1,11 +1,16 @@
 package identity_test
 
 import (
+	"encoding/json"
+	"errors"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"callgate/identity"
+
+	jose "github.com/go-jose/go-jose/v4"
 )
 
 func TestASealOpensWhatItClosedAndNothingElse(t *testing.T) {
@@ -50,4 +55,46 @@ func newSeal(t *testing.T, dir string) *identity.Seal {
 		t.Fatal(err)
 	}
 	return s
+}
+
+func TestAnAssertionIsForOneAuthorizationServerAndNotForTheGate(t *testing.T) {
+	h := newHouse(t)
+	const issuer = "https://as.example/tenant"
+	word, err := h.Assert(t.Context(), gateURL, "agent:bot", issuer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := jose.ParseSigned(word.Reveal(), []jose.SignatureAlgorithm{jose.ES256})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	h.handler().ServeHTTP(w, httptest.NewRequest("GET", "/.well-known/jwks.json", nil))
+	var keys jose.JSONWebKeySet
+	if err := json.Unmarshal(w.Body.Bytes(), &keys); err != nil {
+		t.Fatal(err)
+	}
+	doc, err := parsed.Verify(keys.Key(parsed.Signatures[0].Header.KeyID)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c struct {
+		Iss, Sub, Aud, Jti string
+		Exp, Iat           int64
+	}
+	if err := json.Unmarshal(doc, &c); err != nil || c.Iss != gateURL || c.Sub != "agent:bot" || c.Aud != issuer || c.Jti == "" || c.Exp != c.Iat+60 {
+		t.Errorf("%s: %v", doc, err)
+	}
+	if _, err := h.Verify(t.Context(), word.Reveal(), "/mcp"); err == nil {
+		t.Error("the gate takes it for an access token")
+	}
+	for _, aud := range []string{gateURL, gateURL + "/", ""} {
+		if _, err := h.Assert(t.Context(), gateURL, "agent:bot", aud); err == nil {
+			t.Errorf("one for %q was made", aud)
+		}
+	}
+	h.unrecorded = errors.New("the disk is full")
+	if _, err := h.Assert(t.Context(), gateURL, "agent:bot", issuer); err == nil {
+		t.Error("one that is not on record was made")
+	}
 }

@@ -22,6 +22,9 @@ type registration struct {
 	Expires  time.Time `json:"expires,omitzero"`
 }
 
+// kept is its name in the store.
+func (c *registration) kept() string { return keptClient + c.Issuer + "\x00" + c.ID }
+
 // How a client authenticates at a token endpoint.
 const (
 	authBasic  = "client_secret_basic"
@@ -33,7 +36,9 @@ const (
 // client is callgate as the authorization server knows it: as the operator
 // registered it, or by a document that callgate serves, or as it registers itself
 // now, which it does only for a person who logs in.
-func (o *oauth) client(ctx context.Context, as *authServer, register bool) (*registration, error) {
+//
+// Where a token is to be renewed it is the client that got it: the one with id.
+func (o *oauth) client(ctx context.Context, as *authServer, id string, register bool) (*registration, error) {
 	c := &registration{Issuer: as.issuer, Redirect: o.vault.redirect}
 	if o.cfg.ClientID != "" {
 		c.ID = o.cfg.ClientID
@@ -46,7 +51,7 @@ func (o *oauth) client(ctx context.Context, as *authServer, register bool) (*reg
 		c.ID, c.Method = o.vault.documentURL(), authNone
 		return c, nil
 	}
-	if known := o.vault.client(as.issuer); known != nil && known.Redirect == c.Redirect && (known.Expires.IsZero() || o.vault.cfg.Now().Before(known.Expires)) {
+	if known := o.vault.client(as.issuer, id); known != nil {
 		return known, nil
 	}
 	if !register {
@@ -138,22 +143,29 @@ func (o *oauth) register(ctx context.Context, as *authServer) (*registration, er
 	return c, o.vault.keep(ctx, c)
 }
 
-func (v *Vault) client(issuer string) *registration {
+// client is a registration that is good now: the one with id, or, for a login,
+// one that leads back to where this gate is.
+func (v *Vault) client(issuer, id string) *registration {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.clients[issuer]
+	for _, c := range v.clients {
+		if c.Issuer == issuer && (c.ID == id || id == "" && c.Redirect == v.redirect) && (c.Expires.IsZero() || v.cfg.Now().Before(c.Expires)) {
+			return c
+		}
+	}
+	return nil
 }
 
 func (v *Vault) keep(ctx context.Context, c *registration) error {
 	if err := v.cfg.Record("mcp.client.registered", "system", c.Issuer, "client_id "+c.ID); err != nil {
 		return err
 	}
-	if err := v.put(ctx, keptClient+c.Issuer, c); err != nil {
+	if err := v.put(ctx, c.kept(), c); err != nil {
 		return err
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.clients[c.Issuer] = c
+	v.clients[c.kept()] = c
 	return nil
 }
 
@@ -161,11 +173,11 @@ func (v *Vault) keep(ctx context.Context, c *registration) error {
 func (v *Vault) unregister(ctx context.Context, c *registration) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.clients[c.Issuer] != c {
+	if v.clients[c.kept()] != c {
 		return
 	}
-	delete(v.clients, c.Issuer)
-	if err := v.cfg.Store.DropToken(ctx, keptClient+c.Issuer); err != nil {
+	delete(v.clients, c.kept())
+	if err := v.cfg.Store.DropToken(ctx, c.kept()); err != nil {
 		v.cfg.Logger.Error("a registration that has ended is still stored", "issuer", c.Issuer, "error", err)
 	}
 }

@@ -96,7 +96,7 @@ func (o *oauth) refresh(ctx context.Context, a *account, old *bearer) (*bearer, 
 	if err != nil {
 		return nil, err
 	}
-	c, err := o.client(ctx, as, false)
+	c, err := o.client(ctx, as, old.Client, false)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +140,7 @@ func (o *oauth) askOwn(ctx context.Context, a *account, wanted []string) (*beare
 	if err != nil {
 		return nil, err
 	}
-	c, err := o.client(ctx, as, false)
+	c, err := o.client(ctx, as, "", false)
 	if err != nil {
 		return nil, err
 	}

@@ -126,7 +126,7 @@ func (o *oauth) begin(ctx context.Context, holder string, scopes []string) (*log
 	case !as.s256:
 		return nil, fmt.Errorf("the authorization server %s does not say that it does PKCE with S256, without which a code could be stolen", issuer)
 	}
-	client, err := o.client(ctx, as, true)
+	client, err := o.client(ctx, as, "", true)
 	if err != nil {
 		return nil, err
 	}
@@ -294,7 +294,7 @@ func (o *oauth) revoke(ctx context.Context, b *bearer) {
 	if err != nil || as.revocation == "" {
 		return
 	}
-	c, err := o.client(ctx, as, false)
+	c, err := o.client(ctx, as, b.Client, false)
 	if err != nil || c.ID != b.Client {
 		return
 	}

@@ -43,15 +43,15 @@ func TestALoginOpensAServer(t *testing.T) {
 		if _, _, err = call(t.Context(), to, "ana", `{"name":"echo"}`); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff([]string{"ana@example.com"}, l.users()); diff != "" {
+		if diff := cmp.Diff([]string{"ana@example.com"}, l.Users()); diff != "" {
 			t.Error(diff)
 		}
-		for _, form := range l.asked {
-			if form.Get("resource") != l.url+"/mcp" {
+		for _, form := range l.Asked {
+			if form.Get("resource") != l.URL+"/mcp" {
 				t.Errorf("the token endpoint was asked for the resource %q", form.Get("resource"))
 			}
 		}
-		if !s.recorded("mcp.login | admin | mcp:files | gate at " + l.issuer) {
+		if !s.recorded("mcp.login | admin | mcp:files | gate at " + l.Issuer) {
 			t.Errorf("on record: %q", s.record)
 		}
 
@@ -63,16 +63,16 @@ func TestALoginOpensAServer(t *testing.T) {
 
 		// but not at another URL, for another client, or in another server's name
 		for name, set := range map[string]func(*mcp.ServerConfig){
-			"url":    func(c *mcp.ServerConfig) { c.URL = l.url + "/mcp/" },
+			"url":    func(c *mcp.ServerConfig) { c.URL = l.URL + "/mcp/" },
 			"client": func(c *mcp.ServerConfig) { c.OAuth.ClientID = "other" },
 			"name":   func(c *mcp.ServerConfig) { c.Name = "others" },
 		} {
-			before := len(l.users())
+			before := len(l.Users())
 			other := newServer(t, func(c *mcp.ServerConfig) {
-				c.URL, c.OAuth = l.url+"/mcp", &mcp.OAuthConfig{Vault: again.Vault}
+				c.URL, c.OAuth = l.URL+"/mcp", &mcp.OAuthConfig{Vault: again.Vault}
 				set(c)
 			})
-			if _, _, err := call(t.Context(), other, "bob", `{"name":"echo"}`); !strings.Contains(reasonOf(err), "needs a login") || len(l.users()) != before {
+			if _, _, err := call(t.Context(), other, "bob", `{"name":"echo"}`); !strings.Contains(reasonOf(err), "needs a login") || len(l.Users()) != before {
 				t.Errorf("another %s: %v", name, err)
 			}
 		}
@@ -83,8 +83,8 @@ func TestALoginOpensAServer(t *testing.T) {
 		if _, _, err = call(t.Context(), to, "ana", `{"name":"echo"}`); !strings.Contains(reasonOf(err), "needs a login") {
 			t.Errorf("after the logout: %v", err)
 		}
-		if len(l.revoked) != 1 || l.refresh[l.revoked[0]] == nil {
-			t.Errorf("revoked there: %q", l.revoked)
+		if len(l.Revoked) != 1 || l.Refresh[l.Revoked[0]] == nil {
+			t.Errorf("revoked there: %q", l.Revoked)
 		}
 		if kept, _ := s.store.Tokens(t.Context()); len(kept) != 1 { // the registration
 			t.Errorf("left in the store: %v", kept)
@@ -99,7 +99,7 @@ func TestWhatTheBrowserBringsIsNotBelieved(t *testing.T) {
 		want   string // "" is no login that the answer belongs to
 	}{
 		{"the code of another authorization server", func(l *lock, q url.Values) { q.Set("iss", "https://evil.example") }, "comes from another authorization server"},
-		{"an issuer that is nearly the right one", func(l *lock, q url.Values) { q.Set("iss", l.issuer+"/") }, "comes from another authorization server"},
+		{"an issuer that is nearly the right one", func(l *lock, q url.Values) { q.Set("iss", l.Issuer+"/") }, "comes from another authorization server"},
 		{"no issuer, where one was promised", func(l *lock, q url.Values) { q.Del("iss") }, "does not say which authorization server"},
 		{"an error of another authorization server", func(l *lock, q url.Values) {
 			q.Set("iss", "https://evil.example")
@@ -121,12 +121,12 @@ func TestWhatTheBrowserBringsIsNotBelieved(t *testing.T) {
 			l := newLock(t, newWeb(true, false))
 			s := newSafe(t, l, new(mcp.MemoryTokens))
 			to := s.behind(t, l)
-			l.answer = func(q url.Values) { test.answer(l, q) }
+			l.Answer = func(q url.Values) { test.answer(l, q) }
 			begun, err := to.BeginLogin(t.Context(), "", nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			code, page := s.visit(t, l.consent(begun.URL, "ana"))
+			code, page := s.visit(t, l.consent(t, begun.URL, "ana"))
 			if code != http.StatusBadRequest || strings.Contains(page, "<script>") || strings.Contains(page, "<b>") {
 				t.Errorf("HTTP %d: %s", code, page)
 			}
@@ -142,7 +142,7 @@ func TestWhatTheBrowserBringsIsNotBelieved(t *testing.T) {
 			if !s.recorded("mcp.login.refused | admin | mcp:files") {
 				t.Errorf("on record %q", s.record)
 			}
-			if n := l.count("authorization_code"); n != 0 && test.want != "invalid_grant" {
+			if n := l.Count("authorization_code"); n != 0 && test.want != "invalid_grant" {
 				t.Error("the code went to the token endpoint")
 			}
 			if _, _, err := call(t.Context(), to, "ana", `{"name":"echo"}`); !strings.Contains(reasonOf(err), "needs a login") {
@@ -159,7 +159,7 @@ func TestAnAnswerCountsOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	back := l.consent(begun.URL, "ana")
+	back := l.consent(t, begun.URL, "ana")
 	var all sync.WaitGroup
 	codes := make([]int, 8)
 	for i := range codes {
@@ -172,7 +172,7 @@ func TestAnAnswerCountsOnce(t *testing.T) {
 			good++
 		}
 	}
-	if n := l.count("authorization_code"); good != 1 || n != 1 {
+	if n := l.Count("authorization_code"); good != 1 || n != 1 {
 		t.Errorf("taken %d times, exchanged %d times", good, n)
 	}
 }
@@ -183,26 +183,26 @@ func TestAnAuthorizationServerMustBeWhatItSays(t *testing.T) {
 		set  func(*lock)
 		want string
 	}{
-		{"metadata of another issuer", func(l *lock) { l.metadata["issuer"] = l.url }, "it says that it is"},
-		{"an issuer with a slash more", func(l *lock) { l.metadata["issuer"] = l.issuer + "/" }, "it says that it is"},
-		{"no PKCE", func(l *lock) { l.metadata["code_challenge_methods_supported"] = nil }, "PKCE"},
-		{"PKCE in clear", func(l *lock) { l.metadata["code_challenge_methods_supported"] = []string{"plain"} }, "PKCE"},
-		{"a token endpoint without TLS", func(l *lock) { l.metadata["token_endpoint"] = "http://tokens.example/token" }, "is not https"},
-		{"an authorization endpoint for a program", func(l *lock) { l.metadata["authorization_endpoint"] = "javascript:alert(1)" }, "is not a URL"},
-		{"an authorization endpoint with a line break", func(l *lock) { l.metadata["authorization_endpoint"] = "https://a.example/\n$(id)" }, "is not a URL"},
-		{"a file", func(l *lock) { l.resource["authorization_servers"] = []string{"file:///etc/passwd"} }, "is not a URL"},
-		{"the metadata service of a cloud", func(l *lock) { l.resource["authorization_servers"] = []string{"https://169.254.169.254"} }, "not an address of the internet"},
+		{"metadata of another issuer", func(l *lock) { l.Metadata["issuer"] = l.URL }, "it says that it is"},
+		{"an issuer with a slash more", func(l *lock) { l.Metadata["issuer"] = l.Issuer + "/" }, "it says that it is"},
+		{"no PKCE", func(l *lock) { l.Metadata["code_challenge_methods_supported"] = nil }, "PKCE"},
+		{"PKCE in clear", func(l *lock) { l.Metadata["code_challenge_methods_supported"] = []string{"plain"} }, "PKCE"},
+		{"a token endpoint without TLS", func(l *lock) { l.Metadata["token_endpoint"] = "http://tokens.example/token" }, "is not https"},
+		{"an authorization endpoint for a program", func(l *lock) { l.Metadata["authorization_endpoint"] = "javascript:alert(1)" }, "is not a URL"},
+		{"an authorization endpoint with a line break", func(l *lock) { l.Metadata["authorization_endpoint"] = "https://a.example/\n$(id)" }, "is not a URL"},
+		{"a file", func(l *lock) { l.Resource["authorization_servers"] = []string{"file:///etc/passwd"} }, "is not a URL"},
+		{"the metadata service of a cloud", func(l *lock) { l.Resource["authorization_servers"] = []string{"https://169.254.169.254"} }, "not an address of the internet"},
 		{"the same, as IPv6", func(l *lock) {
-			l.resource["authorization_servers"] = []string{"https://[::ffff:169.254.169.254]"}
+			l.Resource["authorization_servers"] = []string{"https://[::ffff:169.254.169.254]"}
 		}, "not an address of the internet"},
 		{"the same, as NAT64", func(l *lock) {
-			l.resource["authorization_servers"] = []string{"https://[64:ff9b::169.254.169.254]"}
+			l.Resource["authorization_servers"] = []string{"https://[64:ff9b::169.254.169.254]"}
 		}, "not an address of the internet"},
-		{"metadata of another resource", func(l *lock) { l.resource["resource"] = "https://bank.example/mcp" }, "another resource"},
-		{"metadata of another path", func(l *lock) { l.resource["resource"] = l.url + "/mc" }, "another resource"},
-		{"no authorization server", func(l *lock) { l.resource["authorization_servers"] = nil }, "names no authorization server"},
-		{"no way to register", func(l *lock) { l.metadata["registration_endpoint"] = nil }, "write oauth.client_id"},
-		{"an endless document", func(l *lock) { l.metadata["x"] = strings.Repeat("x", 2<<20) }, "larger than callgate takes"},
+		{"metadata of another resource", func(l *lock) { l.Resource["resource"] = "https://bank.example/mcp" }, "another resource"},
+		{"metadata of another path", func(l *lock) { l.Resource["resource"] = l.URL + "/mc" }, "another resource"},
+		{"no authorization server", func(l *lock) { l.Resource["authorization_servers"] = nil }, "names no authorization server"},
+		{"no way to register", func(l *lock) { l.Metadata["registration_endpoint"] = nil }, "write oauth.client_id"},
+		{"an endless document", func(l *lock) { l.Metadata["x"] = strings.Repeat("x", 2<<20) }, "larger than callgate takes"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			l := newLock(t, newWeb(true, false))
@@ -226,7 +226,7 @@ func TestRedirectsOfAuthorizationServersAreNotFollowed(t *testing.T) {
 		}
 		http.Redirect(w, r, "/led", http.StatusFound)
 	})
-	l.resource["authorization_servers"] = []string{turn}
+	l.Resource["authorization_servers"] = []string{turn}
 	_, err := s.behind(t, l).BeginLogin(t.Context(), "", nil)
 	if err == nil || led || !strings.Contains(err.Error(), "HTTP 302") {
 		t.Errorf("followed %v: %v", led, err)
@@ -239,14 +239,14 @@ func TestAnotherAuthorizationServerIsNotTakenInSilence(t *testing.T) {
 	to := s.behind(t, l)
 	s.login(t, l, to, "", "ana")
 	evil := newLock(t, http.NotFoundHandler())
-	evil.resource["authorization_servers"] = []string{evil.issuer}
-	l.mu.Lock()
-	l.resource["authorization_servers"] = []string{evil.issuer}
-	l.mu.Unlock()
+	evil.Resource["authorization_servers"] = []string{evil.Issuer}
+	l.Lock()
+	l.Resource["authorization_servers"] = []string{evil.Issuer}
+	l.Unlock()
 	for name, to := range map[string]*mcp.Server{
 		"as it was used": to,
 		"as it is configured": newSafe(t, l, new(mcp.MemoryTokens)).behind(t, l, func(c *mcp.OAuthConfig) {
-			c.Issuer = l.issuer
+			c.Issuer = l.Issuer
 		}),
 	} {
 		if _, err := to.BeginLogin(t.Context(), "", nil); err == nil || !strings.Contains(err.Error(), "mcp logout files") {
@@ -258,17 +258,17 @@ func TestAnotherAuthorizationServerIsNotTakenInSilence(t *testing.T) {
 	if _, _, err := call(t.Context(), to, "ana", `{"name":"echo"}`); err != nil {
 		t.Error(err)
 	}
-	if len(evil.everSeen) != 0 {
-		t.Errorf("the other one was asked: %q", evil.everSeen)
+	if len(evil.Seen) != 0 {
+		t.Errorf("the other one was asked: %q", evil.Seen)
 	}
 	if _, err := to.EndLogin(t.Context(), ""); err != nil {
 		t.Fatal(err)
 	}
 	begun, err := to.BeginLogin(t.Context(), "", nil)
-	if err != nil || begun.Issuer != evil.issuer {
+	if err != nil || begun.Issuer != evil.Issuer {
 		t.Errorf("after the logout: %+v %v", begun, err)
 	}
-	if len(evil.clients) != 1 {
+	if len(evil.Clients) != 1 {
 		t.Error("callgate did not register anew")
 	}
 }
@@ -282,7 +282,7 @@ func TestATokenIsForItsHolderAlone(t *testing.T) {
 		if _, _, err := call(t.Context(), to, "bob", `{"name":"echo"}`); reasonOf(err) != "unavailable: server files needs a login: an operator runs callgate mcp login files --agent bob" {
 			t.Errorf("bob: %v", err)
 		}
-		if users := l.users(); len(users) != 0 {
+		if users := l.Users(); len(users) != 0 {
 			t.Errorf("a token of %q was used for bob", users)
 		}
 		if _, _, err := call(t.Context(), to, "ana", `{"name":"echo"}`); err != nil {
@@ -292,12 +292,12 @@ func TestATokenIsForItsHolderAlone(t *testing.T) {
 			t.Errorf("bob, when the server is known: %v", err)
 		}
 		s.login(t, l, to, "agent:bob", "bob@example.com")
-		before := len(l.reached)
+		before := len(l.Reached)
 		if _, _, err := call(t.Context(), to, "bob", `{"name":"echo"}`); err != nil {
 			t.Fatal(err)
 		}
-		for _, r := range l.reached[before:] {
-			if user := l.tokens[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")].user; user != "bob@example.com" {
+		for _, r := range l.Reached[before:] {
+			if user := l.Tokens[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")].User; user != "bob@example.com" {
 				t.Errorf("bob's request had a token of %s", user)
 			}
 		}
@@ -325,12 +325,12 @@ func TestAUsersTokenIsForWhoActsForThem(t *testing.T) {
 		{"nobody's agent", identity.Principal{Subject: "agent:ana"}, "give it an owner, user:NAME"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			before := len(l.reached)
+			before := len(l.Reached)
 			var err error
 			for _, e := range to.Do(t.Context(), &test.who, mcp.Request{Method: "tools/call", Params: []byte(`{"name":"echo"}`)}) {
 				err = e
 			}
-			if test.want == "" && (err != nil || len(l.reached) == before) || test.want != "" && (!strings.Contains(reasonOf(err), test.want) || len(l.reached) > before) {
+			if test.want == "" && (err != nil || len(l.Reached) == before) || test.want != "" && (!strings.Contains(reasonOf(err), test.want) || len(l.Reached) > before) {
 				t.Errorf("%v, want %q", err, test.want)
 			}
 		})
@@ -343,7 +343,7 @@ func TestATokenIsRenewedOnce(t *testing.T) {
 		end  func(*lock)
 	}{
 		{"when its time is over", func(l *lock) { l.clock.pass(time.Hour) }},
-		{"when the server does not take it any more", func(l *lock) { l.clock.pass(time.Minute); l.expire() }},
+		{"when the server does not take it any more", func(l *lock) { l.clock.pass(time.Minute); l.Expire() }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			l := newLock(t, newWeb(true, false))
@@ -363,13 +363,13 @@ func TestATokenIsRenewedOnce(t *testing.T) {
 				})
 			}
 			all.Wait()
-			if n := l.count("refresh_token"); n != 1 { // a second one would present a token that was used
+			if n := l.Count("refresh_token"); n != 1 { // a second one would present a token that was used
 				t.Errorf("renewed %d times", n)
 			}
 			if _, _, err := call(t.Context(), newSafe(t, l, s.store).behind(t, l), "ana", `{"name":"plain"}`); err != nil {
 				t.Errorf("what was stored is not the new one: %v", err)
 			}
-			if n := l.count("refresh_token"); n != 1 {
+			if n := l.Count("refresh_token"); n != 1 {
 				t.Errorf("renewed %d times after a restart", n)
 			}
 		})
@@ -382,27 +382,27 @@ func TestWhoHangsUpLosesNoToken(t *testing.T) {
 	to := s.behind(t, l)
 	s.login(t, l, to, "", "ana")
 	l.clock.pass(time.Hour)
-	l.mu.Lock()
-	l.slow = make(chan struct{})
-	slow := l.slow
-	l.mu.Unlock()
+	l.Lock()
+	l.Slow = make(chan struct{})
+	slow := l.Slow
+	l.Unlock()
 	ctx, hangUp := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() {
 		_, _, err := call(ctx, to, "ana", `{"name":"plain"}`)
 		ended <- err
 	}()
-	<-l.waiting
+	<-l.Waiting
 	hangUp()
 	if err := <-ended; err == nil {
 		t.Error("it did not hang up")
 	}
 	close(slow)
-	l.mu.Lock()
-	l.slow = nil
-	l.mu.Unlock()
-	if _, _, err := call(t.Context(), to, "ana", `{"name":"plain"}`); err != nil || l.count("refresh_token") != 1 {
-		t.Errorf("renewed %d times: %v", l.count("refresh_token"), err)
+	l.Lock()
+	l.Slow = nil
+	l.Unlock()
+	if _, _, err := call(t.Context(), to, "ana", `{"name":"plain"}`); err != nil || l.Count("refresh_token") != 1 {
+		t.Errorf("renewed %d times: %v", l.Count("refresh_token"), err)
 	}
 }
 
@@ -411,16 +411,16 @@ func TestALoginThatWasRevokedIsOver(t *testing.T) {
 	s := newSafe(t, l, new(mcp.MemoryTokens))
 	to := s.behind(t, l)
 	s.login(t, l, to, "", "ana")
-	l.mu.Lock()
-	clear(l.refresh)
-	l.mu.Unlock()
+	l.Lock()
+	clear(l.Refresh)
+	l.Unlock()
 	l.clock.pass(time.Hour)
 	for range 3 {
 		if _, _, err := call(t.Context(), to, "ana", `{"name":"plain"}`); reasonOf(err) != "unavailable: server files needs a login: an operator runs callgate mcp login files" {
 			t.Errorf("%v", err)
 		}
 	}
-	if n := l.count("refresh_token"); n != 1 {
+	if n := l.Count("refresh_token"); n != 1 {
 		t.Errorf("tried %d times", n)
 	}
 	if kept, _ := s.store.Tokens(t.Context()); len(kept) != 2 || !s.recorded("mcp.login.ended | system | mcp:files") {
@@ -433,9 +433,9 @@ func TestAnAuthorizationServerThatIsAwayEndsNoLogin(t *testing.T) {
 	s := newSafe(t, l, new(mcp.MemoryTokens))
 	to := s.behind(t, l)
 	s.login(t, l, to, "", "ana")
-	l.mu.Lock()
-	l.metadata["token_endpoint"] = l.url + "/gone"
-	l.mu.Unlock()
+	l.Lock()
+	l.Metadata["token_endpoint"] = l.URL + "/gone"
+	l.Unlock()
 	l.clock.pass(time.Hour - 20*time.Second) // time to renew, and not over
 	if _, _, err := call(t.Context(), to, "ana", `{"name":"plain"}`); err != nil {
 		t.Errorf("while the token lives: %v", err)
@@ -444,9 +444,9 @@ func TestAnAuthorizationServerThatIsAwayEndsNoLogin(t *testing.T) {
 	if _, _, err := call(t.Context(), to, "ana", `{"name":"plain"}`); !strings.Contains(reasonOf(err), "did not renew") {
 		t.Errorf("when it is over: %v", err)
 	}
-	l.mu.Lock()
-	delete(l.metadata, "token_endpoint")
-	l.mu.Unlock()
+	l.Lock()
+	delete(l.Metadata, "token_endpoint")
+	l.Unlock()
 	l.clock.pass(time.Hour) // for what the server said of itself to be old
 	if _, _, err := call(t.Context(), to, "ana", `{"name":"plain"}`); err != nil {
 		t.Errorf("when it is back: %v", err)
@@ -458,14 +458,14 @@ func TestMoreScopesNeedAPerson(t *testing.T) {
 	s := newSafe(t, l, new(mcp.MemoryTokens))
 	to := s.behind(t, l)
 	s.login(t, l, to, "", "ana")
-	l.mu.Lock()
-	l.scopes = []string{"tools", "admin:write"}
-	l.mu.Unlock()
+	l.Lock()
+	l.Scopes = []string{"tools", "admin:write"}
+	l.Unlock()
 	_, _, err := call(t.Context(), to, "ana", `{"name":"plain"}`)
 	if want := "unavailable: server files wants more scopes for this: an operator runs callgate mcp login files --scope admin:write --scope tools"; reasonOf(err) != want {
 		t.Errorf("%v\nwant %s", err, want)
 	}
-	if l.count("refresh_token") != 0 {
+	if l.Count("refresh_token") != 0 {
 		t.Error("it was tried without a person")
 	}
 	if done := s.login(t, l, to, "", "ana"); strings.Join(done.Scopes, " ") != "admin:write tools" { // remembered, as was what it had
@@ -490,22 +490,22 @@ func TestCallgateLogsInItself(t *testing.T) {
 			}
 		}},
 		{"by its signature", mcp.GrantClient, false, func(t *testing.T, l *lock, form url.Values, h http.Header) {
-			if form.Get("client_assertion") != "word.us.us."+l.issuer || form.Get("client_assertion_type") != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" {
+			if form.Get("client_assertion") != "word.us.us."+l.Issuer || form.Get("client_assertion_type") != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" {
 				t.Errorf("authenticated by %q", form)
 			}
 		}},
 		{"for an agent", mcp.GrantExchange, true, func(t *testing.T, l *lock, form url.Values, h http.Header) {
-			if form.Get("subject_token") != "word."+publicURL+".agent:ana."+l.issuer || form.Get("subject_token_type") != "urn:ietf:params:oauth:token-type:jwt" {
+			if form.Get("subject_token") != "word."+publicURL+".agent:ana."+l.Issuer || form.Get("subject_token_type") != "urn:ietf:params:oauth:token-type:jwt" {
 				t.Errorf("vouched by %q", form)
 			}
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			l := newLock(t, newWeb(true, false))
-			l.clients["us"] = map[string]any{"client_secret": "s:+1"}
+			l.Clients["us"] = map[string]any{"client_secret": "s:+1"}
 			s := newSafe(t, l, new(mcp.MemoryTokens))
 			to := s.behind(t, l, func(c *mcp.OAuthConfig) {
-				c.Grant, c.ClientID, c.Issuer = test.grant, "us", l.issuer
+				c.Grant, c.ClientID, c.Issuer = test.grant, "us", l.Issuer
 				if test.secret {
 					c.ClientSecret = token("s:+1")
 				}
@@ -522,17 +522,17 @@ func TestCallgateLogsInItself(t *testing.T) {
 				})
 			}
 			all.Wait()
-			if len(l.asked) != 1 {
-				t.Fatalf("asked %d times", len(l.asked))
+			if len(l.Asked) != 1 {
+				t.Fatalf("asked %d times", len(l.Asked))
 			}
-			test.want(t, l, l.asked[0], l.askedBy[0])
-			if l.asked[0].Get("resource") != l.url+"/mcp" || l.asked[0].Get("scope") != "tools" {
-				t.Errorf("asked for %q", l.asked[0])
+			test.want(t, l, l.Asked[0], l.AskedBy[0])
+			if l.Asked[0].Get("resource") != l.URL+"/mcp" || l.Asked[0].Get("scope") != "tools" {
+				t.Errorf("asked for %q", l.Asked[0])
 			}
 
-			l.mu.Lock()
-			l.scopes = []string{"write"}
-			l.mu.Unlock()
+			l.Lock()
+			l.Scopes = []string{"write"}
+			l.Unlock()
 			if _, _, err := call(t.Context(), to, "ana", `{"name":"plain"}`); err != nil {
 				t.Errorf("more scopes: %v", err)
 			}
@@ -555,23 +555,23 @@ func TestAServerThatTakesNoTokenIsAskedTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.clock.pass(time.Minute)
-	l.mu.Lock()
-	l.ttl = -time.Hour // what it gives is over already
-	l.mu.Unlock()
-	l.expire()
-	seen := len(l.everSeen)
+	l.Lock()
+	l.TTL = -time.Hour // what it gives is over already
+	l.Unlock()
+	l.Expire()
+	seen := len(l.Seen)
 	_, _, err := call(t.Context(), to, "ana", `{"name":"plain"}`)
 	if !strings.Contains(reasonOf(err), "does not take callgate's token: an operator runs callgate mcp login files") {
 		t.Errorf("%v", err)
 	}
 	posts := 0
-	for _, r := range l.everSeen[seen:] {
+	for _, r := range l.Seen[seen:] {
 		if strings.HasPrefix(r, "/mcp\n") {
 			posts++
 		}
 	}
-	if posts != 2 || l.count("refresh_token") != 1 {
-		t.Errorf("asked %d times, renewed %d times", posts, l.count("refresh_token"))
+	if posts != 2 || l.Count("refresh_token") != 1 {
+		t.Errorf("asked %d times, renewed %d times", posts, l.Count("refresh_token"))
 	}
 }
 

@@ -89,7 +89,7 @@ type Vault struct {
 	accounts atomic.Pointer[map[accountKey]*account] // never changed, only replaced
 
 	mu      sync.Mutex
-	clients map[string]*registration // by issuer
+	clients map[string]*registration // by their names in the store
 	issuers map[string]usedIssuer    // by server
 	logins  map[string]*login        // by id
 	strays  time.Time                // when a callback of no login was last put on record
@@ -147,7 +147,7 @@ func (b *bearer) ready() *bearer {
 // Names in the store begin with what is kept there.
 const (
 	keptToken  = "token\x00"  // and server, holder
-	keptClient = "client\x00" // and issuer
+	keptClient = "client\x00" // and issuer, client_id
 	keptIssuer = "issuer\x00" // and server
 )
 
@@ -186,10 +186,10 @@ func OpenVault(ctx context.Context, cfg VaultConfig) (*Vault, error) {
 			}
 		case keptClient:
 			c := new(registration)
-			if err = json.Unmarshal(doc, c); err == nil && c.Issuer != rest {
+			if err = json.Unmarshal(doc, c); err == nil && c.kept() != name {
 				err = fmt.Errorf("it is another's")
 			}
-			v.clients[rest] = c
+			v.clients[name] = c
 		case keptIssuer:
 			var u usedIssuer
 			err = json.Unmarshal(doc, &u)

@@ -54,12 +54,27 @@ type Server struct {
 	URL     ServerURL        `yaml:"url"`
 	Env     map[string]Value `yaml:"env"`     // for Command; it gets little else
 	Headers map[string]Value `yaml:"headers"` // for URL
+	OAuth   OAuth            `yaml:"oauth"`   // how access tokens for URL are got
 	Dir     Folder           `yaml:"dir"`     // where Command starts
 	Timeout Duration         `yaml:"timeout"` // of one request
 	Trusted bool             `yaml:"trusted"` // what it says of its tools' effects is believed
 	Reads   Labels           `yaml:"reads"`   // what its replies bring into a run
 	Tools   map[string]Tool  `yaml:"tools"`   // what is otherwise with single tools
 }
+
+// OAuth says how callgate gets access tokens for an MCP server.
+type OAuth struct {
+	Grant        string    `yaml:"grant"` // authorization_code, client_credentials, token_exchange
+	Per          string    `yaml:"per"`   // whose they are: gate, agent, user
+	Issuer       string    `yaml:"issuer"`
+	ClientID     string    `yaml:"client_id"`
+	ClientSecret Reference `yaml:"client_secret"`
+	Scopes       []string  `yaml:"scopes"`
+
+	given bool // the key stands there, whatever is behind it
+}
+
+func (o *OAuth) check(*reader, ast.Node, string) { o.given = true } // the rest is for package mcp to say
 
 // A Tool is what the operator says of a tool.
 type Tool struct {

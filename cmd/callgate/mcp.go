@@ -12,7 +12,8 @@ import (
 )
 
 func (p *program) mcp() *cobra.Command {
-	return group("mcp", "look at the MCP servers behind the gate", p.mcpList())
+	return group("mcp", "look at the MCP servers behind the gate, and log in to them",
+		p.mcpList(), p.mcpLogin(), p.mcpLogout(), p.mcpLogins())
 }
 
 func (p *program) mcpList() *cobra.Command {

@@ -216,8 +216,9 @@ func start(ctx context.Context, cfg Config, law *policy.Policy, reread func() (C
 		Token: token, Registry: h.registry, Authority: h.authority, Ledger: h.ledger, Index: h.index, Policies: h.versions, Approvals: h.approvals, Approve: h.approve,
 		Reload:  func(ctx context.Context) (console.Reloaded, error) { return h.reload(ctx, "admin") },
 		Servers: h.states, Status: h.status,
+		BeginLogin: h.beginLogin, Login: h.login, Logins: h.logins, EndLogin: h.endLogin,
 	})
-	s.agents = newFront(agents, routes(h.models, h.tools, h.authority.Handler()), log)
+	s.agents = newFront(agents, routes(h.models, h.tools, h.authority.Handler(), h.vault.Handler()), log)
 	s.people = newFront(people, c.Handler(), log)
 	for _, f := range []*front{s.people, s.agents} {
 		go func() {
