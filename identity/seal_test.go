@@ -64,7 +64,7 @@ func TestAnAssertionIsForOneAuthorizationServerAndNotForTheGate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parsed, err := jose.ParseSigned(word.Reveal(), []jose.SignatureAlgorithm{jose.ES256})
+	parsed, err := jose.ParseSignedCompact(word.Reveal(), []jose.SignatureAlgorithm{jose.ES256})
 	if err != nil {
 		t.Fatal(err)
 	}

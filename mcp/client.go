@@ -128,9 +128,10 @@ func (o *oauth) register(ctx context.Context, as *authServer) (*registration, er
 	if c.ID == "" {
 		return nil, errors.New("register callgate: the answer has no client_id")
 	}
+	if c.Method == "" { // it is as it was asked for; some give a secret all the same
+		c.Method, _ = doc["token_endpoint_auth_method"].(string)
+	}
 	switch {
-	case c.Method == "":
-		err = c.choose(as, false)
 	case c.Secret == "" && c.Method != authNone, c.Method != authBasic && c.Method != authPost && c.Method != authNone:
 		err = fmt.Errorf("callgate should authenticate by %.40q, and cannot", c.Method)
 	}

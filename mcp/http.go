@@ -159,17 +159,14 @@ func (w *httpWire) link(ctx context.Context, caller *identity.Principal) (link, 
 	if err != nil {
 		return nil, err
 	}
-	key := principalKey(caller)
-	var a *account
-	if w.oauth != nil {
-		if a, key, err = w.standing(ctx, caller, key); err != nil {
-			return nil, err
-		}
+	a, b, err := w.standing(ctx, caller)
+	if err != nil {
+		return nil, err
 	}
 	if info.Modern {
 		return &httpLink{wire: w, about: info, version: info.Version, account: a}, nil
 	}
-	s, err := w.session(key, a, info).opening.wait(ctx)
+	s, err := w.session(sessionKey(caller, b), a, info).opening.wait(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -218,18 +218,28 @@ func (w *httpWire) infoAs(ctx context.Context, caller *identity.Principal) (*Inf
 	}
 }
 
-// standing is the place of the caller's token, which is there, and the key of a
-// session that may carry it: another login is another user to the server.
-func (w *httpWire) standing(ctx context.Context, caller *identity.Principal, key string) (*account, string, error) {
+// standing is the place of the caller's token, and the token; neither where the
+// server needs none.
+func (w *httpWire) standing(ctx context.Context, caller *identity.Principal) (*account, *bearer, error) {
+	if w.oauth == nil {
+		return nil, nil, nil
+	}
 	a, err := w.oauth.account(caller)
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	b, err := w.oauth.bearer(ctx, a)
-	if err != nil {
-		return nil, "", err
+	return a, b, err
+}
+
+// sessionKey names a session for caller with the token b. A server knows its users
+// by their logins, so each has a session of its own.
+func sessionKey(caller *identity.Principal, b *bearer) string {
+	key := principalKey(caller)
+	if b != nil {
+		key += "\x00\x00" + b.Holder + "\x00" + b.Login
 	}
-	return a, key + "\x00\x00" + a.holder + "\x00" + b.Login, nil
+	return key
 }
 
 // bearer is the token of a, got or renewed if need be.

@@ -3,6 +3,7 @@ package mcp_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -611,4 +612,128 @@ func overHandler(t testing.TB, f http.HandlerFunc) string {
 	ts := httptest.NewServer(f)
 	t.Cleanup(ts.Close)
 	return ts.URL
+}
+
+// TestCallgateIsKnownAsTheAuthorizationServerTakesIt: by its document, by
+// registering, or not at all.
+func TestCallgateIsKnownAsTheAuthorizationServerTakesIt(t *testing.T) {
+	for _, test := range []struct {
+		name, public string
+		set          func(*lock)
+		want         string // client_id, "" for a registered one
+		method       string // that it registered with
+	}{
+		{"by its document", "https://gate.example", func(l *lock) { l.Metadata["client_id_metadata_document_supported"] = true }, "https://gate.example/oauth/client-metadata.json", ""},
+		{"registered, where the document would not be https", publicURL, func(l *lock) { l.Metadata["client_id_metadata_document_supported"] = true }, "", "client_secret_basic"},
+		{"registered, with a secret in the body", publicURL, func(l *lock) {
+			l.Metadata["token_endpoint_auth_methods_supported"] = []string{"none", "client_secret_post"}
+		}, "", "client_secret_post"},
+		{"registered, without a secret", publicURL, func(l *lock) { l.Metadata["token_endpoint_auth_methods_supported"] = []string{"none"} }, "", "none"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			l := newLock(t, newWeb(true, false))
+			test.set(l)
+			v, err := mcp.OpenVault(t.Context(), mcp.VaultConfig{PublicURL: test.public, Store: new(mcp.MemoryTokens), Now: l.clock.now, Logger: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(v.Close)
+			begun, err := (&safe{Vault: v}).behind(t, l).BeginLogin(t.Context(), "", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			u, err := url.Parse(begun.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			q := u.Query()
+			if q.Get("redirect_uri") != test.public+"/oauth/callback" || q.Get("resource") != l.URL+"/mcp" {
+				t.Errorf("asked for %q", q)
+			}
+			if test.want != "" {
+				if q.Get("client_id") != test.want || len(l.Clients) != 0 {
+					t.Errorf("client_id %q, registered %v", q.Get("client_id"), l.Clients)
+				}
+				return
+			}
+			c := l.Clients[q.Get("client_id")]
+			if c == nil || c["token_endpoint_auth_method"] != test.method || c["application_type"] != "native" {
+				t.Errorf("client_id %q, registered %v", q.Get("client_id"), c)
+			}
+		})
+	}
+}
+
+// TestAGateThatMovedRenewsWhatItHas: a registration leads back to where the gate
+// was, and still renews the tokens that it got.
+func TestAGateThatMovedRenewsWhatItHas(t *testing.T) {
+	l := newLock(t, newWeb(true, false))
+	s := newSafe(t, l, new(mcp.MemoryTokens))
+	s.login(t, l, s.behind(t, l, per(mcp.PerAgent)), "agent:ana", "ana")
+	moved, err := mcp.OpenVault(t.Context(), mcp.VaultConfig{PublicURL: "http://127.0.0.1:9999", Store: s.store, Now: l.clock.now, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(moved.Close)
+	to := (&safe{Vault: moved}).behind(t, l, per(mcp.PerAgent))
+	if _, err := to.BeginLogin(t.Context(), "agent:bob", nil); err != nil || len(l.Clients) != 2 {
+		t.Errorf("registered %d times: %v", len(l.Clients), err)
+	}
+	l.clock.pass(2 * time.Hour)
+	if _, _, err := call(t.Context(), to, "ana", `{"name":"plain"}`); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestWhatIsStoredIsForItsPlace: who can write the store cannot give one holder's
+// token to another.
+func TestWhatIsStoredIsForItsPlace(t *testing.T) {
+	l := newLock(t, newWeb(true, false))
+	s := newSafe(t, l, new(mcp.MemoryTokens))
+	s.login(t, l, s.behind(t, l, per(mcp.PerAgent)), "agent:ana", "ana")
+	kept, err := s.store.Tokens(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range kept {
+		if strings.HasSuffix(name, "agent:ana") {
+			if err := s.store.PutToken(t.Context(), strings.Replace(name, "agent:ana", "agent:eve", 1), value); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := mcp.OpenVault(t.Context(), mcp.VaultConfig{PublicURL: publicURL, Store: s.store, Logger: slog.New(slog.DiscardHandler)}); err == nil || !strings.Contains(err.Error(), "it is another's") {
+		t.Errorf("taken: %v", err)
+	}
+}
+
+// TestALogoutWhileTheTokenIsRenewedStands: what a person has done is not undone
+// by what was under way.
+func TestALogoutWhileTheTokenIsRenewedStands(t *testing.T) {
+	l := newLock(t, newWeb(true, false))
+	s := newSafe(t, l, new(mcp.MemoryTokens))
+	to := s.behind(t, l)
+	s.login(t, l, to, "", "ana")
+	l.Metadata["revocation_endpoint"] = nil
+	l.clock.pass(time.Hour)
+	slow := make(chan struct{})
+	l.Lock()
+	l.Slow = slow
+	l.Unlock()
+	ended := make(chan error)
+	go func() {
+		_, _, err := call(t.Context(), to, "ana", `{"name":"plain"}`)
+		ended <- err
+	}()
+	<-l.Waiting
+	if n, err := to.EndLogin(t.Context(), ""); n != 1 || err != nil {
+		t.Errorf("ended %d: %v", n, err)
+	}
+	close(slow)
+	if err := <-ended; err == nil {
+		t.Error("the call went on")
+	}
+	if kept, _ := s.store.Tokens(t.Context()); len(kept) != 1 || len(s.Logins()) != 0 {
+		t.Errorf("left: %v, %v", kept, s.Logins())
+	}
 }
