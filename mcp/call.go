@@ -279,7 +279,7 @@ func (p *passage) withLevel(ctx context.Context, req *Request) error {
 	if p.modern || p.level == "" {
 		return nil
 	}
-	info, err := p.to.Info(ctx)
+	info, err := p.to.InfoFor(ctx, p.client)
 	if err != nil || !info.Modern {
 		return err
 	}
@@ -305,7 +305,7 @@ func (p *passage) translate(ctx context.Context, call *firewall.Call, m *Message
 	case mcpgo.UNSUPPORTED_PROTOCOL_VERSION, mcpgo.HEADER_MISMATCH: // between the server and callgate
 		return p.to.unavailable("does not understand callgate any more: try again", nil)
 	case mcpgo.INVALID_PARAMS:
-		if info, err := p.to.Info(ctx); err != nil || p.modern || !info.Modern {
+		if info, err := p.to.InfoFor(ctx, p.client); err != nil || p.modern || !info.Modern {
 			return err
 		}
 	case mcpgo.RESOURCE_NOT_FOUND:

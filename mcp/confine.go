@@ -92,8 +92,8 @@ func (c *Confinement) check() error {
 	return errors.Join(errs...)
 }
 
-// An account is the user that a process runs as.
-type account struct {
+// A systemUser is the user that a process runs as.
+type systemUser struct {
 	name, home string
 	ids        ids
 }
@@ -105,7 +105,7 @@ type ids struct {
 }
 
 // accountOf looks a user up. It is nil for callgate's own user.
-func accountOf(name string) (*account, error) {
+func accountOf(name string) (*systemUser, error) {
 	if name == "" {
 		return nil, nil
 	}
@@ -123,7 +123,7 @@ func accountOf(name string) (*account, error) {
 	if err != nil {
 		return nil, fmt.Errorf("user: the groups of %s: %w", name, err)
 	}
-	a := &account{name: u.Username, home: u.HomeDir}
+	a := &systemUser{name: u.Username, home: u.HomeDir}
 	for i, id := range append([]string{u.Uid, u.Gid}, groups...) {
 		n, err := strconv.Atoi(id)
 		if err != nil {
@@ -195,7 +195,7 @@ func (c *ServerConfig) command(ctx context.Context) (*exec.Cmd, error) {
 }
 
 // helped is a command that runs argv within the limits.
-func (c *ServerConfig) helped(who *account, boxed bool, argv []string) (*exec.Cmd, error) {
+func (c *ServerConfig) helped(who *systemUser, boxed bool, argv []string) (*exec.Cmd, error) {
 	l := limits{Nice: c.Confine.Nice, Memory: uint64(c.Confine.Memory), OpenFiles: uint64(c.Confine.OpenFiles), Boxed: boxed}
 	if who != nil {
 		l.User = &who.ids
@@ -218,7 +218,7 @@ func (c *ServerConfig) helped(who *account, boxed bool, argv []string) (*exec.Cm
 
 // as is the variables of a process that runs as who: its own home and name, but
 // for what the operator says of them.
-func as(who *account, more map[string]string) map[string]string {
+func as(who *systemUser, more map[string]string) map[string]string {
 	if who == nil {
 		return more
 	}

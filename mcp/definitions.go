@@ -106,7 +106,7 @@ func (s *Server) listing(ctx context.Context, client *Client, method string) (*l
 	if !ok {
 		return nil, firewall.Refuse(firewall.Invalid, "%q is not a list", method)
 	}
-	info, err := s.wire.info(ctx)
+	info, err := s.wire.info(ctx, client)
 	if err != nil {
 		return nil, s.explain(ctx, err)
 	}
@@ -136,7 +136,7 @@ func (s *Server) listing(ctx context.Context, client *Client, method string) (*l
 
 // fetch asks for all pages of a list.
 func (s *Server) fetch(ctx context.Context, client *Client, which list) (*listing, error) {
-	info, err := s.wire.info(ctx)
+	info, err := s.wire.info(ctx, client)
 	if err != nil {
 		return nil, err
 	}

@@ -17,7 +17,6 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -229,15 +228,6 @@ func (h *Handler) isOurs(host string) bool {
 	}
 	host = strings.ToLower(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
 	return host != "" && host == h.public || isLoopback(host)
-}
-
-// isLoopback says whether host, in lower case, is this machine by name or address.
-func isLoopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.IsLoopback()
 }
 
 // token is the access token of a request, "" if there is none, or more than one

@@ -22,7 +22,7 @@ func (v *visit) greet(ctx context.Context) (greeting, error) {
 	if v.only != nil {
 		ctx, cancel := context.WithTimeout(ctx, singleWait)
 		defer cancel()
-		info, err := v.only.Info(ctx)
+		info, err := v.only.InfoFor(ctx, v.client(v.only))
 		if err != nil {
 			return greeting{}, late(ctx, v.only, err)
 		}
@@ -135,7 +135,7 @@ func (v *visit) setLevel(ctx context.Context, call *firewall.Call) ([]byte, erro
 	}
 	v.sessions.setLevel(v.session, level)
 	each(ctx, v, v.servers(), func(ctx context.Context, s *Server) (struct{}, error) {
-		info, err := s.Info(ctx)
+		info, err := s.InfoFor(ctx, v.client(s))
 		if err != nil || info.Modern || !info.has("logging") { // a modern one is told with each request
 			return struct{}{}, err
 		}

@@ -25,6 +25,7 @@ type httpLink struct {
 	wire    *httpWire
 	client  *Client
 	key     string
+	account *account // whose token it carries; nil where the wire has no oauth
 	about   *Info
 	id      string // Mcp-Session-Id; "" if the server gave none
 	version string // as the header says it; "" if this version has no header
@@ -240,6 +241,9 @@ func (s *httpLink) say(msg []byte) {
 }
 
 func (s *httpLink) post(ctx context.Context, msg []byte, extra map[string]string) (*http.Response, error) {
+	if s.account != nil {
+		return s.sendAs(ctx, msg, extra)
+	}
 	return s.wire.client.RoundTrip(s.request(msg, extra).WithContext(ctx))
 }
 
@@ -270,6 +274,7 @@ func (s *httpLink) header(extra map[string]string) http.Header {
 		h.Set(name, value)
 	}
 	maps.Copy(h, w.secret)
+	s.authorize(h)
 	return h
 }
 
@@ -382,6 +387,11 @@ func (s *httpLink) refused(resp *http.Response) error {
 	switch resp.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		e.Reason += ": callgate's credentials for it must be mended by its operator"
+		if s.account != nil {
+			if better := s.wire.oauth.refusal(s.account, resp); better != nil {
+				return better
+			}
+		}
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
 		e.Reason += ": callgate follows no redirects, so its operator must give the url that they lead to"
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:

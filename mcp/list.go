@@ -184,7 +184,7 @@ func (i *Info) told(capability string) bool {
 // answer in time may have anything.
 func (v *visit) holdings(ctx context.Context) []answered[holding] {
 	return each(ctx, v, v.behind.servers, func(ctx context.Context, s *Server) (holding, error) {
-		info, err := s.Info(ctx)
+		info, err := s.InfoFor(ctx, v.client(s))
 		if err != nil {
 			return holding{tools: true, prompts: true, resources: true}, late(ctx, s, err)
 		}

@@ -37,7 +37,7 @@ const (
 // input.
 func (p *passage) carried(ctx context.Context, call *firewall.Call, req Request) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
-		switch info, err := p.to.Info(ctx); {
+		switch info, err := p.to.InfoFor(ctx, p.client); {
 		case err != nil:
 			yield(Message{}, err)
 		case p.parked != nil:

@@ -47,7 +47,7 @@ func TrySandbox(ctx context.Context) error {
 }
 
 // trySandbox tries a sandbox that is as that of the server will be, but for files.
-func (c *ServerConfig) trySandbox(ctx context.Context, who *account) error {
+func (c *ServerConfig) trySandbox(ctx context.Context, who *systemUser) error {
 	if err := confinable(); err != nil {
 		return err
 	}

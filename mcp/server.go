@@ -51,6 +51,7 @@ type ServerConfig struct {
 	URL     string                // streamable HTTP endpoint
 	Headers map[string]Credential // sent with each request to URL
 	Opens   []string              // hosts, besides its own, whose pages the server may ask users to open
+	OAuth   *OAuthConfig          // how access tokens for URL are got; nil for none
 	Timeout time.Duration         // of one request without a sign of progress; default 60 s. With progress a request may take 10 minutes.
 	Shared  bool                  // one process of Command serves all principals; default: a legacy server has one for each
 	Trusted bool                  // believe what the server's annotations say of its tools' impact
@@ -110,6 +111,9 @@ func (c ServerConfig) Check() error {
 	if c.URL == "" && len(c.Headers) > 0 {
 		errs = append(errs, errors.New("headers are for servers with a url"))
 	}
+	if c.OAuth != nil {
+		errs = append(errs, c.checkOAuth())
+	}
 	for _, host := range c.Opens {
 		if u, err := url.Parse("https://" + host); err != nil || u.Host != host || u.Hostname() != strings.ToLower(host) {
 			errs = append(errs, fmt.Errorf("opens: %q: write the name of a host, without a scheme or path", host))
@@ -164,8 +168,9 @@ type Server struct {
 type wire interface {
 	// start begins to reach the server, without waiting for it.
 	start()
-	// info waits until the server is discovered.
-	info(ctx context.Context) (*Info, error)
+	// info waits until the server is discovered. Who asks matters where the server
+	// must be asked with a token of theirs.
+	info(ctx context.Context, client *Client) (*Info, error)
 	// link is the way to the server for one client.
 	link(ctx context.Context, client *Client) (link, error)
 	// tell sends a notification to the session of a client, if there is one.
@@ -243,12 +248,16 @@ func (s *Server) Prefix() string { return s.cfg.Prefix }
 func (s *Server) Start() { s.wire.start() }
 
 // Info waits until the server is discovered, or ctx ends.
-func (s *Server) Info(ctx context.Context) (Info, error) {
+func (s *Server) Info(ctx context.Context) (Info, error) { return s.InfoFor(ctx, nil) }
+
+// InfoFor is Info on behalf of client, whose token is used where the server gives
+// none without and is not discovered yet.
+func (s *Server) InfoFor(ctx context.Context, client *Client) (Info, error) {
 	if err := s.enter(); err != nil {
 		return Info{}, err
 	}
 	defer s.leave()
-	info, err := s.wire.info(ctx)
+	info, err := s.wire.info(ctx, client)
 	if err != nil {
 		return Info{}, s.explain(ctx, err)
 	}

@@ -126,7 +126,7 @@ type errand struct {
 // Forward implements [firewall.Upstream].
 func (e *errand) Forward(ctx context.Context, call *firewall.Call) firewall.Events {
 	return func(yield func(firewall.Event, error) bool) {
-		info, err := e.to.Info(ctx)
+		info, err := e.to.InfoFor(ctx, e.client)
 		if err == nil && (info.Modern != e.modern || parsed(call.Body.JSON).Get("taskId").Str != e.theirs) {
 			none := *errTask
 			err = &none

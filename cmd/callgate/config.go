@@ -56,6 +56,7 @@ type Server struct {
 	URL     ServerURL        `yaml:"url"`
 	Env     map[string]Value `yaml:"env"`     // for Command; it gets little else
 	Headers map[string]Value `yaml:"headers"` // for URL
+	OAuth   OAuth            `yaml:"oauth"`   // how access tokens for URL are got
 	Dir     Folder           `yaml:"dir"`     // where Command starts
 	Timeout Duration         `yaml:"timeout"` // of one request
 	Shared  bool             `yaml:"shared"`  // one process of Command serves all agents
@@ -83,6 +84,20 @@ type Process struct {
 	Writable  []Folder `yaml:"writable"`   // what may be changed in the sandbox
 	Readable  []Folder `yaml:"readable"`   // what is there, besides the system's programs; all, where this is empty
 }
+
+// OAuth says how callgate gets access tokens for an MCP server.
+type OAuth struct {
+	Grant        string    `yaml:"grant"` // authorization_code, client_credentials, token_exchange
+	Per          string    `yaml:"per"`   // whose they are: gate, agent, user
+	Issuer       string    `yaml:"issuer"`
+	ClientID     string    `yaml:"client_id"`
+	ClientSecret Reference `yaml:"client_secret"`
+	Scopes       []string  `yaml:"scopes"`
+
+	given bool // the key stands there, whatever is behind it
+}
+
+func (o *OAuth) check(*reader, ast.Node, string) { o.given = true } // the rest is for package mcp to say
 
 // A Tool is what the operator says of a tool.
 type Tool struct {

@@ -127,7 +127,7 @@ func (b *timedBody) Read(p []byte) (int, error) {
 }
 
 // routes is what agents find at the gate.
-func routes(models, tools, tokens http.Handler) http.Handler {
+func routes(models, tools, tokens, logins http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/mcp", tools)
 	mux.Handle("/mcp/{server}", tools)
@@ -135,6 +135,8 @@ func routes(models, tools, tokens http.Handler) http.Handler {
 	mux.Handle("/sse/{server}", tools)
 	mux.Handle("/v1/", models)
 	mux.Handle("/oauth/", tokens)
+	mux.Handle("/oauth/callback", logins)
+	mux.Handle("/oauth/client-metadata.json", logins)
 	mux.Handle("/.well-known/", tokens)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")

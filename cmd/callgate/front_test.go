@@ -182,7 +182,7 @@ func TestRoutesLeadWhereTheDesignSays(t *testing.T) {
 	at := func(name string) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, name) })
 	}
-	f := listening(t, routes(at("models"), at("tools"), at("tokens")).ServeHTTP)
+	f := listening(t, routes(at("models"), at("tools"), at("tokens"), at("logins")).ServeHTTP)
 	for _, test := range []struct {
 		name, method, path, want string
 		status                   int
@@ -192,6 +192,8 @@ func TestRoutesLeadWhereTheDesignSays(t *testing.T) {
 		{"nothing below a server", "POST", "/mcp/files/x", "nothing at this path", 404},
 		{"a model API", "POST", "/v1/chat/completions", "models", 200},
 		{"tokens", "POST", "/oauth/token", "tokens", 200},
+		{"who comes back from a login", "GET", "/oauth/callback?code=1", "logins", 200},
+		{"what callgate says of itself", "GET", "/oauth/client-metadata.json", "logins", 200},
 		{"metadata of one server", "GET", "/.well-known/oauth-protected-resource/mcp/files", "tokens", 200},
 		{"health", "GET", "/healthz", `"ok"`, 200},
 		{"the root, for clients that look there first", "GET", "/", "callgate", 200},

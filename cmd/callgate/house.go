@@ -49,6 +49,7 @@ type house struct {
 	approvals *firewall.Approvals
 	toolbook  *toolbook
 	pins      *mcp.Pins
+	vault     *mcp.Vault // of tokens for servers
 	models    *providers.Handler
 	tools     *mcp.Handler
 	working   sync.WaitGroup     // the index, and the policy's shadow
@@ -86,10 +87,19 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	if err != nil {
 		return nil, err
 	}
+	seal, err := identity.OpenSeal(filepath.Join(data, "keys"), cfg.Identity.SealKey.Secret)
+	if err != nil {
+		return nil, err
+	}
 	h.authority = identity.New(identity.Config{
 		Issuer: string(public), TTL: time.Duration(cfg.Identity.TTL), Now: time.Now, Logger: log,
 		Record: h.changed,
 	}, keys, h.registry)
+	if h.vault, err = mcp.OpenVault(ctx, mcp.VaultConfig{
+		PublicURL: string(public), Store: h.db.Tokens(seal), Assert: h.authority.Assert, Record: h.changed, Logger: log,
+	}); err != nil {
+		return nil, err
+	}
 	h.guards = []firewall.Guard{guards.NewSecrets()}
 	h.shadow = policy.NewShadow(func(p *policy.Policy, how string) {
 		log.Error("the policy's index did not answer as Casbin does; this is a fault of callgate, please report it", "policy", p.Digest(), "how", how)
@@ -211,6 +221,9 @@ func (h *house) connect(cfg *Config) {
 			if err := h.toolbook.seen(name, list); err != nil {
 				h.log.Warn("what a server lists is not written down", "server", name, "error", err)
 			}
+		}
+		if reached.OAuth != nil {
+			reached.OAuth.Vault = h.vault
 		}
 		servers[name] = mcp.NewServer(reached)
 		servers[name].Start()
@@ -334,6 +347,9 @@ func (h *house) closeFiles() error {
 	h.rest()
 	h.working.Wait()
 	var errs []error
+	if h.vault != nil {
+		h.vault.Close()
+	}
 	if h.budgets != nil {
 		errs = append(errs, h.budgets.Save(context.Background(), h.db.Counts()))
 	}
@@ -395,6 +411,12 @@ func (s *Server) reached(name string, log *slog.Logger) mcp.ServerConfig {
 	}
 	for k, v := range s.Headers {
 		c.Headers[k] = v.Text
+	}
+	if o := s.OAuth; o.given {
+		c.OAuth = &mcp.OAuthConfig{Grant: o.Grant, Per: o.Per, Issuer: o.Issuer, ClientID: o.ClientID, Scopes: o.Scopes}
+		if o.ClientSecret.Given {
+			c.OAuth.ClientSecret = o.ClientSecret.Secret
+		}
 	}
 	return c
 }

@@ -12,8 +12,8 @@ import (
 )
 
 func (p *program) mcp() *cobra.Command {
-	return group("mcp", "look at the MCP servers behind the gate, and bridge clients to them",
-		p.mcpList(), p.mcpPins(), p.mcpApprove(), p.mcpBridge())
+	return group("mcp", "look at the MCP servers behind the gate, log in to them, and bridge clients to them",
+		p.mcpList(), p.mcpPins(), p.mcpApprove(), p.mcpBridge(), p.mcpLogin(), p.mcpLogout(), p.mcpLogins())
 }
 
 func (p *program) mcpList() *cobra.Command {

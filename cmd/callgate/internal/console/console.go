@@ -31,6 +31,11 @@ type Config struct {
 	Reload    func(ctx context.Context) (Reloaded, error) // an error that is a Refusal tells each mistake
 	Servers   func(ctx context.Context) []Server          // state of the MCP servers
 	Status    func(ctx context.Context) Status            // state of the gate
+
+	BeginLogin func(ctx context.Context, server string, n NewLogin) (Login, error) // at an MCP server; the error is a firewall.Error
+	Login      func(ctx context.Context, id string) (Login, bool)                  // when it is over, or ctx ends
+	Logins     func() []Login                                                      // those that are good for something
+	EndLogin   func(ctx context.Context, server string, n OldLogin) (int, error)   // how many it ended
 }
 
 // A Refusal is a configuration that was not taken, and each thing that is wrong
@@ -63,6 +68,10 @@ func (c *Console) Handler() http.Handler {
 		"GET /api/v1/mcp/servers":                  c.servers,
 		"GET /api/v1/mcp/pins":                     c.pins,
 		"POST /api/v1/mcp/pins":                    c.accept,
+		"POST /api/v1/mcp/servers/{name}/login":    c.beginLogin,
+		"POST /api/v1/mcp/servers/{name}/logout":   c.endLogin,
+		"GET /api/v1/mcp/logins":                   c.logins,
+		"GET /api/v1/mcp/logins/{id}":              c.login,
 		"GET /api/v1/policies":                     c.policies,
 		"POST /api/v1/policies":                    c.addPolicy,
 		"GET /api/v1/policies/{version}":           c.policy,

@@ -102,6 +102,34 @@ type NewAcceptance struct {
 	Note   string `json:"note,omitempty"`
 }
 
+// NewLogin asks for a login at an MCP server to begin. Whose it is is the gate's
+// own, an agent's or a user's, as the server is configured.
+type NewLogin struct {
+	Agent  string   `json:"agent,omitempty"`
+	User   string   `json:"user,omitempty"`
+	Scopes []string `json:"scopes,omitempty"` // besides those that the server needs
+}
+
+// OldLogin says which logins at an MCP server are to end.
+type OldLogin struct {
+	Agent string `json:"agent,omitempty"`
+	User  string `json:"user,omitempty"`
+	All   bool   `json:"all,omitempty"`
+}
+
+// A Login is one at an MCP server.
+type Login struct {
+	ID      string    `json:"id"`
+	Server  string    `json:"server"`
+	Holder  string    `json:"holder"`        // gate, agent:<name>, user:<name>
+	State   string    `json:"state"`         // waiting, done, failed
+	URL     string    `json:"url,omitempty"` // where the person logs in, while it is waiting
+	Issuer  string    `json:"issuer"`        // the authorization server
+	Scopes  []string  `json:"scopes"`
+	Reason  string    `json:"reason,omitempty"`
+	Expires time.Time `json:"expires,omitzero"` // the login while it is waiting, then the token
+}
+
 // A PolicyVersion is a policy that was in force, or sent in, once.
 type PolicyVersion struct {
 	Version   int64        `json:"version"`
