@@ -156,9 +156,11 @@ func (v *visit) look(ctx context.Context, call *firewall.Call, p *passage) *faul
 	}
 	call.Impact = def.Impact
 	if v.modern {
-		return checkParamHeaders(def.Headers, call.Args(), p.header)
+		if f := checkParamHeaders(def.Headers, call.Args(), p.header); f != nil {
+			return f
+		}
 	}
-	return nil
+	return p.takes(call, &def)
 }
 
 const maxHint = 256 // bytes
@@ -216,6 +218,7 @@ type passage struct {
 	at     string            // path of the name in params
 	header map[string]string // Mcp-Param headers that the client sent
 	parked *exchange         // that the request goes on with
+	shape  *shape            // of the tool; nil where it is not known
 }
 
 // Forward implements [firewall.Upstream].
@@ -233,6 +236,9 @@ func (p *passage) Forward(ctx context.Context, call *firewall.Call) firewall.Eve
 		for m, err := range p.carried(ctx, call, req) {
 			if err == nil {
 				err = p.translate(ctx, call, &m)
+			}
+			if err == nil {
+				err = p.brings(&m)
 			}
 			if err != nil {
 				yield(firewall.Event{}, err)

@@ -22,6 +22,8 @@ type Definition struct {
 	Raw     json.RawMessage // the item, as it came
 	Impact  firewall.Impact // of a tool, where the operator trusts the server's word; else unknown
 	Headers []ParamHeader   // of a tool: arguments that are mirrored in headers (x-mcp-header)
+
+	shape *shape // of a tool: what goes in and what comes out
 }
 
 const (
@@ -259,6 +261,7 @@ func (s *Server) define(which list, item gjson.Result) (Definition, error) {
 			d.Impact = impact(item.Get("annotations"))
 		}
 		d.Headers, err = paramHeaders(item.Get("inputSchema"))
+		d.shape = &shape{def: d.Raw}
 	}
 	return d, err
 }
