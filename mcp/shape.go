@@ -70,9 +70,9 @@ func (p *passage) unusable(call *firewall.Call, which string, err error) *fault 
 	}
 }
 
-// brings refuses a result that does not fit what the tool says that it answers.
+// gives refuses a result that does not fit what the tool says that it answers.
 // What failed, and what asks for input first, is not its result.
-func (p *passage) brings(m *Message) error {
+func (p *passage) gives(m *Message) error {
 	if p.shape == nil || p.shape.out == nil || m.Result == nil {
 		return nil
 	}

@@ -60,12 +60,24 @@ type Server struct {
 	Opens   []string         `yaml:"opens"`   // hosts whose pages it may ask users to open
 	Trusted bool             `yaml:"trusted"` // what it says of its tools' effects is believed
 	Reads   Labels           `yaml:"reads"`   // what its replies bring into a run
-	Tools   map[string]Tool  `yaml:"tools"`   // what is otherwise with single tools
+	Tools   map[string]Tool  `yaml:"tools"`   // what is otherwise with single tools, and, under *, with all
+
+	MaxReply Bytes `yaml:"max_reply"` // of one message from it
 }
 
 // A Tool is what the operator says of a tool.
 type Tool struct {
-	Reads Labels `yaml:"reads"` // what its results bring into a run
+	Reads     OwnLabels           `yaml:"reads"`     // what its results bring into a run
+	Timeout   Duration            `yaml:"timeout"`   // of one call
+	Arguments map[string]Argument `yaml:"arguments"` // that are paths or URLs
+}
+
+// An Argument is what the operator says of an argument of a tool.
+type Argument struct {
+	Class   string   `yaml:"class"`   // path or url
+	Within  []string `yaml:"within"`  // directories that a path must be in
+	Hosts   []string `yaml:"hosts"`   // that a URL may name
+	Private bool     `yaml:"private"` // a URL may lead into private networks
 }
 
 // A Provider is a model API.
