@@ -175,11 +175,14 @@ func locate(e *jsonschema.ValidationError) *misfit {
 	if path := e.ErrorKind.KeywordPath(); len(path) > 0 {
 		m.keyword = path[0]
 	}
-	if _, ok := e.ErrorKind.(*kind.RefCycle); ok {
+	at := e.InstanceLocation[:len(e.InstanceLocation):len(e.InstanceLocation)]
+	switch what := e.ErrorKind.(type) {
+	case *kind.RefCycle:
 		m.keyword = "$ref"
-	}
-	if required, ok := e.ErrorKind.(*kind.Required); ok && len(required.Missing) > 0 {
-		m.pointer = pointer(append(e.InstanceLocation[:len(e.InstanceLocation):len(e.InstanceLocation)], required.Missing[0])...)
+	case *kind.Required:
+		m.pointer = pointer(append(at, slices.Min(what.Missing))...)
+	case *kind.AdditionalProperties:
+		m.pointer = pointer(append(at, slices.Min(what.Properties))...)
 	}
 	return m
 }

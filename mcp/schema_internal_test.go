@@ -212,3 +212,22 @@ func BenchmarkValidate(b *testing.B) {
 		}
 	})
 }
+
+// A schema is not even looked for before its tool is called.
+func TestSchemasOfAListAreLeftAlone(t *testing.T) {
+	list := `{"tools":[{"name":"t","inputSchema":{"type":"object"}},{"name":"u","inputSchema":{"not":{}}}]}`
+	which, _ := listOf("tools/list")
+	l := &listing{byName: make(map[string]int)}
+	if err := new(Server).add(l, which, gjson.Parse(list), false); err != nil || len(l.defs) != 2 {
+		t.Fatal(err, l.defs)
+	}
+	for _, d := range l.defs {
+		if d.shape.in != nil {
+			t.Errorf("%s was read", d.Name)
+		}
+	}
+	l.defs[1].shape.read()
+	if in := l.defs[1].shape.in; in == nil || in.compiled != nil || in.usable() != nil || in.compiled == nil {
+		t.Error("it is not compiled when it is used")
+	}
+}

@@ -2,6 +2,7 @@ package mcp
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"time"
@@ -58,6 +59,9 @@ func (b *stream) next(ctx context.Context) ([]byte, error) {
 		if err == nil {
 			b.tries = 0
 			return raw, nil
+		}
+		if errors.Is(err, errTooLarge) { // it would be so again
+			return nil, err
 		}
 		if again := b.resume(ctx); again != nil {
 			return nil, err

@@ -69,6 +69,14 @@ func (s *Server) brings(call *firewall.Call) firewall.Labels {
 	return s.cfg.Labels
 }
 
+// over is the error of a reply that is over before it is whole, by err.
+func (s *Server) over(err error, did string) *firewall.Error {
+	if errors.Is(err, errTooLarge) {
+		did = fmt.Sprintf("answered with a message of more than %d bytes, which is more than it may: ask for less at a time", messageLimit(s.cfg.Limits))
+	}
+	return s.unavailable(did, err)
+}
+
 // marks is the arguments of a tool that are marked, by path.
 func (s *Server) marks(tool string) map[string]Mark {
 	own, all := s.tool(tool)

@@ -193,7 +193,7 @@ func (l *OwnLabels) read(r *reader, n ast.Node, key string) {
 // Bytes is how large something may be.
 type Bytes int
 
-const minBytes, maxBytes = 1 << 10, 1 << 30
+const minBytes, maxBytes = 1 << 10, 256 << 20
 
 func (b *Bytes) read(r *reader, n ast.Node, key string) {
 	v, ok := n.(*ast.IntegerNode)
