@@ -111,9 +111,14 @@ func (v *visit) act(ctx context.Context, m *Message, call *firewall.Call, at str
 	}
 	call.ResultAt = resultsAt[call.Kind]
 	call.Brings = server.brings(call)
-	p := &passage{visit: v, to: server, client: v.client(server), at: at}
+	p := &passage{visit: v, to: server, client: v.client(server), at: at, said: call.Args()}
 	if f := p.held(ctx, call); f != nil {
 		return call, nil, f
+	}
+	if call.Kind == firewall.Tool {
+		if f := p.mark(call); f != nil {
+			return call, nil, f
+		}
 	}
 	if v.modern {
 		if f := p.resume(call); f != nil {
@@ -164,9 +169,11 @@ func (v *visit) look(ctx context.Context, call *firewall.Call, p *passage) *faul
 	}
 	call.Impact = def.Impact
 	if v.modern {
-		return checkParamHeaders(def.Headers, call.Args(), p.header)
+		if f := checkParamHeaders(def.Headers, p.said, p.header); f != nil {
+			return f
+		}
 	}
-	return nil
+	return p.takes(call, &def)
 }
 
 const maxHint = 256 // bytes
@@ -222,8 +229,10 @@ type passage struct {
 	to     *Server
 	client *Client
 	at     string            // path of the name in params
+	said   []byte            // the arguments as they came
 	header map[string]string // Mcp-Param headers that the client sent
 	parked *exchange         // that the request goes on with
+	shape  *shape            // of the tool; nil where it is not known
 	barred bool              // it leads nowhere; see held
 }
 
@@ -238,6 +247,10 @@ func (p *passage) Forward(ctx context.Context, call *firewall.Call) firewall.Eve
 			yield(firewall.Event{}, firewall.Refuse(firewall.Denied, "a guard masked the name of what is called, so that it is not what was decided on"))
 			return
 		}
+		if err := p.vouch(ctx, call); err != nil {
+			yield(firewall.Event{}, err)
+			return
+		}
 		req := Request{Method: call.Method, Params: json.RawMessage(call.Body.JSON), Modern: p.modern, Header: p.header}
 		if err := p.withLevel(ctx, &req); err != nil {
 			yield(firewall.Event{}, err)
@@ -249,6 +262,9 @@ func (p *passage) Forward(ctx context.Context, call *firewall.Call) firewall.Eve
 			}
 			if err == nil {
 				err = p.translate(ctx, call, &m)
+			}
+			if err == nil {
+				err = p.gives(&m)
 			}
 			if err != nil {
 				yield(firewall.Event{}, err)

@@ -23,6 +23,8 @@ type Definition struct {
 	Impact  firewall.Impact // of a tool, where the operator trusts the server's word; else unknown
 	Headers []ParamHeader   // of a tool: arguments that are mirrored in headers (x-mcp-header)
 	Held    string          // why it is withheld from agents, in words for them; "" if it is not. See [Pins].
+
+	shape *shape // of a tool: what goes in and what comes out
 }
 
 const (
@@ -261,6 +263,7 @@ func (s *Server) define(which list, item gjson.Result) (Definition, error) {
 			d.Impact = impact(item.Get("annotations"))
 		}
 		d.Headers, err = paramHeaders(item.Get("inputSchema"))
+		d.shape = &shape{def: d.Raw}
 	}
 	return d, err
 }

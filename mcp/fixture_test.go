@@ -80,7 +80,7 @@ func (f *fixture) await(t testing.TB, ok func(string) bool) string {
 }
 
 const fixtureTools = `[` +
-	`{"name":"echo","x-unknown":{"big":123456789012345678901234567890},"inputSchema":{"type":"object","oneOf":[true,{"$comment":"kept"}],"properties":{"region":{"type":"string","x-mcp-header":"Region"},"deep":{"type":"object","properties":{"n":{"type":"integer","x-mcp-header":"Deep-N"}}}}},"annotations":{"readOnlyHint":true,"openWorldHint":false}},` +
+	`{"name":"echo","x-unknown":{"big":123456789012345678901234567890},"inputSchema":{"type":"object","anyOf":[true,{"$comment":"kept"}],"properties":{"region":{"type":"string","x-mcp-header":"Region"},"deep":{"type":"object","properties":{"n":{"type":"integer","x-mcp-header":"Deep-N"}}}}},"annotations":{"readOnlyHint":true,"openWorldHint":false}},` +
 	`{"name":"wipe","inputSchema":{"type":"object"},"annotations":{}},` +
 	`{"name":"plain","inputSchema":{"type":"object"}},` +
 	`{"name":"bad-header","inputSchema":{"type":"object","properties":{"a":{"type":"number","x-mcp-header":"A"}}}},` +

@@ -408,7 +408,7 @@ func (s *httpLink) broken(err error) error {
 	if errors.As(err, &e) {
 		return err
 	}
-	return s.wire.unavailable("broke off before it answered", err)
+	return s.wire.over(err, "broke off before it answered")
 }
 
 var errTooLarge = errors.New("the reply is larger than callgate takes")

@@ -27,6 +27,7 @@ type fickle struct {
 
 func newFickle(t testing.TB, modern bool) *fickle {
 	f := &fickle{upstream: shop()}
+	f.results["tools/call refund"] = `{"content":[{"type":"text","text":"paid"}],"structuredContent":{}}`
 	f.modern = modern
 	f.handle = func(w http.ResponseWriter, _ *http.Request, m gjson.Result) bool {
 		result, ok := f.said.Load(m.Get("method").Str)
@@ -367,7 +368,7 @@ func TestAChangeThatAServerAnnouncesIsSeenByTheNextCall(t *testing.T) {
 		}
 		f.tool(strings.Replace(refund, "Pays", "Takes", 1))
 		w.Header().Set("Content-Type", "text/event-stream")
-		fmt.Fprintf(w, "data: %s\n\ndata: {\"jsonrpc\":\"2.0\",\"id\":%s,\"result\":{\"content\":[{\"type\":\"text\",\"text\":\"paid\"}]}}\n\n", toolsChanged, m.Get("id").Raw)
+		fmt.Fprintf(w, "data: %s\n\ndata: {\"jsonrpc\":\"2.0\",\"id\":%s,\"result\":{\"content\":[{\"type\":\"text\",\"text\":\"paid\"}],\"structuredContent\":{}}}\n\n", toolsChanged, m.Get("id").Raw)
 		return true
 	}
 	w := watched(t, new(mcp.MemoryPins), nil, nil, map[string]*fickle{"shop": f})

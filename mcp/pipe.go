@@ -55,7 +55,7 @@ func (p *pipe) fail(why error) {
 		p.mu.Lock()
 		p.why = why
 		for _, w := range p.waiting {
-			w.err = p.wire.unavailable("stopped", why)
+			w.err = p.wire.over(why, "stopped")
 			w.wake()
 		}
 		p.mu.Unlock()
@@ -236,7 +236,7 @@ func (l *lineReader) next() ([]byte, error) {
 	for {
 		part, err := l.r.ReadSlice('\n')
 		if len(line)+len(part) > l.limit+1 {
-			return nil, fmt.Errorf("it wrote a line of more than %d bytes", l.limit)
+			return nil, fmt.Errorf("it wrote a line of more than %d bytes: %w", l.limit, errTooLarge)
 		}
 		switch {
 		case err == nil:

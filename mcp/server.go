@@ -56,7 +56,8 @@ type ServerConfig struct {
 	Shared  bool                  // one process of Command serves all principals; default: a legacy server has one for each
 	Trusted bool                  // believe what the server's annotations say of its tools' impact
 	Labels  firewall.Labels       // of what the server's replies bring, but for tools that have their own
-	Tools   map[string]Labelled   // what the operator says of single tools
+	Tools   map[string]ToolConfig // what the operator says of single tools, and of all under "*"
+	Resolve Resolver              // finds the hosts that arguments name; nil: by the system
 	Seen    func([]Definition)    // told each list of the server's tools that may be used, when it has arrived; may be nil
 	Pins    *Pins                 // hold the server to what it first said of itself; nil for none
 	Limits  firewall.Limits       // of one message from the server
@@ -67,21 +68,6 @@ type ServerConfig struct {
 	Concurrency int         // requests in flight to it; more wait for their turn, within Timeout; default 256
 	Confine     Confinement // what Command's process may take of this machine, and sees of it
 	Helper      []string    // program, and first arguments, that calls [Confine]; default: this program and [ConfineWord]
-}
-
-// Labelled is what an operator says of a tool.
-type Labelled struct {
-	Labels firewall.Labels // of what its results bring
-}
-
-// brings is the labels that the reply to call has.
-func (s *Server) brings(call *firewall.Call) firewall.Labels {
-	if call.Kind == firewall.Tool {
-		if tool, ok := s.cfg.Tools[call.Resource]; ok {
-			return tool.Labels
-		}
-	}
-	return s.cfg.Labels
 }
 
 // A Credential is a secret that is revealed where it is sent and nowhere else.
@@ -118,6 +104,9 @@ func (c ServerConfig) Check() error {
 		if u, err := url.Parse("https://" + host); err != nil || u.Host != host || u.Hostname() != strings.ToLower(host) {
 			errs = append(errs, fmt.Errorf("opens: %q: write the name of a host, without a scheme or path", host))
 		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Tools)) {
+		errs = append(errs, c.Tools[name].check(name))
 	}
 	if c.URL != "" && c.Shared {
 		errs = append(errs, errors.New("shared is for servers with a command"))
@@ -293,7 +282,7 @@ func (s *Server) tell(client *Client, method string) {
 // run sends one request and gives got what belongs to it, the response last. It
 // returns nil when got has all, or wants no more.
 func (s *Server) run(ctx context.Context, client *Client, req Request, got func(Message) bool) error {
-	clock := s.clock(ctx, req.endless)
+	clock := s.clock(ctx, s.patience(&req), req.endless)
 	defer clock.stop()
 	err := s.admitted(clock, &req, got, func(got func(Message) bool) error {
 		err := s.try(clock, client, req, got)
@@ -363,8 +352,8 @@ type clock struct {
 	paused time.Time
 }
 
-func (s *Server) clock(ctx context.Context, endless bool) *clock {
-	c := &clock{each: s.cfg.Timeout, last: time.Now().Add(max(maxTimeout, s.cfg.Timeout))}
+func (s *Server) clock(ctx context.Context, each time.Duration, endless bool) *clock {
+	c := &clock{each: each, last: time.Now().Add(max(maxTimeout, each))}
 	if endless {
 		c.each = math.MaxInt64
 	}

@@ -54,7 +54,7 @@ func (e *sse) next() ([]byte, error) {
 				data = append(data, '\n')
 			}
 			if some = true; len(data)+len(value) > e.limit {
-				return nil, fmt.Errorf("an event of more than %d bytes", e.limit)
+				return nil, fmt.Errorf("an event of more than %d bytes: %w", e.limit, errTooLarge)
 			}
 			data = append(data, value...)
 		case "event":
@@ -91,7 +91,7 @@ func (e *sse) read() ([]byte, error) {
 			part = got[:end]
 		}
 		if len(e.line)+len(part) > e.limit+len("data: ") {
-			return nil, fmt.Errorf("an event of more than %d bytes", e.limit)
+			return nil, fmt.Errorf("an event of more than %d bytes: %w", e.limit, errTooLarge)
 		}
 		e.line = append(e.line, part...)
 		if end < 0 {

@@ -61,6 +61,9 @@ func (b *stream) next(ctx context.Context) ([]byte, error) {
 			b.tries = 0
 			return raw, nil
 		}
+		if errors.Is(err, errTooLarge) { // it would be so again
+			return nil, err
+		}
 		if !b.paused && b.mayResume(ctx) {
 			b.paused = true
 			return nil, errPaused

@@ -452,7 +452,10 @@ func until(ts *testscript.TestScript, what string, done func() bool) {
 func await(ts *testscript.TestScript, _ bool, args []string) {
 	want, err := regexp.Compile(args[1])
 	ts.Check(err)
-	until(ts, args[0]+" has "+args[1], func() bool { return want.MatchString(ts.ReadFile(args[0])) })
+	until(ts, args[0]+" has "+args[1], func() bool {
+		text, err := os.ReadFile(ts.MkAbs(args[0]))
+		return err == nil && want.Match(text) // it may not be there yet
+	})
 }
 
 func refused(ts *testscript.TestScript, _ bool, args []string) {

@@ -69,7 +69,9 @@ type Server struct {
 	Prefix      string `yaml:"prefix"`      // of its names at /mcp
 	Concurrency Count  `yaml:"concurrency"` // requests in flight to it
 
-	Tools map[string]Tool `yaml:"tools"` // what is otherwise with single tools
+	MaxReply Bytes `yaml:"max_reply"` // of one message from it
+
+	Tools map[string]Tool `yaml:"tools"` // what is otherwise with single tools, and, under *, with all
 }
 
 // A Process is what the process of a server may take of this machine, and sees of
@@ -101,7 +103,17 @@ func (o *OAuth) check(*reader, ast.Node, string) { o.given = true } // the rest 
 
 // A Tool is what the operator says of a tool.
 type Tool struct {
-	Reads Labels `yaml:"reads"` // what its results bring into a run
+	Reads     OwnLabels           `yaml:"reads"`     // what its results bring into a run
+	Timeout   Duration            `yaml:"timeout"`   // of one call
+	Arguments map[string]Argument `yaml:"arguments"` // that are paths or URLs
+}
+
+// An Argument is what the operator says of an argument of a tool.
+type Argument struct {
+	Class   string   `yaml:"class"`   // path or url
+	Within  []string `yaml:"within"`  // directories that a path must be in
+	Hosts   []string `yaml:"hosts"`   // that a URL may name
+	Private bool     `yaml:"private"` // a URL may lead into private networks
 }
 
 // A Provider is a model API.

@@ -399,12 +399,19 @@ func (s *Server) reached(name string, log *slog.Logger) mcp.ServerConfig {
 		Name: name, Command: s.Command, Dir: string(s.Dir), URL: string(s.URL), Timeout: time.Duration(s.Timeout), Trusted: s.Trusted,
 		Shared: s.Shared, Opens: s.Opens,
 		Prefix: s.Prefix, Concurrency: int(s.Concurrency), Confine: s.Process.confinement(),
-		Labels: firewall.Labels(s.Reads), Tools: make(map[string]mcp.Labelled),
+		Labels: firewall.Labels(s.Reads), Tools: make(map[string]mcp.ToolConfig), Limits: firewall.Limits{Bytes: int(s.MaxReply)},
 		Version: thisVersion().Version, Logger: log.With("server", name),
 		Env: make(map[string]string), Headers: make(map[string]mcp.Credential),
 	}
 	for name, t := range s.Tools {
-		c.Tools[name] = mcp.Labelled{Labels: firewall.Labels(t.Reads)}
+		tool := mcp.ToolConfig{Timeout: time.Duration(t.Timeout), Arguments: make(map[string]mcp.Mark)}
+		if t.Reads.Given {
+			tool.Labels = new(firewall.Labels(t.Reads.Labels))
+		}
+		for path, a := range t.Arguments {
+			tool.Arguments[path] = mcp.Mark{Class: mcp.Class(a.Class), Within: a.Within, Hosts: a.Hosts, Private: a.Private}
+		}
+		c.Tools[name] = tool
 	}
 	for k, v := range s.Env {
 		c.Env[k] = v.Text.Reveal()
