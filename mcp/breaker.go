@@ -165,6 +165,8 @@ func (a *attempt) end(ctx context.Context, err error) {
 	switch cause := context.Cause(ctx); {
 	case err == nil || errors.Is(err, errAnswered):
 		a.answered()
+	case errors.Is(err, errTokenless):
+		a.gone()
 	case cause == errTimeout:
 		a.failed(true)
 	case cause != nil:

@@ -122,7 +122,7 @@ func (o *oauth) ownToken(ctx context.Context, a *account, wanted []string) (*bea
 	b, err := o.askOwn(ctx, a, wanted)
 	var e *firewall.Error
 	if err != nil && !errors.As(err, &e) {
-		return nil, o.unavailable("has an authorization server that gave callgate no token: its operator finds the cause in the call's record", err)
+		return nil, o.tokenless("has an authorization server that gave callgate no token: its operator finds the cause in the call's record", err)
 	}
 	return b, err
 }

@@ -131,7 +131,7 @@ func (w *httpWire) discovery(a *account) *flight[*Info] {
 		s := &httpLink{wire: w, account: a}
 		info, err := w.discover(ctx, s.ask)
 		switch {
-		case errors.Is(err, errForeign):
+		case errors.Is(err, errForeign) && w.oauth == nil: // that transport is older than OAuth
 			info, err = w.discoverSSE(ctx, err)
 		case err == nil && !info.Modern:
 			err = s.greet(ctx, &info)

@@ -242,7 +242,7 @@ func (s *httpLink) say(msg []byte) {
 
 func (s *httpLink) post(ctx context.Context, msg []byte, extra map[string]string) (*http.Response, error) {
 	if s.account != nil {
-		return s.sendAs(ctx, msg, extra)
+		return s.roundTrip(ctx, func() *http.Request { return s.request(msg, extra) })
 	}
 	return s.wire.client.RoundTrip(s.request(msg, extra).WithContext(ctx))
 }

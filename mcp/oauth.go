@@ -159,7 +159,7 @@ func (o *oauth) account(caller *identity.Principal) (*account, error) {
 	case strings.HasPrefix(caller.Owner, "user:"):
 		return o.vault.account(o.Server.cfg.Name, caller.Owner), nil
 	}
-	return nil, o.unavailable("has a login for each user, and this agent acts for none: give it an owner, user:NAME", nil)
+	return nil, o.tokenless("has a login for each user, and this agent acts for none: give it an owner, user:NAME", nil)
 }
 
 // login is the command that ends a want of a login.
@@ -178,7 +178,19 @@ func (o *oauth) login(holder string, scopes ...string) string {
 
 // wanting is the error of a call that needs a person to log in.
 func (o *oauth) wanting(holder string, err error) *firewall.Error {
-	return o.unavailable("needs a login: an operator runs "+o.login(holder), err)
+	return o.tokenless("needs a login: an operator runs "+o.login(holder), err)
+}
+
+// errTokenless is the cause of an error for want of a token. The server has no part
+// in it.
+var errTokenless = errors.New("there is no token")
+
+// tokenless is the error of a call for which there is no token.
+func (o *oauth) tokenless(did string, err error) *firewall.Error {
+	if err != nil {
+		return o.unavailable(did, fmt.Errorf("%w: %w", errTokenless, err))
+	}
+	return o.unavailable(did, errTokenless)
 }
 
 // own is callgate's own place for a token; nil where the server has none.
@@ -299,71 +311,63 @@ func (o *oauth) obtain(ctx context.Context, a *account, old *bearer, wanted []st
 		return nil, o.wanting(a.holder, err)
 	}
 	if err != nil {
-		return nil, o.unavailable("has an authorization server that did not renew callgate's token", err)
+		return nil, o.tokenless("has an authorization server that did not renew callgate's token", err)
 	}
 	return b, nil
 }
 
-// sendAs posts msg with the token of the link, and once more with a new one if the
-// server does not take that: it has not acted then.
-func (s *httpLink) sendAs(ctx context.Context, msg []byte, extra map[string]string) (*http.Response, error) {
+// roundTrip makes a request with the token of the link, and once more with a new
+// one if the server does not take that: it has not acted then.
+func (s *httpLink) roundTrip(ctx context.Context, request func() *http.Request) (*http.Response, error) {
 	o, a := s.wire.oauth, s.account
 	b, err := o.bearer(ctx, a)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := s.sendWith(ctx, b, msg, extra)
-	if err != nil {
-		return nil, err
+	send := func(b *bearer) (*http.Response, error) {
+		req := request()
+		req.Header["Authorization"] = b.header
+		return s.wire.client.RoundTrip(req.WithContext(ctx))
 	}
-	switch resp.StatusCode {
-	case http.StatusUnauthorized:
-		if b.Refresh == "" && o.cfg.grant() == GrantCode || o.vault.cfg.Now().Sub(b.Got) < eager {
-			return resp, nil
-		}
-		next, err := o.renewed(ctx, a, b, true)
-		if err != nil {
-			_ = resp.Body.Close()
-			return nil, err
-		}
-		_ = resp.Body.Close()
-		return s.sendWith(ctx, next, msg, extra)
-	case http.StatusForbidden:
+	resp, err := send(b)
+	if err != nil || resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusForbidden {
+		return resp, err
+	}
+	if resp.StatusCode == http.StatusForbidden {
 		c := challengeOf(resp.Header)
 		if c.err != "insufficient_scope" || !a.want(c.scopes) || o.cfg.grant() == GrantCode {
 			return resp, nil
 		}
-		next, err := o.renewed(ctx, a, b, true)
-		if err != nil {
-			return resp, nil // it is told that the scopes are missing
-		}
-		_ = resp.Body.Close()
-		return s.sendWith(ctx, next, msg, extra)
+	} else if b.Refresh == "" && o.cfg.grant() == GrantCode || o.vault.cfg.Now().Sub(b.Got) < eager {
+		return resp, nil
 	}
-	return resp, nil
+	next, err := o.renewed(ctx, a, b, true)
+	switch {
+	case err == nil:
+		_ = resp.Body.Close()
+		return send(next)
+	case resp.StatusCode == http.StatusForbidden:
+		return resp, nil // it is told that the scopes are missing
+	}
+	_ = resp.Body.Close()
+	return nil, err
 }
 
 // eager is how soon after it was got a token is not renewed for being refused:
 // the next one would be refused too.
 const eager = 5 * time.Second
 
-func (s *httpLink) sendWith(ctx context.Context, b *bearer, msg []byte, extra map[string]string) (*http.Response, error) {
-	req := s.request(msg, extra)
-	req.Header["Authorization"] = b.header
-	return s.wire.client.RoundTrip(req.WithContext(ctx))
-}
-
 // refusal is what a 401 or 403 means to a link with a token.
 func (o *oauth) refusal(a *account, resp *http.Response) *firewall.Error {
 	c := challengeOf(resp.Header)
 	if resp.StatusCode == http.StatusForbidden && c.err == "insufficient_scope" {
 		if o.cfg.grant() == GrantCode {
-			return o.unavailable("wants more scopes for this: an operator runs "+o.login(a.holder, c.scopes...), nil)
+			return o.unavailable("wants more scopes for this: an operator runs "+o.login(a.holder, c.scopes...), errAnswered)
 		}
-		return o.unavailable("wants scopes for this that callgate does not get: "+strings.Join(c.scopes[:min(len(c.scopes), 20)], " "), nil)
+		return o.unavailable("wants scopes for this that callgate does not get: "+strings.Join(c.scopes[:min(len(c.scopes), 20)], " "), errAnswered)
 	}
 	if resp.StatusCode == http.StatusUnauthorized && o.cfg.grant() == GrantCode {
-		return o.unavailable("does not take callgate's token: an operator runs "+o.login(a.holder), nil)
+		return o.unavailable("does not take callgate's token: an operator runs "+o.login(a.holder), errAnswered)
 	}
 	return nil
 }

@@ -737,3 +737,34 @@ func TestALogoutWhileTheTokenIsRenewedStands(t *testing.T) {
 		t.Errorf("left: %v, %v", kept, s.Logins())
 	}
 }
+
+// TestWantOfATokenIsNoFaultOfTheServer: who has no login, or too narrow a one, does
+// not have the server left alone for the others.
+func TestWantOfATokenIsNoFaultOfTheServer(t *testing.T) {
+	l := newLock(t, newWeb(true, false))
+	s := newSafe(t, l, new(mcp.MemoryTokens))
+	to := s.behind(t, l, per(mcp.PerAgent))
+	s.login(t, l, to, "agent:ana", "ana")
+	for range 20 {
+		if _, _, err := call(t.Context(), to, "bob", `{"name":"plain"}`); !strings.Contains(reasonOf(err), "needs a login") {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := call(t.Context(), to, "ana", `{"name":"plain"}`); err != nil {
+		t.Error(err)
+	}
+	l.Lock()
+	l.Scopes = []string{"more"}
+	l.Unlock()
+	for range 20 {
+		if _, _, err := call(t.Context(), to, "ana", `{"name":"plain"}`); !strings.Contains(reasonOf(err), "wants more scopes") {
+			t.Fatal(err)
+		}
+	}
+	l.Lock()
+	l.Scopes = nil
+	l.Unlock()
+	if _, _, err := call(t.Context(), to, "ana", `{"name":"plain"}`); err != nil {
+		t.Error(err)
+	}
+}

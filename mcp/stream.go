@@ -116,13 +116,20 @@ func (b *stream) resume(ctx context.Context) error {
 // get opens a stream of what the server says after an event, or from now on. Where
 // there is none, resp is what came instead, without its body.
 func (s *httpLink) get(ctx context.Context, last string) (resp *http.Response, err error) {
-	h := s.header(nil)
-	h["Accept"] = []string{"text/event-stream"}
-	delete(h, "Content-Type")
-	if last != "" {
-		h["Last-Event-Id"] = []string{last}
+	ask := func() *http.Request {
+		h := s.header(nil)
+		h["Accept"] = []string{"text/event-stream"}
+		delete(h, "Content-Type")
+		if last != "" {
+			h["Last-Event-Id"] = []string{last}
+		}
+		return &http.Request{Method: http.MethodGet, URL: s.wire.url, Host: s.wire.url.Host, Header: h}
 	}
-	resp, err = s.wire.client.RoundTrip((&http.Request{Method: http.MethodGet, URL: s.wire.url, Host: s.wire.url.Host, Header: h}).WithContext(ctx))
+	if s.account != nil {
+		resp, err = s.roundTrip(ctx, ask)
+	} else {
+		resp, err = s.wire.client.RoundTrip(ask().WithContext(ctx))
+	}
 	if err == nil && (resp.StatusCode != http.StatusOK || !isKind(resp, "text/event-stream") || resp.Header.Get("Content-Encoding") != "") {
 		_ = resp.Body.Close()
 		err = s.refused(resp)
