@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -42,8 +43,10 @@ func (a *byHand) subscribe(t *testing.T) *ear {
 // not known when callgate itself has begun to listen.
 func (e *ear) until(what string, happen func(string)) string {
 	heard := make(chan struct{})
+	var asking sync.WaitGroup
+	defer asking.Wait()
 	defer close(heard)
-	go func() {
+	asking.Go(func() {
 		for {
 			happen(what)
 			select {
@@ -52,7 +55,7 @@ func (e *ear) until(what string, happen func(string)) string {
 				return
 			}
 		}
-	}()
+	})
 	for {
 		got := e.hear(1)
 		if got == nil {
