@@ -1,11 +1,15 @@
 package main
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"callgate/firewall"
+	"callgate/mcp"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -104,6 +108,13 @@ func TestConfigSaysEveryMistake(t *testing.T) {
 			"7:33: mcp.servers.e.headers: belongs to a url; a command takes env",
 			"8:39: mcp.servers.f.env: belongs to a command; a url takes headers",
 			"9:32: mcp.servers.g.timeout: want more than 0 and at most 8784h"}},
+		{"arguments that make no sense", "mcp:\n  servers:\n    a:\n      command: [a]\n      max_reply: 32MB\n    b: {command: [b], max_reply: 10}\n    c: {command: [c], tools: {t: {timeout: 5, arguments: {p: {class: path, dirs: [/x]}}}}}\n", []string{
+			"5:18: mcp.servers.a.max_reply: want a number of bytes, such as 33554432",
+			"6:34: mcp.servers.b.max_reply: want at least 1024 and at most 268435456 bytes",
+			"7:44: mcp.servers.c.tools.t.timeout: a duration needs a unit: 500ms, 30s, 15m, 1h",
+			"7:76: unknown key mcp.servers.c.tools.t.arguments.p.dirs; known here: class, hosts, private, within"}},
+		{"arguments that callgate cannot judge", "mcp:\n  servers:\n    a: {command: [a], tools: {'*': {reads: secret, arguments: {p.q: {class: file}}}}}\n", []string{
+			"3:9: mcp.servers.a: tools.*: what the replies of all tools bring is said of the server; tools.*.arguments.p.q: class: want path or url"}},
 		{"an agent twice, and a role that is none", "agents:\n  - {name: a, roles: ['x*']}\n  - {name: a}\n", []string{
 			`2:23: agents.roles: "x*" is no role; write one word`,
 			"3:12: agents: a stands here twice"}},
@@ -265,5 +276,32 @@ func TestDocumentationTellsEveryKey(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, documented); diff != "" {
 		t.Errorf("docs/config.md (-Config +doc):\n%s", diff)
+	}
+}
+
+func TestConfigSaysWhatArgumentsAre(t *testing.T) {
+	file := filepath.Join(in(t, map[string]string{"callgate.yaml": `
+mcp:
+  servers:
+    a:
+      command: [a]
+      max_reply: 4096
+      reads: untrusted
+      tools:
+        "*": {timeout: 7s, arguments: {path: {class: path, within: [/srv/docs]}}}
+        fetch: {reads: [], arguments: {target.url: {class: url, hosts: [example.com], private: true}}}
+`}), "callgate.yaml")
+	c, err := readConfig(file, Overrides{}, environment())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := c.MCP.Servers["a"]
+	got := server.reached("a", slog.New(slog.DiscardHandler))
+	want := map[string]mcp.ToolConfig{
+		"*":     {Timeout: 7 * time.Second, Arguments: map[string]mcp.Mark{"path": {Class: mcp.PathClass, Within: []string{"/srv/docs"}}}},
+		"fetch": {Labels: new(firewall.Labels(0)), Arguments: map[string]mcp.Mark{"target.url": {Class: mcp.URLClass, Hosts: []string{"example.com"}, Private: true}}},
+	}
+	if diff := cmp.Diff(want, got.Tools); diff != "" || got.Limits.Bytes != 4096 || got.Labels != firewall.Untrusted {
+		t.Errorf("%+v (-want +got):\n%s", got, diff)
 	}
 }
