@@ -23,7 +23,7 @@ const askTime = 10 * time.Minute // for a client, and who sits before it, to ans
 func (v *visit) client(s *Server) *Client {
 	c := &Client{Principal: v.caller}
 	if v.said != "" {
-		c.Can = able(v.said, v.maySample(s), false)
+		c.Can = able(v.said, v.maySample(s), v.modern)
 	}
 	return c
 }

@@ -2,10 +2,12 @@ package mcp_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"callgate/audit"
 	"callgate/mcp"
@@ -40,14 +42,21 @@ func (a *byHand) able(version string) *byHand {
 }
 
 // talk makes a request and answers what it is asked on the way, as its era does.
-// It returns the last message, and the methods that it was asked for.
-func (a *byHand) talk(method, params string) (last gjson.Result, asked []string) {
+// It returns the last message, and the methods that it was asked for. told has the
+// notifications.
+func (a *byHand) talk(method, params string, told ...func(gjson.Result)) (last gjson.Result, asked []string) {
 	a.t.Helper()
 	if a.version == "2026-07-28" {
 		more := ""
 		for range 20 {
-			r := a.ask(method, strings.TrimSuffix(params, "}")+more+"}", "")
-			last = gjson.Parse(r.messages()[len(r.messages())-1])
+			r := a.ask(method, strings.TrimSuffix(params, "}")+more+"}", `"progressToken":"p"`)
+			for _, doc := range r.messages() {
+				if last = gjson.Parse(doc); last.Get("method").Exists() {
+					for _, f := range told {
+						f(last)
+					}
+				}
+			}
 			if last.Get("result.resultType").Str != "input_required" {
 				return last, asked
 			}
@@ -64,7 +73,7 @@ func (a *byHand) talk(method, params string) (last gjson.Result, asked []string)
 		}
 		a.t.Fatal("asked again and again")
 	}
-	b, body := a.request(method, params, "")
+	b, body := a.request(method, params, `"progressToken":"p"`)
 	resp, err := b.send(a.t.Context(), http.MethodPost, body)
 	if err != nil {
 		a.t.Fatal(err)
@@ -85,6 +94,10 @@ func (a *byHand) talk(method, params string) (last gjson.Result, asked []string)
 			asked = append(asked, q)
 			if r := a.post(`{"jsonrpc":"2.0","id":` + m.Get("id").Raw + `,"result":` + answers[q] + `}`); r.status != http.StatusAccepted {
 				a.t.Errorf("an answer of the client: HTTP %d %s", r.status, r.body)
+			}
+		} else if q != "" {
+			for _, f := range told {
+				f(m)
 			}
 		}
 	}
@@ -199,6 +212,26 @@ func TestAStateIsGoodForOneClientOneRequestAndOneTime(t *testing.T) {
 			t.Errorf("the right one: HTTP %d %s", r.status, r.body)
 		}
 		refused("one that was used", c.ask("tools/call", params+said+with(state), ""))
+	})
+}
+
+func TestACallThatWaitsForItsClientEndsWithTheDoor(t *testing.T) {
+	eachServer(t, func(t *testing.T, s *mcp.Server, modern bool) {
+		if modern || strings.Contains(t.Name(), "without_streams") {
+			return // no call is left at the server
+		}
+		h := open(t, rules{}, map[string]*mcp.Server{"files": s})
+		c := h.visit(t, "/mcp/files").able("2026-07-28")
+		if r := c.ask("tools/call", `{"name":"ask-user","arguments":{"only":"who"}}`, ""); r.last("result.resultType").Str != "input_required" {
+			t.Fatalf("HTTP %d %s", r.status, r.body)
+		}
+		h.door.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		s.Close(ctx)
+		if ctx.Err() != nil {
+			t.Error("the server waited for a call that nobody comes back for")
+		}
 	})
 }
 

@@ -53,6 +53,8 @@ func (v *visit) call(ctx context.Context, m *Message) (*firewall.Call, firewall.
 		return call, local(func(ctx context.Context, call *firewall.Call) ([]byte, error) { return v.list(ctx, call, which) }), nil
 	}
 	switch {
+	case isTask(m.Method) && (v.modern || m.Method != "tasks/update") && !(v.modern && m.Method == "tasks/result"):
+		return v.task(m, call)
 	case m.Method == "server/discover" && v.modern:
 		return call, local(v.discover), nil
 	case v.modern:
@@ -110,6 +112,9 @@ func (v *visit) act(ctx context.Context, m *Message, call *firewall.Call, at str
 	call.ResultAt = resultsAt[call.Kind]
 	call.Brings = server.brings(call)
 	p := &passage{visit: v, to: server, client: v.client(server), at: at, said: call.Args()}
+	if f := p.held(ctx, call); f != nil {
+		return call, nil, f
+	}
 	if call.Kind == firewall.Tool {
 		if f := p.mark(call); f != nil {
 			return call, nil, f
@@ -158,6 +163,9 @@ func (v *visit) look(ctx context.Context, call *firewall.Call, p *passage) *faul
 	def, ok, err := p.to.Find(ctx, p.client, "tools/list", call.Resource)
 	if err != nil || !ok {
 		return nil // then its impact is unknown, which is the careful assumption
+	}
+	if def.Held != "" { // since held asked
+		return v.fault(refusal(def.Held), call.Method)
 	}
 	call.Impact = def.Impact
 	if v.modern {
@@ -225,11 +233,16 @@ type passage struct {
 	header map[string]string // Mcp-Param headers that the client sent
 	parked *exchange         // that the request goes on with
 	shape  *shape            // of the tool; nil where it is not known
+	barred bool              // it leads nowhere; see held
 }
 
 // Forward implements [firewall.Upstream].
 func (p *passage) Forward(ctx context.Context, call *firewall.Call) firewall.Events {
 	return func(yield func(firewall.Event, error) bool) {
+		if p.barred {
+			yield(firewall.Event{}, errBarred())
+			return
+		}
 		if parsed(call.Body.JSON).Get(p.at).Str != call.Resource {
 			yield(firewall.Event{}, firewall.Refuse(firewall.Denied, "a guard masked the name of what is called, so that it is not what was decided on"))
 			return
@@ -244,6 +257,9 @@ func (p *passage) Forward(ctx context.Context, call *firewall.Call) firewall.Eve
 			return
 		}
 		for m, err := range p.carried(ctx, call, req) {
+			if err == nil && m.Result != nil && call.Kind == firewall.Tool {
+				err = p.begun(call, &m)
+			}
 			if err == nil {
 				err = p.translate(ctx, call, &m)
 			}
@@ -279,7 +295,7 @@ func (p *passage) withLevel(ctx context.Context, req *Request) error {
 	if p.modern || p.level == "" {
 		return nil
 	}
-	info, err := p.to.Info(ctx)
+	info, err := p.to.InfoFor(ctx, p.client)
 	if err != nil || !info.Modern {
 		return err
 	}
@@ -305,7 +321,7 @@ func (p *passage) translate(ctx context.Context, call *firewall.Call, m *Message
 	case mcpgo.UNSUPPORTED_PROTOCOL_VERSION, mcpgo.HEADER_MISMATCH: // between the server and callgate
 		return p.to.unavailable("does not understand callgate any more: try again", nil)
 	case mcpgo.INVALID_PARAMS:
-		if info, err := p.to.Info(ctx); err != nil || p.modern || !info.Modern {
+		if info, err := p.to.InfoFor(ctx, p.client); err != nil || p.modern || !info.Modern {
 			return err
 		}
 	case mcpgo.RESOURCE_NOT_FOUND:

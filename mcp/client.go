@@ -31,6 +31,14 @@ func (c *Client) owner() string {
 	return principalKey(&c.Principal)
 }
 
+// principal is on whose behalf the client asks, nil for callgate itself.
+func (c *Client) principal() *identity.Principal {
+	if c.owner() == "" {
+		return nil
+	}
+	return &c.Principal
+}
+
 // can is what the client can do, as a server is told it.
 func (c *Client) can() string {
 	if c == nil || c.Can == "" {

@@ -22,6 +22,7 @@ type Definition struct {
 	Raw     json.RawMessage // the item, as it came
 	Impact  firewall.Impact // of a tool, where the operator trusts the server's word; else unknown
 	Headers []ParamHeader   // of a tool: arguments that are mirrored in headers (x-mcp-header)
+	Held    string          // why it is withheld from agents, in words for them; "" if it is not. See [Pins].
 
 	shape *shape // of a tool: what goes in and what comes out
 }
@@ -107,7 +108,7 @@ func (s *Server) listing(ctx context.Context, client *Client, method string) (*l
 	if !ok {
 		return nil, firewall.Refuse(firewall.Invalid, "%q is not a list", method)
 	}
-	info, err := s.wire.info(ctx)
+	info, err := s.wire.info(ctx, client)
 	if err != nil {
 		return nil, s.explain(ctx, err)
 	}
@@ -124,7 +125,7 @@ func (s *Server) listing(ctx context.Context, client *Client, method string) (*l
 			l, err := s.fetch(ctx, client, which)
 			s.lists.put(key, f, l, err)
 			if err == nil && s.cfg.Seen != nil && method == "tools/list" {
-				s.cfg.Seen(l.defs)
+				s.cfg.Seen(usableOf(l.defs))
 			}
 		})
 	}
@@ -137,7 +138,7 @@ func (s *Server) listing(ctx context.Context, client *Client, method string) (*l
 
 // fetch asks for all pages of a list.
 func (s *Server) fetch(ctx context.Context, client *Client, which list) (*listing, error) {
-	info, err := s.wire.info(ctx)
+	info, err := s.wire.info(ctx, client)
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +157,7 @@ func (s *Server) fetch(ctx context.Context, client *Client, which list) (*listin
 		if m.Error != nil {
 			if parsed(m.Error).Get("code").Int() == mcpgo.METHOD_NOT_FOUND {
 				l.until = time.Now().Add(listTTL)
-				return l, nil
+				return l, s.judge(ctx, client, info, which, l)
 			}
 			return nil, s.unavailable("refused to say what it has: "+which.method, nil)
 		}
@@ -172,7 +173,7 @@ func (s *Server) fetch(ctx context.Context, client *Client, which list) (*listin
 				s.cfg.Logger.Warn("items of a server withheld", "list", which.method, "count", n, "items", l.withheld[:min(n, 10)])
 			}
 			l.withheld, l.until = nil, time.Now().Add(ttl)
-			return l, nil
+			return l, s.judge(ctx, client, info, which, l)
 		}
 		if next.Raw == cursor {
 			return nil, s.unavailable("lists the same page again and again: "+which.method, nil)
@@ -185,6 +186,7 @@ func (s *Server) fetch(ctx context.Context, client *Client, which list) (*listin
 // one is the response to a request that is callgate's own idea.
 func (s *Server) one(ctx context.Context, client *Client, req Request) (Message, error) {
 	var last Message
+	req.own = true
 	err := s.run(ctx, client, req, func(m Message) bool {
 		last = m
 		return true

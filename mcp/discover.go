@@ -89,7 +89,11 @@ func (s *Server) probe(ctx context.Context, ask ask) (Info, error) {
 
 // initialize begins a session as a legacy client that can do what client can.
 func (s *Server) initialize(ctx context.Context, ask ask, client *Client) (Info, error) {
-	params := []byte(`{"protocolVersion":"` + legacyVersion + `","capabilities":` + client.can() + `,"clientInfo":` + s.about + `}`)
+	can := able(client.can(), true, false) // the tasks of this era are not those of the extension
+	if can == "" {
+		can = "{}"
+	}
+	params := []byte(`{"protocolVersion":"` + legacyVersion + `","capabilities":` + can + `,"clientInfo":` + s.about + `}`)
 	m, err := ask(ctx, legacyVersion, "initialize", params)
 	if err != nil {
 		return Info{}, err

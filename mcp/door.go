@@ -17,7 +17,6 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -39,6 +38,7 @@ type Config struct {
 	Wait        time.Duration                        // that /mcp waits for each of its servers before it answers without it; default 5 s
 	SessionIdle time.Duration                        // after which a legacy client's session ends; default 30 min
 	Sessions    int                                  // of legacy clients of one agent at once; default 10,000
+	Streams     int                                  // on which clients of one agent listen at once; default 1,000
 	Logger      *slog.Logger                         // required
 }
 
@@ -49,8 +49,9 @@ const (
 	singleWait         = time.Minute // that /mcp/<server> waits: nothing else waits with it
 )
 
-// A Handler is the front door for MCP, of every version from 2025-03-26 on: all
-// servers in one at /mcp, and each as it is at /mcp/<server>. It is used by many
+// A Handler is the front door for MCP, of every version: all servers in one at
+// /mcp, and each as it is at /mcp/<server>, or at /sse and /sse/<server> for clients
+// that speak no later version than 2024-11-05. It is used by many
 // goroutines at once.
 type Handler struct {
 	cfg       Config
@@ -60,6 +61,7 @@ type Handler struct {
 	sessions  sessions
 	seals     *sealer
 	exchanges exchanges
+	streams   streams
 }
 
 // behind is the servers behind the door at one time. It is never changed.
@@ -67,6 +69,8 @@ type behind struct {
 	servers []*Server // in order of their names
 	byName  map[string]*Server
 	gone    chan struct{} // closed when others take their place
+
+	byPrefix map[string]*Server
 }
 
 // New returns a Handler whose calls pass gate. It has no servers yet.
@@ -88,20 +92,33 @@ func New(cfg Config, gate *firewall.Gate) *Handler {
 		h.public = strings.ToLower(u.Hostname())
 	}
 	h.sessions.idle, h.sessions.most = cfg.SessionIdle, cfg.Sessions
+	if h.streams.most = cfg.Streams; cfg.Streams <= 0 {
+		h.streams.most = defaultStreams
+	}
 	h.behind.Store(&behind{gone: make(chan struct{})})
 	return h
 }
 
+// Close ends the calls that wait for clients to come back with what a server asked
+// for. It is called when h gets no more requests, before the servers are closed.
+func (h *Handler) Close() { h.exchanges.close() }
+
 // SetServers puts servers, by their names, in the place of those behind the
 // door. Calls in flight end with the server that they began with; the caller
-// closes it. Clients that listen are told that the lists changed.
+// closes it. Clients that listen are told that the lists changed. Each server must
+// have a prefix of its own.
 func (h *Handler) SetServers(servers map[string]*Server) {
-	next := &behind{byName: make(map[string]*Server, len(servers)), gone: make(chan struct{})}
+	next := &behind{byName: make(map[string]*Server, len(servers)), byPrefix: make(map[string]*Server, len(servers)), gone: make(chan struct{})}
 	for _, s := range servers {
 		next.byName[s.Name()] = s // the name that lists show is the one that calls are judged by
 	}
 	for _, name := range slices.Sorted(maps.Keys(next.byName)) {
-		next.servers = append(next.servers, next.byName[name])
+		s := next.byName[name]
+		if of := next.byPrefix[s.Prefix()]; of != nil {
+			panic("mcp servers " + of.Name() + " and " + name + " have one prefix")
+		}
+		next.byPrefix[s.Prefix()] = s
+		next.servers = append(next.servers, s)
 	}
 	close(h.behind.Swap(next).gone)
 }
@@ -110,7 +127,7 @@ func (h *Handler) SetServers(servers map[string]*Server) {
 // reason than their servers: the policy is.
 func (h *Handler) Changed() {
 	old := h.behind.Load()
-	next := &behind{servers: old.servers, byName: old.byName, gone: make(chan struct{})}
+	next := &behind{servers: old.servers, byName: old.byName, byPrefix: old.byPrefix, gone: make(chan struct{})}
 	if h.behind.CompareAndSwap(old, next) { // else they are told by who was first
 		close(old.gone)
 	}
@@ -139,7 +156,11 @@ type visit struct {
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v := &visit{Handler: h, w: w, r: r, behind: h.behind.Load(), route: "/mcp"}
-	if rest, ok := strings.CutPrefix(r.URL.Path, "/mcp/"); ok && rest != "" {
+	rest, sse := isSSE(r.URL.Path)
+	if !sse {
+		rest = strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/mcp"), "/")
+	}
+	if rest != "" {
 		v.name, v.only = rest, v.behind.byName[rest]
 	}
 	if isServerName(v.name) {
@@ -153,6 +174,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch {
+	case sse && r.Method == http.MethodGet:
+		v.openSSE(ctx)
+	case sse && r.Method == http.MethodPost:
+		v.postSSE(ctx)
 	case r.Method == http.MethodPost:
 		v.post(ctx)
 	case isModern(r.Header.Get(mcpgo.HeaderProtocolVersion)) || r.Method != http.MethodGet && r.Method != http.MethodDelete:
@@ -205,15 +230,6 @@ func (h *Handler) isOurs(host string) bool {
 	return host != "" && host == h.public || isLoopback(host)
 }
 
-// isLoopback says whether host, in lower case, is this machine by name or address.
-func isLoopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.IsLoopback()
-}
-
 // token is the access token of a request, "" if there is none, or more than one
 // that could be meant.
 func token(h http.Header) string {
@@ -260,6 +276,8 @@ func (v *visit) post(ctx context.Context) {
 		return
 	}
 	v.out = out
+	ctx, done := v.outlive(ctx, out)
+	defer done()
 	v.take(ctx, &m, out)
 	out.end()
 }
@@ -367,6 +385,12 @@ func (v *visit) serve(ctx context.Context, m *Message, out *reply) {
 // down writes one event of the reply to m.
 func (v *visit) down(m *Message, call *firewall.Call, ev firewall.Event, out *reply) error {
 	v.about(call.ID)
+	if ev.Name == paused { // a client that can come back need not hold its connection
+		if out.keep != nil {
+			out.open()
+		}
+		return nil
+	}
 	if ev.Name != "" {
 		if !v.wants(&ev) {
 			return nil

@@ -8,12 +8,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -27,6 +30,10 @@ import (
 // TestMain is also the stdio server of these tests: the test binary started
 // again with a character to play.
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == mcp.ConfineWord {
+		fmt.Fprintln(os.Stderr, mcp.Confine(os.Args[2:]))
+		os.Exit(1)
+	}
 	if character := os.Getenv("CALLGATE_FIXTURE"); character != "" {
 		play(character)
 		return
@@ -37,8 +44,9 @@ func TestMain(m *testing.M) {
 // A fixture is an MCP server written by hand, byte by byte, so that tests see
 // what is lost. Its tools are named for what they do.
 type fixture struct {
-	modern    bool // speaks 2026-07-28 only, else 2025-11-25 only
-	forgetful bool // does not keep what it saw
+	modern    bool   // speaks 2026-07-28 only, else version only
+	version   string // 2025-11-25 unless another is set
+	forgetful bool   // does not keep what it saw
 
 	mu      sync.Mutex
 	seen    []string // messages as they came
@@ -48,7 +56,7 @@ type fixture struct {
 }
 
 func newFixture(modern bool) *fixture {
-	return &fixture{modern: modern, arrived: make(chan struct{}, 1<<16), answers: make(map[string]chan string), ears: make(map[string]func(string))}
+	return &fixture{modern: modern, version: "2025-11-25", arrived: make(chan struct{}, 1<<16), answers: make(map[string]chan string), ears: make(map[string]func(string))}
 }
 
 // await returns when a message for which ok is true has come.
@@ -122,7 +130,7 @@ func (f *fixture) take(line string, say func(string)) {
 	case method == "server/discover" && f.modern:
 		result(`{"supportedVersions":["2026-07-28"],` + about + `,"ttlMs":60000,"cacheScope":"public"}`)
 	case method == "initialize" && !f.modern:
-		result(`{"protocolVersion":"2025-11-25",` + about + `}`)
+		result(`{"protocolVersion":"` + f.version + `",` + about + `}`)
 	case method == "tools/list" && !m.Get("params.cursor").Exists():
 		result(`{"tools":` + fixtureTools + `,"nextCursor":"2","ttlMs":60000,"cacheScope":"public"}`)
 	case method == "tools/list":
@@ -192,6 +200,35 @@ func (f *fixture) call(m gjson.Result, result func(string), fail func(int, strin
 	case "env":
 		env, _ := json.Marshal(os.Environ())
 		result(`{"content":[],"structuredContent":` + string(env) + `}`)
+	case "limits":
+		text, _ := os.ReadFile("/proc/self/limits")
+		status, _ := os.ReadFile("/proc/self/status")
+		said, _ := json.Marshal(string(text) + string(status))
+		result(`{"content":[],"structuredContent":` + string(said) + `}`)
+	case "args":
+		said, _ := json.Marshal(os.Args[1:])
+		result(`{"content":[],"structuredContent":` + string(said) + `}`)
+	case "look": // whether a path can be read, and written
+		_, read := os.Stat(args.Get("path").Str)
+		write := os.WriteFile(args.Get("path").Str+"/new", nil, 0o600)
+		result(fmt.Sprintf(`{"content":[],"structuredContent":{"read":%v,"write":%v}}`, read == nil, write == nil))
+	case "dial":
+		c, err := net.DialTimeout("tcp", args.Get("addr").Str, 5*time.Second)
+		if err == nil {
+			_ = c.Close()
+		}
+		result(fmt.Sprintf(`{"content":[],"structuredContent":%v}`, err == nil))
+	case "nice":
+		stat, _ := os.ReadFile("/proc/self/stat")
+		_, rest, _ := strings.Cut(string(stat), ") ")
+		result(`{"content":[],"structuredContent":` + strings.Fields(rest)[16] + `}`)
+	case "fork": // a child that does not care about SIGTERM, and holds a pipe for as long as it lives
+		cmd := exec.Command("/bin/sh", "-c", `trap "" TERM HUP; exec 3> "$1"; while :; do sleep 60; done`, "sh", args.Get("pipe").Str)
+		if args.Get("away").Bool() {
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		}
+		_ = cmd.Start()
+		result(done)
 	case "pid":
 		result(fmt.Sprintf(`{"content":[],"structuredContent":%d}`, os.Getpid()))
 	case "garbage":
@@ -293,6 +330,9 @@ func play(character string) {
 	}
 	f := newFixture(strings.HasPrefix(character, "modern"))
 	f.forgetful = true
+	if _, version, ok := strings.Cut(character, "legacy 20"); ok {
+		f.version = "20" + version
+	}
 	fmt.Fprintln(os.Stderr, "fixture is up")
 	if !f.modern {
 		f.hear("", plainly(say))
@@ -438,7 +478,7 @@ func (w *web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		rw.(http.Flusher).Flush()
 	})
 	defer w.deafen(gjson.GetBytes(body, "id").Raw) // the writer ends with the handler
-	if strings.Contains(string(body), `"hang"`) || strings.Contains(string(body), `"subscriptions/listen"`) && w.stream {
+	if strings.Contains(string(body), `"hang`) || strings.Contains(string(body), `"subscriptions/listen"`) && w.stream {
 		<-r.Context().Done()
 	}
 }

@@ -17,17 +17,16 @@ type greeting struct {
 	instructions string
 }
 
-// greet gathers what the caller's servers have. Tasks are not in it, because they
-// are not carried.
+// greet gathers what the caller's servers have and callgate carries.
 func (v *visit) greet(ctx context.Context) (greeting, error) {
 	if v.only != nil {
 		ctx, cancel := context.WithTimeout(ctx, singleWait)
 		defer cancel()
-		info, err := v.only.Info(ctx)
+		info, err := v.only.InfoFor(ctx, v.client(v.only))
 		if err != nil {
 			return greeting{}, late(ctx, v.only, err)
 		}
-		g := greeting{holding: has(info), server: string(info.ServerInfo), instructions: info.Instructions}
+		g := greeting{holding: v.has(info), server: string(info.ServerInfo), instructions: info.Instructions}
 		if doc := parsed(info.ServerInfo); !doc.Get("name").Exists() || !doc.Get("version").Exists() {
 			g.server = `{"name":` + quoted(v.name) + `,"version":"unknown"}`
 		}
@@ -39,6 +38,7 @@ func (v *visit) greet(ctx context.Context) (greeting, error) {
 		h := a.val
 		g.tools, g.prompts, g.resources = g.tools || h.tools, g.prompts || h.prompts, g.resources || h.resources
 		g.completions, g.logging, g.subscribe = g.completions || h.completions, g.logging || h.logging, g.subscribe || h.subscribe
+		g.tasks = g.tasks || h.tasks
 		if h.info.Instructions != "" && h.any() {
 			said = append(said, a.server.Name()+": "+h.info.Instructions)
 		}
@@ -49,7 +49,7 @@ func (v *visit) greet(ctx context.Context) (greeting, error) {
 }
 
 // write adds the members that initialize and server/discover have in common.
-func (g *greeting) write(doc []byte) []byte {
+func (g *greeting) write(doc []byte, modern bool) []byte {
 	doc = append(doc, `"capabilities":`...)
 	all := []byte{'{'}
 	add := func(name string, has bool, can ...string) {
@@ -69,6 +69,12 @@ func (g *greeting) write(doc []byte) []byte {
 	add("resources", g.resources, when(g.subscribe, "subscribe"), when(g.resTold, "listChanged"))
 	add("completions", g.completions)
 	add("logging", g.logging)
+	switch {
+	case g.tasks && modern:
+		all = appendMember(all, `"extensions"`, `{"`+tasksExtension+`":{}}`)
+	case g.tasks:
+		all = appendMember(all, `"tasks"`, `{"cancel":{},"requests":{"tools":{"call":{}}}}`)
+	}
 	doc = append(append(doc, all...), '}')
 	if g.instructions != "" {
 		doc = append(append(doc, `,"instructions":`...), quoted(g.instructions)...)
@@ -100,13 +106,14 @@ func (v *visit) initialize(ctx context.Context, call *firewall.Call) ([]byte, er
 	if able(said, true, false) == "" {
 		said = ""
 	}
-	s, err := v.sessions.open(&call.Caller, v.route, version, strings.Clone(said))
-	if err != nil {
+	if v.session != nil { // HTTP+SSE begins with it
+		v.sessions.greet(v.session, version, strings.Clone(said))
+	} else if v.session, err = v.sessions.open(&call.Caller, v.route, version, strings.Clone(said)); err != nil {
 		return nil, err
 	}
-	v.session, call.Hints.Session = s, s.id
+	call.Hints.Session = v.session.id
 	doc := append([]byte(nil), `{"protocolVersion":"`+version+`","serverInfo":`+g.server+`,`...)
-	return append(g.write(doc), '}'), nil
+	return append(g.write(doc, false), '}'), nil
 }
 
 // discover tells a modern client what there is.
@@ -116,7 +123,7 @@ func (v *visit) discover(ctx context.Context, _ *firewall.Call) ([]byte, error) 
 		return nil, err
 	}
 	doc := append([]byte(nil), `{"supportedVersions":`+quotedList(versions())+`,"_meta":{"`+metaServer+`":`+g.server+`},`...)
-	return append(g.write(doc), '}'), nil
+	return append(g.write(doc, true), '}'), nil
 }
 
 // setLevel notes which log messages a legacy client wants, and tells its servers.
@@ -128,7 +135,7 @@ func (v *visit) setLevel(ctx context.Context, call *firewall.Call) ([]byte, erro
 	}
 	v.sessions.setLevel(v.session, level)
 	each(ctx, v, v.servers(), func(ctx context.Context, s *Server) (struct{}, error) {
-		info, err := s.Info(ctx)
+		info, err := s.InfoFor(ctx, v.client(s))
 		if err != nil || info.Modern || !info.has("logging") { // a modern one is told with each request
 			return struct{}{}, err
 		}

@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	maxURL      = 8192 // bytes
+	maxURLText  = 8192 // bytes
 	maxHost     = 253  // bytes of a name
 	resolveTime = 2 * time.Second
 )
@@ -119,7 +119,7 @@ func parseIPv4(parts []string) (netip.Addr, bool) {
 // asking for its host: with a plain scheme and host, the rest as it is.
 func (m Mark) url(text string) (string, error) {
 	refuse := func(why string) (string, error) { return "", firewall.Refuse(firewall.Invalid, "%s", why) }
-	if len(text) > maxURL {
+	if len(text) > maxURLText {
 		return refuse("the URL is too long")
 	}
 	if !utf8.ValidString(text) || strings.ContainsFunc(text, func(c rune) bool {

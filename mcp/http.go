@@ -30,6 +30,7 @@ type httpWire struct {
 	client *http.Transport // driven by hand: no redirect is followed
 	common http.Header     // of each request; credentials aside
 	secret http.Header     // the operator's own headers
+	oauth  *oauth          // gets tokens; nil where none are needed
 
 	mu       sync.Mutex
 	found    *flight[*Info]
@@ -71,7 +72,7 @@ func newHTTPWire(s *Server) *httpWire {
 	for name, value := range s.cfg.Headers {
 		secret.Set(name, value.Reveal())
 	}
-	return &httpWire{
+	w := &httpWire{
 		Server: s,
 		url:    u,
 		common: http.Header{
@@ -92,23 +93,33 @@ func newHTTPWire(s *Server) *httpWire {
 		},
 		sessions: make(map[string]*httpLink),
 	}
+	if s.cfg.OAuth != nil {
+		w.oauth = newOAuth(s)
+	}
+	return w
 }
 
 func (w *httpWire) start() {
+	if w.oauth != nil && w.oauth.gate.now.Load() == nil && w.oauth.cfg.grant() == GrantCode {
+		return // nobody has logged in
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.discovery()
+	w.discovery(w.own())
 }
 
-func (w *httpWire) info(ctx context.Context) (*Info, error) {
+func (w *httpWire) info(ctx context.Context, client *Client) (*Info, error) {
+	if w.oauth != nil {
+		return w.infoAs(ctx, client.principal())
+	}
 	w.mu.Lock()
-	f := w.discovery()
+	f := w.discovery(nil)
 	w.mu.Unlock()
 	return f.wait(ctx)
 }
 
 // discovery is the one that is done or under way, else a new one. It needs mu.
-func (w *httpWire) discovery() *flight[*Info] {
+func (w *httpWire) discovery(a *account) *flight[*Info] {
 	if w.found != nil && !(w.found.landed() && w.found.err != nil) {
 		return w.found
 	}
@@ -117,7 +128,7 @@ func (w *httpWire) discovery() *flight[*Info] {
 	w.work.Go(func() {
 		ctx, cancel := context.WithTimeout(w.life, discoverTime)
 		defer cancel()
-		s := &httpLink{wire: w}
+		s := &httpLink{wire: w, account: a}
 		info, err := w.discover(ctx, s.ask)
 		switch {
 		case errors.Is(err, errForeign):
@@ -151,7 +162,7 @@ func (w *httpWire) discoverSSE(ctx context.Context, why error) (Info, error) {
 		}
 		return c, nil
 	})
-	info, err := old.info(ctx)
+	info, err := old.info(ctx, nil)
 	if err != nil {
 		old.own.end()
 		return Info{}, err
@@ -172,7 +183,11 @@ func (w *httpWire) rediscover(info *Info) {
 }
 
 func (w *httpWire) link(ctx context.Context, client *Client) (link, error) {
-	info, err := w.info(ctx)
+	info, err := w.info(ctx, client)
+	if err != nil {
+		return nil, err
+	}
+	a, b, err := w.standing(ctx, client.principal())
 	if err != nil {
 		return nil, err
 	}
@@ -180,9 +195,9 @@ func (w *httpWire) link(ctx context.Context, client *Client) (link, error) {
 		return old.link(ctx, client)
 	}
 	if info.Modern {
-		return &httpLink{wire: w, about: info, version: info.Version}, nil
+		return &httpLink{wire: w, about: info, version: info.Version, account: a}, nil
 	}
-	s, err := w.session(client, info).opening.wait(ctx)
+	s, err := w.session(client, sessionKey(client, b), a, info).opening.wait(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -201,17 +216,22 @@ func (w *httpWire) tell(client *Client, msg []byte) {
 		old.tell(client, msg)
 		return
 	}
+	key := client.key()
 	w.mu.Lock()
-	s := w.sessions[client.key()]
+	var its []*httpLink
+	for _, s := range w.sessions {
+		if s.client.key() == key && s.opening.landed() && s.opening.err == nil {
+			its = append(its, s)
+		}
+	}
 	w.mu.Unlock()
-	if s != nil && s.opening.landed() && s.opening.err == nil {
+	for _, s := range its {
 		s.aside(msg)
 	}
 }
 
 // session is the session of a client, open or opening.
-func (w *httpWire) session(client *Client, about *Info) *httpLink {
-	key := client.key()
+func (w *httpWire) session(client *Client, key string, a *account, about *Info) *httpLink {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
@@ -228,7 +248,7 @@ func (w *httpWire) session(client *Client, about *Info) *httpLink {
 			w.drop(oldest)
 		}
 	}
-	s = &httpLink{wire: w, client: client, key: key, used: now, opening: newFlight[*httpLink]()}
+	s = &httpLink{wire: w, client: client, key: key, account: a, used: now, opening: newFlight[*httpLink]()}
 	w.sessions[key] = s
 	w.work.Go(func() {
 		ctx, cancel := context.WithTimeout(w.life, w.cfg.Timeout)

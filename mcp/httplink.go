@@ -25,6 +25,7 @@ type httpLink struct {
 	wire    *httpWire
 	client  *Client
 	key     string
+	account *account // whose token it carries; nil where the wire has no oauth
 	about   *Info
 	id      string // Mcp-Session-Id; "" if the server gave none
 	version string // as the header says it; "" if this version has no header
@@ -240,6 +241,9 @@ func (s *httpLink) say(msg []byte) {
 }
 
 func (s *httpLink) post(ctx context.Context, msg []byte, extra map[string]string) (*http.Response, error) {
+	if s.account != nil {
+		return s.sendAs(ctx, msg, extra)
+	}
 	return s.wire.client.RoundTrip(s.request(msg, extra).WithContext(ctx))
 }
 
@@ -270,6 +274,7 @@ func (s *httpLink) header(extra map[string]string) http.Header {
 		h.Set(name, value)
 	}
 	maps.Copy(h, w.secret)
+	s.authorize(h)
 	return h
 }
 
@@ -295,6 +300,8 @@ func subject(method string, params []byte) (string, bool) {
 	case "tools/call", "prompts/get":
 	case "resources/read":
 		at = "uri"
+	case "tasks/get", "tasks/update", "tasks/cancel":
+		at = "taskId"
 	default:
 		return "", false
 	}
@@ -309,7 +316,14 @@ func (s *httpLink) replies(ctx context.Context, body *stream, out outgoing) iter
 		err := body.open()
 		for n := 0; err == nil; n++ {
 			var raw []byte
-			if raw, err = body.next(ctx); err != nil {
+			if raw, err = body.next(ctx); err == errPaused {
+				err = nil
+				if !yield(Message{Method: paused}, nil) {
+					return
+				}
+				continue
+			}
+			if err != nil {
 				break
 			}
 			var m Message
@@ -367,9 +381,17 @@ func isKind(resp *http.Response, kind string) bool {
 // refused is the error of a reply that is not an answer of MCP.
 func (s *httpLink) refused(resp *http.Response) error {
 	e := s.wire.unavailable("answered HTTP "+strconv.Itoa(resp.StatusCode), nil)
+	if resp.StatusCode/100 == 4 {
+		e.Err = errAnswered
+	}
 	switch resp.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		e.Reason += ": callgate's credentials for it must be mended by its operator"
+		if s.account != nil {
+			if better := s.wire.oauth.refusal(s.account, resp); better != nil {
+				return better
+			}
+		}
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
 		e.Reason += ": callgate follows no redirects, so its operator must give the url that they lead to"
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:

@@ -32,7 +32,7 @@ func (v *visit) shown(ctx context.Context, s *Server, which list) ([]Definition,
 	kind := kindOf(which)
 	var may []Definition // the list is shared and stays as it is
 	for i := range defs {
-		if v.gate.May(&v.caller, kind, s.Name(), defs[i].Name) != firewall.No {
+		if defs[i].Held == "" && v.gate.May(&v.caller, kind, s.Name(), defs[i].Name) != firewall.No {
 			may = append(may, defs[i])
 		}
 	}
@@ -64,7 +64,7 @@ func (v *visit) list(ctx context.Context, call *firewall.Call, which list) ([]by
 			}
 			continue
 		}
-		page.add(a.server.Name(), a.val)
+		page.add(a.server, a.val)
 	}
 	if !page.found {
 		return nil, firewall.Refuse(firewall.Invalid, "the list has changed since this cursor: list from the beginning")
@@ -92,7 +92,8 @@ type page struct {
 }
 
 // add takes the items of one server that are behind the page before, and fit.
-func (p *page) add(server string, defs []Definition) {
+func (p *page) add(s *Server, defs []Definition) {
+	server := s.Name()
 	if !p.found && server != p.after.server {
 		return
 	}
@@ -101,7 +102,7 @@ func (p *page) add(server string, defs []Definition) {
 	for i := range defs {
 		name, raw := defs[i].Name, defs[i].Raw
 		if renamed {
-			name = advertised(server, name)
+			name = advertised(s.Prefix(), name)
 			if taken[name] {
 				continue // a cut name that two have is the first one's; see byName
 			}
@@ -157,16 +158,18 @@ type holding struct {
 	info                            Info
 	tools, prompts, resources       bool
 	completions, logging, subscribe bool
+	tasks                           bool // of the client's kind
 	toolsTold, promptsTold, resTold bool // changes of the list are told
 }
 
 func (h *holding) any() bool { return h.tools || h.prompts || h.resources }
 
-// has is what a server declares.
-func has(info Info) holding {
+// has is what a server declares that the client can use.
+func (v *visit) has(info Info) holding {
 	return holding{
 		info: info, tools: info.has("tools"), prompts: info.has("prompts"), resources: info.has("resources"),
 		completions: info.has("completions"), logging: info.has("logging"),
+		tasks:     info.tasks() && info.Modern == v.modern,
 		subscribe: parsed(info.Capabilities).Get("resources.subscribe").Bool(),
 		toolsTold: info.told("tools"), promptsTold: info.told("prompts"), resTold: info.told("resources"),
 	}
@@ -181,11 +184,11 @@ func (i *Info) told(capability string) bool {
 // answer in time may have anything.
 func (v *visit) holdings(ctx context.Context) []answered[holding] {
 	return each(ctx, v, v.behind.servers, func(ctx context.Context, s *Server) (holding, error) {
-		info, err := s.Info(ctx)
+		info, err := s.InfoFor(ctx, v.client(s))
 		if err != nil {
 			return holding{tools: true, prompts: true, resources: true}, late(ctx, s, err)
 		}
-		h := has(info)
+		h := v.has(info)
 		var all sync.WaitGroup
 		see := func(method string, declared bool, seen *bool) {
 			if !declared {
@@ -204,6 +207,7 @@ func (v *visit) holdings(ctx context.Context) []answered[holding] {
 		see("resources/templates/list", h.resources, &templates)
 		all.Wait()
 		h.tools, h.prompts, h.resources = tools, prompts, resources || templates
+		h.tasks = h.tasks && h.tools
 		h.subscribe = h.subscribe && h.resources
 		h.completions = h.completions && (h.prompts || h.resources)
 		h.logging = h.logging && h.any()

@@ -34,12 +34,24 @@ func (v *visit) listen(ctx context.Context) {
 		v.refuse(ctx, nil, bad(http.StatusNotAcceptable, mcpgo.INVALID_REQUEST, "send Accept: text/event-stream"))
 		return
 	}
+	free, err := v.streams.open(&v.caller)
+	if err != nil {
+		f := v.fault(err, "")
+		f.status = http.StatusTooManyRequests
+		v.refuse(ctx, nil, f)
+		return
+	}
+	defer free()
+	if last := v.r.Header.Get("Last-Event-Id"); last != "" {
+		v.rejoin(ctx, last)
+		return
+	}
 	ctx, done := v.sessions.hear(ctx, v.session)
 	defer done()
 	out := &reply{w: v.w, sse: true}
 	call := v.blank(firewall.Session, "session/listen")
 	all := [len(changes)]bool{true, true, true}
-	err := v.gate.Do(ctx, call, &news{v, v.sessions.pending(v.session), all}, func(ev firewall.Event) error {
+	err = v.gate.Do(ctx, call, &news{v, v.sessions.pending(v.session), all}, func(ev firewall.Event) error {
 		v.about(call.ID)
 		if ev.Name != "" {
 			return out.notify(ev.Name, ev.Body.JSON, ev.More)
@@ -67,8 +79,16 @@ func (v *visit) listenModern(ctx context.Context, m *Message, out *reply) {
 		v.deny(m, f, out)
 		return
 	}
+	free, err := v.streams.open(&v.caller)
+	if err != nil {
+		f := v.fault(err, listenMethod)
+		f.Error = v.onRecord(ctx, call, f)
+		v.deny(m, f, out)
+		return
+	}
+	defer free()
 	n := &news{v, due, [len(changes)]bool{}}
-	err := v.gate.Do(ctx, call, n.opened(func(ctx context.Context) []byte { return v.grant(ctx, filter, n) }), func(ev firewall.Event) error {
+	err = v.gate.Do(ctx, call, n.opened(func(ctx context.Context) []byte { return v.grant(ctx, filter, n) }), func(ev firewall.Event) error {
 		v.about(call.ID)
 		switch {
 		case ev.Name == "":
@@ -165,6 +185,9 @@ func (v *visit) subscription(ctx context.Context, m *Message, call *firewall.Cal
 	}
 	p := up.(*passage)
 	return call, local(func(ctx context.Context, call *firewall.Call) ([]byte, error) {
+		if p.barred {
+			return nil, errBarred()
+		}
 		at := p.to.Name() + " " + call.Resource
 		if due.has(at) {
 			return []byte(`{}`), nil

@@ -13,15 +13,15 @@ import (
 )
 
 const (
-	joint         = "__" // between a server's name and that of its tool; no server's name holds it
+	joint         = "__" // between a server's prefix and the name of its tool; no prefix holds it
 	maxAdvertised = 64   // bytes of a name at /mcp: more breaks some clients
 	digestLength  = 8    // hex digits
 )
 
 // advertised is what a tool or prompt of a server is called at /mcp. A long name
 // is cut, and stays one of its own by a digest of the whole.
-func advertised(server, name string) string {
-	full := server + joint + name
+func advertised(prefix, name string) string {
+	full := prefix + joint + name
 	if len(full) <= maxAdvertised {
 		return full
 	}
@@ -77,9 +77,9 @@ func (v *visit) servers() []*Server { return v.heard(v.behind) }
 // byName finds the server that a tool or prompt of /mcp is of, and its name there.
 func (v *visit) byName(ctx context.Context, kind firewall.Kind, name string) (*Server, string, error) {
 	of, rest, _ := strings.Cut(name, joint)
-	s := v.behind.byName[of]
+	s := v.behind.byPrefix[of]
 	if s == nil || rest == "" {
-		return nil, "", firewall.Refuse(firewall.NotFound, "there is no %s %q: names here are <server>%s<%s>, as the list has them", kind, clip(name), joint, kind)
+		return nil, "", firewall.Refuse(firewall.NotFound, "there is no %s %q: names here are <prefix of its server>%s<%s>, as the list has them", kind, clip(name), joint, kind)
 	}
 	if !mayBeCut(name) {
 		return s, rest, nil

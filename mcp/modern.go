@@ -269,6 +269,8 @@ func severity(level string) int {
 // messages only if its request asked for them.
 func (v *visit) wants(ev *firewall.Event) bool {
 	switch ev.Name {
+	case "notifications/tasks", "notifications/tasks/status": // of ids that mean nothing to clients; they may ask
+		return false
 	case "notifications/cancelled": // of requests that callgate does not pass on
 		return false
 	case "notifications/message":

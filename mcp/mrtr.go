@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"iter"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,7 +37,7 @@ const (
 // input.
 func (p *passage) carried(ctx context.Context, call *firewall.Call, req Request) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
-		switch info, err := p.to.Info(ctx); {
+		switch info, err := p.to.InfoFor(ctx, p.client); {
 		case err != nil:
 			yield(Message{}, err)
 		case p.parked != nil:
@@ -242,13 +244,14 @@ type exchanges struct {
 	mu     sync.Mutex
 	parked map[string]*exchange
 	timers map[string]*time.Timer
+	closed bool
 }
 
 // park keeps x until its client comes back, and says whether there is room.
 func (e *exchanges) park(id string, x *exchange) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if len(e.parked) >= maxParked {
+	if e.closed || len(e.parked) >= maxParked {
 		return false
 	}
 	if e.parked == nil {
@@ -274,6 +277,19 @@ func (e *exchanges) take(id string) *exchange {
 		delete(e.timers, id)
 	}
 	return x
+}
+
+// close ends all that is parked, and parks nothing more.
+func (e *exchanges) close() {
+	e.mu.Lock()
+	e.closed = true
+	ids := slices.Collect(maps.Keys(e.parked))
+	e.mu.Unlock()
+	for _, id := range ids {
+		if x := e.take(id); x != nil {
+			x.end()
+		}
+	}
 }
 
 func (x *exchange) end() {

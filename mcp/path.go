@@ -20,10 +20,10 @@ import (
 const maxPath = 4096 // bytes
 
 var (
-	scheme    = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*:`) // also a drive
-	escapes   = regexp.MustCompile(`(?:%[0-9A-Fa-f]{2})+`)
-	oldEscape = regexp.MustCompile(`%[uU][0-9A-Fa-f]{4}`)
-	shortName = regexp.MustCompile(`~[0-9]`)
+	scheme       = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*:`) // also a drive
+	escapedSigns = regexp.MustCompile(`(?:%[0-9A-Fa-f]{2})+`)
+	oldEscape    = regexp.MustCompile(`%[uU][0-9A-Fa-f]{4}`)
+	shortName    = regexp.MustCompile(`~[0-9]`)
 )
 
 // slashes that are none, but that some program takes for / or \, besides those
@@ -57,7 +57,7 @@ func canonicalPath(text string) (string, error) {
 			return refuse("the path has a character that looks like a slash, a dot or ~ and is none")
 		}
 	}
-	for _, run := range escapes.FindAllString(text, -1) {
+	for _, run := range escapedSigns.FindAllString(text, -1) {
 		if !harmless(run) {
 			return refuse("the path has an encoded slash, dot or other sign that another program may decode: write it plainly")
 		}
@@ -91,7 +91,7 @@ func isLookAlike(c rune) bool {
 	return strings.ContainsRune(lookAlikes, c) || strings.ContainsAny(norm.NFKC.String(string(c)), `/\.~%:`)
 }
 
-// harmless says whether a run of escapes decodes to nothing that matters in a path.
+// harmless says whether a run of escapedSigns decodes to nothing that matters in a path.
 func harmless(run string) bool {
 	plain, err := url.PathUnescape(run)
 	if err != nil || !utf8.ValidString(plain) {

@@ -34,7 +34,7 @@ type piped struct {
 // newStdio reaches a server by processes.
 func newStdio(s *Server) *piped {
 	return newPiped(s, func() (carrier, error) {
-		p, err := newProcess(s.cfg)
+		p, err := newProcess(s.life, &s.cfg)
 		if err != nil {
 			return nil, err
 		}
@@ -50,7 +50,7 @@ func newPiped(s *Server, dial func() (carrier, error)) *piped {
 
 func (w *piped) start() { w.own.start() }
 
-func (w *piped) info(ctx context.Context) (*Info, error) {
+func (w *piped) info(ctx context.Context, _ *Client) (*Info, error) {
 	p, err := w.own.pipe(ctx)
 	if err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func (w *piped) info(ctx context.Context) (*Info, error) {
 }
 
 func (w *piped) link(ctx context.Context, client *Client) (link, error) {
-	info, err := w.info(ctx)
+	info, err := w.info(ctx, client)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package mcp
 
 import (
 	"bufio"
+	"context"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -27,13 +28,14 @@ type process struct {
 	lines lineReader // of out
 }
 
-// newProcess starts cfg.Command. It gets few variables of callgate's own
-// environment: nothing that could be a secret.
-func newProcess(cfg ServerConfig) (*process, error) {
-	p := &process{gone: make(chan struct{})}
-	p.cmd = exec.Command(cfg.Command[0], cfg.Command[1:]...)
-	p.cmd.Dir = cfg.Dir
-	p.cmd.Env = environment(cfg.Env)
+// newProcess starts cfg.Command, within cfg.Confine. It gets few variables of
+// callgate's own environment: nothing that could be a secret.
+func newProcess(ctx context.Context, cfg *ServerConfig) (*process, error) {
+	cmd, err := cfg.command(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := &process{cmd: cmd, gone: make(chan struct{})}
 	setGroup(p.cmd)
 
 	stdin, in, err := os.Pipe()

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	mcpgo "github.com/mark3labs/mcp-go/mcp"
@@ -16,11 +17,15 @@ import (
 // comes first and alone, else a stream of events.
 type reply struct {
 	w         http.ResponseWriter
+	line      *line  // where all goes, in a session of HTTP+SSE
 	json, sse bool   // what the client takes
 	batch     bool   // there may be more than one response
 	streaming bool   // the head of a stream is out
 	array     []byte // responses of a batch that will be one document
 	answered  bool
+
+	keep func() *replay         // keeps the stream, once there is one; nil: nobody could come back to it
+	kept atomic.Pointer[replay] // that does
 }
 
 // answerer sees what the client sends and takes.
@@ -141,6 +146,14 @@ func (o *reply) open() {
 	o.streaming = true
 	o.w.Header().Set("X-Accel-Buffering", "no") // a proxy in between must not collect events
 	o.head("text/event-stream", http.StatusOK, -1)
+	if o.keep == nil {
+		return
+	}
+	p := o.keep()
+	o.kept.Store(p)
+	if first := p.begin(); first != nil {
+		_ = o.raw(first, false) // a client that has gone may come back
+	}
 }
 
 // event sends one message of a stream. It goes out at once unless more follows.
@@ -158,11 +171,19 @@ func (o *reply) event(doc []byte, more bool) error {
 		}
 		doc = doc[i+1:]
 	}
-	return o.raw(append(append(frame, doc...), "\n\n"...), more)
+	frame = append(append(frame, doc...), "\n\n"...)
+	if p := o.kept.Load(); p != nil {
+		_ = o.raw(p.add(frame), more)
+		return nil
+	}
+	return o.raw(frame, more)
 }
 
 // raw writes bytes of a stream, which a client must take in time.
 func (o *reply) raw(frame []byte, more bool) error {
+	if o.line != nil {
+		return o.line.write(frame)
+	}
 	o.hurry(true)
 	defer o.hurry(false)
 	if _, err := o.w.Write(frame); err != nil || more {

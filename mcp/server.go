@@ -29,6 +29,7 @@ type Request struct {
 	Header map[string]string // Mcp-Param-* headers that the client sent and that agree with Params
 
 	endless bool // its reply goes on until the client wants no more
+	own     bool // it is callgate's own idea, perhaps in the midst of another one
 }
 
 // Info is what a server said of itself when it was discovered.
@@ -50,16 +51,23 @@ type ServerConfig struct {
 	URL     string                // streamable HTTP endpoint
 	Headers map[string]Credential // sent with each request to URL
 	Opens   []string              // hosts, besides its own, whose pages the server may ask users to open
+	OAuth   *OAuthConfig          // how access tokens for URL are got; nil for none
 	Timeout time.Duration         // of one request without a sign of progress; default 60 s. With progress a request may take 10 minutes.
 	Shared  bool                  // one process of Command serves all principals; default: a legacy server has one for each
 	Trusted bool                  // believe what the server's annotations say of its tools' impact
 	Labels  firewall.Labels       // of what the server's replies bring, but for tools that have their own
 	Tools   map[string]ToolConfig // what the operator says of single tools, and of all under "*"
 	Resolve Resolver              // finds the hosts that arguments name; nil: by the system
-	Seen    func([]Definition)    // told each list of the server's tools, when it has arrived; may be nil
+	Seen    func([]Definition)    // told each list of the server's tools that may be used, when it has arrived; may be nil
+	Pins    *Pins                 // hold the server to what it first said of itself; nil for none
 	Limits  firewall.Limits       // of one message from the server
 	Version string                // callgate's own, as told to the server; default "dev"
 	Logger  *slog.Logger          // required
+
+	Prefix      string      // of its tools' and prompts' names at /mcp; [a-z0-9-], 1 to 32 characters; default Name
+	Concurrency int         // requests in flight to it; more wait for their turn, within Timeout; default 256
+	Confine     Confinement // what Command's process may take of this machine, and sees of it
+	Helper      []string    // program, and first arguments, that calls [Confine]; default: this program and [ConfineWord]
 }
 
 // A Credential is a secret that is revealed where it is sent and nowhere else.
@@ -70,6 +78,12 @@ func (c ServerConfig) Check() error {
 	var errs []error
 	if len(c.Name) < 1 || len(c.Name) > 32 || strings.Trim(c.Name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
 		errs = append(errs, fmt.Errorf("name %q: use 1 to 32 of a-z, 0-9 and -", c.Name))
+	}
+	if c.Prefix != "" && !isServerName(c.Prefix) {
+		errs = append(errs, fmt.Errorf("prefix %q: use 1 to 32 of a-z, 0-9 and -", c.Prefix))
+	}
+	if c.Concurrency < 0 || c.Concurrency > maxConcurrency {
+		errs = append(errs, fmt.Errorf("concurrency: want 1 to %d", maxConcurrency))
 	}
 	if (len(c.Command) == 0) == (c.URL == "") {
 		errs = append(errs, errors.New("give either a command or a url"))
@@ -83,6 +97,9 @@ func (c ServerConfig) Check() error {
 	if c.URL == "" && len(c.Headers) > 0 {
 		errs = append(errs, errors.New("headers are for servers with a url"))
 	}
+	if c.OAuth != nil {
+		errs = append(errs, c.checkOAuth())
+	}
 	for _, host := range c.Opens {
 		if u, err := url.Parse("https://" + host); err != nil || u.Host != host || u.Hostname() != strings.ToLower(host) {
 			errs = append(errs, fmt.Errorf("opens: %q: write the name of a host, without a scheme or path", host))
@@ -94,8 +111,11 @@ func (c ServerConfig) Check() error {
 	if c.URL != "" && c.Shared {
 		errs = append(errs, errors.New("shared is for servers with a command"))
 	}
-	if c.URL != "" && (len(c.Env) > 0 || c.Dir != "") {
-		errs = append(errs, errors.New("env and dir are for servers with a command"))
+	if c.URL != "" && (len(c.Env) > 0 || c.Dir != "" || !c.Confine.none()) {
+		errs = append(errs, errors.New("env, dir and process are for servers with a command"))
+	}
+	if err := c.Confine.check(); err != nil {
+		errs = append(errs, fmt.Errorf("process: %w", err))
 	}
 	return errors.Join(errs...)
 }
@@ -113,6 +133,10 @@ type Server struct {
 	wire  wire
 	lists listings
 	ids   atomic.Uint64 // of requests, and of their progress tokens
+	pins  pinned
+
+	breaker breaker
+	slots   *slots
 
 	life context.Context // ends when Close gives up waiting
 	end  context.CancelFunc
@@ -133,8 +157,9 @@ type Server struct {
 type wire interface {
 	// start begins to reach the server, without waiting for it.
 	start()
-	// info waits until the server is discovered.
-	info(ctx context.Context) (*Info, error)
+	// info waits until the server is discovered. Who asks matters where the server
+	// must be asked with a token of theirs.
+	info(ctx context.Context, client *Client) (*Info, error)
 	// link is the way to the server for one client.
 	link(ctx context.Context, client *Client) (link, error)
 	// tell sends a notification to the session of a client, if there is one.
@@ -182,9 +207,16 @@ func NewServer(cfg ServerConfig) *Server {
 	if cfg.Version == "" {
 		cfg.Version = "dev"
 	}
+	if cfg.Prefix == "" {
+		cfg.Prefix = cfg.Name
+	}
+	if cfg.Concurrency <= 0 {
+		cfg.Concurrency = defaultConcurrency
+	}
 	version, _ := jsontext.AppendQuote(nil, cfg.Version)
 	s := &Server{cfg: cfg, about: `{"name":"callgate","version":` + string(version) + `}`, idle: make(chan struct{}), notices: make(map[int]func(Message)), subscribers: make(map[subscription]map[int]func(Message))}
 	s.cfg.Logger = cfg.Logger.With("server", cfg.Name)
+	s.breaker.now, s.slots = time.Now, newSlots(cfg.Concurrency)
 	s.life, s.end = context.WithCancel(context.Background())
 	if cfg.URL != "" {
 		s.wire = newHTTPWire(s)
@@ -197,21 +229,28 @@ func NewServer(cfg ServerConfig) *Server {
 // Name is the server's name in the config.
 func (s *Server) Name() string { return s.cfg.Name }
 
+// Prefix is what the names of its tools and prompts begin with at /mcp.
+func (s *Server) Prefix() string { return s.cfg.Prefix }
+
 // Start begins to reach the server, so that it is there when it is needed. It
 // does not wait.
 func (s *Server) Start() { s.wire.start() }
 
 // Info waits until the server is discovered, or ctx ends.
-func (s *Server) Info(ctx context.Context) (Info, error) {
+func (s *Server) Info(ctx context.Context) (Info, error) { return s.InfoFor(ctx, nil) }
+
+// InfoFor is Info on behalf of client, whose token is used where the server gives
+// none without and is not discovered yet.
+func (s *Server) InfoFor(ctx context.Context, client *Client) (Info, error) {
 	if err := s.enter(); err != nil {
 		return Info{}, err
 	}
 	defer s.leave()
-	info, err := s.wire.info(ctx)
+	info, err := s.wire.info(ctx, client)
 	if err != nil {
 		return Info{}, s.explain(ctx, err)
 	}
-	return *info, nil
+	return s.cleared(ctx, info), nil
 }
 
 // Do sends one request for client and yields the notifications that belong to
@@ -245,10 +284,13 @@ func (s *Server) tell(client *Client, method string) {
 func (s *Server) run(ctx context.Context, client *Client, req Request, got func(Message) bool) error {
 	clock := s.clock(ctx, s.patience(&req), req.endless)
 	defer clock.stop()
-	err := s.try(clock, client, req, got)
-	if err == errGone { // the server had not seen the request
-		err = s.try(clock, client, req, got)
-	}
+	err := s.admitted(clock, &req, got, func(got func(Message) bool) error {
+		err := s.try(clock, client, req, got)
+		if err == errGone { // the server had not seen the request
+			err = s.try(clock, client, req, got)
+		}
+		return err
+	})
 	if err != nil {
 		return s.explain(clock.ctx, err)
 	}
@@ -353,6 +395,8 @@ func (s *Server) explain(ctx context.Context, err error) error {
 	cause := context.Cause(ctx)
 	var e *firewall.Error
 	switch {
+	case cause == errTimeout && errors.As(err, &e) && e.Code == firewall.Exhausted: // it waited for its turn
+		return err
 	case cause == errTimeout:
 		return &firewall.Error{Code: firewall.Timeout, Reason: "server " + s.cfg.Name + " did not answer in time", Err: err}
 	case cause == errClosed:

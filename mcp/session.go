@@ -19,23 +19,26 @@ import (
 // A session is a legacy client's, from initialize on. It belongs to the
 // principal and the endpoint that it began with: to others it does not exist.
 type session struct {
-	id      string
-	owner   string // principal
-	agent   string // that counts it as one of its own
-	route   string
-	version string
-	said    string // the client's capabilities
+	id    string
+	owner string // principal
+	agent string // that counts it as one of its own
+	route string
+	line  *line // of a session of HTTP+SSE
 
 	// guarded by sessions.mu
-	used   time.Time
-	place  *queue.Element // among the agent's own
-	level  string         // least severe log message that the client wants; "" is all
-	calls  []*inflight
-	asked  map[uint64]chan<- Message // requests by servers that the client has not answered
-	asks   uint64                    // how many there were
-	due    *pending                  // what the client is to be told, once it listens or subscribes
-	listen *inflight                 // the stream of notifications, if there is one
-	ended  bool
+	version string
+	said    string // the client\'s capabilities
+	used    time.Time
+	place   *queue.Element // among the agent's own
+	level   string         // least severe log message that the client wants; "" is all
+	calls   []*inflight
+	asked   map[uint64]chan<- Message // requests by servers that the client has not answered
+	replays []*replay                 // streams that the client may come back to
+	streams uint64                    // how many there were
+	asks    uint64                    // how many there were
+	due     *pending                  // what the client is to be told, once it listens or subscribes
+	listen  *inflight                 // the stream of notifications, if there is one
+	ended   bool
 }
 
 // inflight is something under way that the session can end.
@@ -114,22 +117,32 @@ func (s *sessions) touch(x *session, now time.Time) {
 	}
 }
 
-// find is the session of caller with id at route, and what it wants to read of
-// logs. It is nil if there is none: whose it is otherwise is not told.
-func (s *sessions) find(id string, caller *identity.Principal, route string) (found *session, level string) {
+// find is the session of caller with id at route. It is nil if there is none: whose
+// it is otherwise is not told.
+func (s *sessions) find(id string, caller *identity.Principal, route string) (found *session, is manner) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	x := s.byID[id]
 	now := time.Now()
 	if x == nil || x.owner != principalKey(caller) || x.route != route {
-		return nil, ""
+		return nil, manner{}
 	}
 	if s.isIdle(x, now) {
 		s.drop(x)
-		return nil, ""
+		return nil, manner{}
 	}
 	s.touch(x, now)
-	return x, x.level
+	return x, manner{x.version, x.said, x.level}
+}
+
+// manner is how a session is at one time.
+type manner struct{ version, said, level string }
+
+// greet notes what the client of x speaks and can do, where x was there before.
+func (s *sessions) greet(x *session, version, said string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x.version, x.said = version, said
 }
 
 // begin notes that a call of x is under way. Its context ends when the client
@@ -298,10 +311,16 @@ func (v *visit) resume() *fault {
 	if len(ids) != 1 || ids[0] == "" {
 		return bad(http.StatusBadRequest, mcpgo.INVALID_REQUEST, "no Mcp-Session-Id: send initialize first, and then the id that comes with its answer")
 	}
-	if v.session, v.level = v.sessions.find(ids[0], &v.caller, v.route); v.session == nil {
+	return v.resumeAs(ids[0])
+}
+
+// resumeAs finds the session with an id.
+func (v *visit) resumeAs(id string) *fault {
+	var is manner
+	if v.session, is = v.sessions.find(id, &v.caller, v.route); v.session == nil {
 		return &fault{Error: firewall.Refuse(firewall.NotFound, "there is no such session, or it has ended: send initialize again"), status: http.StatusNotFound, code: http.StatusNotFound}
 	}
-	v.version, v.said = v.session.version, v.session.said
+	v.version, v.said, v.level = is.version, is.said, is.level
 	return nil
 }
 
@@ -340,6 +359,8 @@ func (v *visit) batch(ctx context.Context, doc []byte, out *reply) {
 		return
 	}
 	out.batch, v.out = true, out
+	ctx, done := v.outlive(ctx, out)
+	defer done()
 	for i := range messages {
 		if ctx.Err() != nil {
 			return

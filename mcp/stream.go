@@ -17,6 +17,7 @@ type stream struct {
 	events *sse
 	plain  bool
 	tries  int // to go on, without an event in between
+	paused bool
 }
 
 const (
@@ -63,16 +64,31 @@ func (b *stream) next(ctx context.Context) ([]byte, error) {
 		if errors.Is(err, errTooLarge) { // it would be so again
 			return nil, err
 		}
+		if !b.paused && b.mayResume(ctx) {
+			b.paused = true
+			return nil, errPaused
+		}
 		if again := b.resume(ctx); again != nil {
 			return nil, err
 		}
 	}
 }
 
+// errPaused is a stream that the server has broken off for a while.
+var errPaused = errors.New("the server goes on later")
+
+// paused is the notification by which callgate itself knows of that.
+const paused = "callgate/paused"
+
+func (b *stream) mayResume(ctx context.Context) bool {
+	last := b.events.last
+	return validSession(last) && b.link.id != "" && b.tries < maxTries && ctx.Err() == nil
+}
+
 // resume goes on with a stream that has ended.
 func (b *stream) resume(ctx context.Context) error {
 	s, last := b.link, b.events.last
-	if last == "" || !validSession(last) || s.id == "" || b.tries >= maxTries || ctx.Err() != nil {
+	if !b.mayResume(ctx) {
 		return io.EOF
 	}
 	b.tries++

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"callgate/audit"
 	"callgate/mcp"
@@ -37,6 +38,32 @@ func (a *byHand) subscribe(t *testing.T) *ear {
 	return &ear{t, bufio.NewScanner(resp.Body), resp, leave}
 }
 
+// until has something happen again and again until the client hears of it: it is
+// not known when callgate itself has begun to listen.
+func (e *ear) until(what string, happen func(string)) string {
+	heard := make(chan struct{})
+	defer close(heard)
+	go func() {
+		for {
+			happen(what)
+			select {
+			case <-time.After(50 * time.Millisecond):
+			case <-heard:
+				return
+			}
+		}
+	}()
+	for {
+		got := e.hear(1)
+		if got == nil {
+			e.t.Fatalf("%s was never heard of", what)
+		}
+		if strings.Contains(got[0], `"method":"notifications/`+what+`"`) {
+			return got[0]
+		}
+	}
+}
+
 func TestEveryClientHearsOfEveryServer(t *testing.T) {
 	eachServer(t, func(t *testing.T, s *mcp.Server, modern bool) {
 		if strings.Contains(t.Name(), "without_streams") {
@@ -63,10 +90,7 @@ func TestEveryClientHearsOfEveryServer(t *testing.T) {
 					tell := func(what string) {
 						c.ask("tools/call", `{"name":"`+prefix+`happen","arguments":{"what":"`+what+`"}}`, "")
 					}
-					tell("resources/updated")
-					got := e.hear(1)
-					tell("tools/list_changed")
-					got = append(got, e.hear(1)...)
+					got := []string{e.until("resources/updated", tell), e.until("tools/list_changed", tell)}
 					params := ""
 					if mark != "" {
 						params = `,"params":{` + mark[1:] + `}`

@@ -55,7 +55,10 @@ func (s *Server) watch(ctx context.Context) {
 	var delay backoff
 	for ctx.Err() == nil {
 		began := time.Now()
-		info, err := s.wire.info(ctx)
+		info, err := s.wire.info(ctx, nil)
+		for i := range changes { // what happened while callgate did not listen
+			s.lists.forget(changes[i])
+		}
 		switch {
 		case err != nil:
 		case !info.told("tools") && !info.told("prompts") && !info.told("resources"):
@@ -109,7 +112,7 @@ func (s *Server) Subscribe(ctx context.Context, client *Client, uri string, f fu
 		return nil, err
 	}
 	defer s.leave()
-	info, err := s.wire.info(ctx)
+	info, err := s.wire.info(ctx, client)
 	if err != nil {
 		return nil, s.explain(ctx, err)
 	}

@@ -1,6 +1,7 @@
 package test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"flag"
@@ -13,6 +14,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -43,11 +46,16 @@ var update = flag.Bool("update", false, "rewrite what the scripts expect")
 //	admin                   set $ADMIN_TOKEN
 //	token AGENT             set $TOKEN to a token of it
 //	expand FILE             put the variables below into a file
+//	describe TOOL TEXT [PROPERTY]   the MCP server says TEXT, with Go's escapes, of a tool from now on, and lets it take PROPERTY too
+//	login USER ARGS         run callgate mcp login ARGS, and be the USER who agrees in a browser
+//	ended                   the authorization server takes no token any more
+//	upstream REGEXP         a request that reached $LOCKED, or its authorization server, has it; or, with !, none
 //	hold, release           the model answers only after release
 //	holding                 wait until the model has a request that it holds
 //
 // and the variables MODEL (a scripted model API), MCP (an MCP server with the
-// tools echo, pay and customer).
+// tools echo, pay and customer) and LOCKED (the same behind an authorization
+// server).
 //
 // With -update they write down what they get in the place of what they want.
 func TestScripts(t *testing.T) {
@@ -61,6 +69,7 @@ func TestScripts(t *testing.T) {
 			"tool": callTool, "capture": capture,
 			"http": request, "begin": begin, "finish": finish,
 			"token": token, "admin": admin, "expand": expand, "await": await, "refused": refused,
+			"describe": describe, "login": login, "ended": ended, "upstream": reachedUpstream,
 			"hold": hold, "holding": holding, "release": release,
 		},
 	})
@@ -84,6 +93,8 @@ type world struct {
 	held    chan struct{} // the model waits for its end; nil when it answers at once
 	waiting chan struct{} // a value for each request that waits
 	answer  chan answer   // of begin
+	tools   *server.MCPServer
+	oauth   *upstream.OAuth
 }
 
 type gate struct {
@@ -106,8 +117,12 @@ const modelKey = "sk-model-0000"
 func setup(env *testscript.Env, bin string) error {
 	w := &world{gates: make(map[string]*gate), waiting: make(chan struct{}, 16), answer: make(chan answer, 1)}
 	model := httptest.NewServer(&upstream.Model{Key: modelKey, Script: w.say})
-	tools := httptest.NewServer(server.NewStreamableHTTPServer(tools()))
+	oauth, locked := upstream.NewOAuth(server.NewStreamableHTTPServer(tools()), time.Now)
+	w.oauth = oauth
+	w.tools = tools()
+	tools := httptest.NewServer(server.NewStreamableHTTPServer(w.tools))
 	env.Defer(func() {
+		defer locked.Close()
 		w.stopAll()
 		w.release()
 		model.Close()
@@ -119,6 +134,8 @@ func setup(env *testscript.Env, bin string) error {
 	env.Setenv("MODEL", model.URL+"/v1")
 	env.Setenv("MODEL_KEY", modelKey)
 	env.Setenv("MCP", tools.URL+"/mcp")
+	env.Setenv("LOCKED", locked.URL+"/mcp")
+	env.Setenv("ISSUER", oauth.Issuer)
 	env.Setenv("NO_COLOR", "1")
 	return nil
 }
@@ -138,6 +155,21 @@ func tools() *server.MCPServer {
 	s.AddTool(mcp.NewTool("pay", mcp.WithNumber("amount", mcp.Required())), text("paid %v", "amount"))
 	s.AddTool(mcp.NewTool("customer", mcp.WithString("card")), text(`{"name": "Ben", "mail": "ben@example.com", "card": "%v"}`, "card"))
 	return s
+}
+
+func describe(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: describe TOOL TEXT [PROPERTY]")
+	}
+	text, err := strconv.Unquote(`"` + args[1] + `"`)
+	ts.Check(err)
+	about := []mcp.ToolOption{mcp.WithDescription(text)}
+	for _, property := range args[2:] {
+		about = append(about, mcp.WithString(property))
+	}
+	of(ts).tools.AddTool(mcp.NewTool(args[0], about...), func(context.Context, mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		return mcp.NewToolResultText("done by " + args[0]), nil
+	})
 }
 
 func (w *world) say(upstream.Turn) upstream.Say {
@@ -185,7 +217,7 @@ func serve(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	cmd := exec.Command(program, append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}, args...)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = ts.Getenv("WORK"), out, errs
-	for _, variable := range []string{"PATH", "HOME", "CALLGATE_DATA", "MODEL_KEY", "MODEL", "MCP"} {
+	for _, variable := range []string{"PATH", "HOME", "CALLGATE_DATA", "MODEL_KEY", "MODEL", "MCP", "LOCKED", "ISSUER"} {
 		cmd.Env = append(cmd.Env, variable+"="+ts.Getenv(variable))
 	}
 	ts.Check(cmd.Start())
@@ -229,6 +261,59 @@ func named(ts *testscript.TestScript, args []string, at int) (string, *gate) {
 		ts.Fatalf("no callgate %s runs", name)
 	}
 	return name, g
+}
+
+var loginURL = regexp.MustCompile(`(?m)^  (http://\S+)$`)
+
+// login runs the command and, when it has said where to go, goes there.
+func login(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: login USER ARGS")
+	}
+	program, err := exec.LookPath(filepath.Join(strings.Split(ts.Getenv("PATH"), string(os.PathListSeparator))[0], "callgate"))
+	ts.Check(err)
+	cmd := exec.Command(program, append([]string{"mcp", "login", "--no-browser"}, args[1:]...)...)
+	cmd.Dir, cmd.Env = ts.Getenv("WORK"), []string{"CALLGATE_DATA=" + ts.Getenv("CALLGATE_DATA")}
+	cmd.Stdout = ts.Stdout()
+	said, err := cmd.StderrPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	var text strings.Builder
+	for lines := bufio.NewScanner(said); lines.Scan(); {
+		text.WriteString(lines.Text() + "\n")
+		if found := loginURL.FindStringSubmatch(lines.Text()); found != nil {
+			back, err := of(ts).oauth.Consent(found[1], args[0])
+			ts.Check(err)
+			if got := send("GET", back, nil); got.err != nil {
+				ts.Check(got.err)
+			}
+		}
+	}
+	fmt.Fprint(ts.Stderr(), text.String())
+	if err := cmd.Wait(); (err != nil) != neg {
+		ts.Fatalf("callgate mcp login: %v\n%s", err, text.String())
+	}
+}
+
+func ended(ts *testscript.TestScript, _ bool, _ []string) {
+	o := of(ts).oauth
+	o.Expire()
+	o.Lock()
+	defer o.Unlock()
+	clear(o.Refresh)
+}
+
+func reachedUpstream(ts *testscript.TestScript, neg bool, args []string) {
+	want := regexp.MustCompile(args[0])
+	o := of(ts).oauth
+	o.Lock()
+	defer o.Unlock()
+	if len(o.Seen) == 0 {
+		ts.Fatalf("nothing reached the server")
+	}
+	if found := slices.ContainsFunc(o.Seen, want.MatchString); found == neg {
+		ts.Fatalf("upstream has %s: %v", args[0], found)
+	}
 }
 
 func signal(ts *testscript.TestScript, _ bool, args []string) {
@@ -367,7 +452,10 @@ func until(ts *testscript.TestScript, what string, done func() bool) {
 func await(ts *testscript.TestScript, _ bool, args []string) {
 	want, err := regexp.Compile(args[1])
 	ts.Check(err)
-	until(ts, args[0]+" has "+args[1], func() bool { return want.MatchString(ts.ReadFile(args[0])) })
+	until(ts, args[0]+" has "+args[1], func() bool {
+		text, err := os.ReadFile(ts.MkAbs(args[0]))
+		return err == nil && want.Match(text) // it may not be there yet
+	})
 }
 
 func refused(ts *testscript.TestScript, _ bool, args []string) {

@@ -28,6 +28,7 @@ const answerTimeout = time.Minute // for the gate to answer; it waits for news f
 const (
 	addrFile  = "admin.addr"
 	tokenFile = "admin.token"
+	gateFile  = "gate.url" // where agents on this machine reach it
 )
 
 // client finds the gate: by --data, else by CALLGATE_URL and
@@ -48,7 +49,7 @@ func (p *program) client() (*client, error) {
 			return nil, fmt.Errorf("find the gate: %w", err)
 		}
 		base = "http://" + strings.TrimSpace(string(addr)) // which is on this machine
-	} else if u, err := url.Parse(base); err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())) {
+	} else if !mayCarryTokens(base) {
 		return nil, fmt.Errorf("CALLGATE_URL is %q: want https://host, or http:// for this machine; the admin token must not cross a network in clear", base)
 	}
 	if token == "" {
@@ -60,8 +61,20 @@ func (p *program) client() (*client, error) {
 	}
 	return &client{
 		base: strings.TrimSuffix(base, "/"), token: token,
-		http: &http.Client{Timeout: answerTimeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		http: direct(answerTimeout),
 	}, nil
+}
+
+// direct is an HTTP client that goes nowhere else than it is told to.
+func direct(timeout time.Duration) *http.Client {
+	return &http.Client{Timeout: timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
+// mayCarryTokens says whether address is the URL of a host to which nobody on the
+// way can read along.
+func mayCarryTokens(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && loopback(u.Hostname()))
 }
 
 // An apiError is what the admin API answered instead.

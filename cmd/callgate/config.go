@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"log/slog"
 	"maps"
 	"path/filepath"
@@ -26,6 +27,7 @@ type Config struct {
 	MCP struct {
 		Servers map[string]Server `yaml:"servers"`
 		Import  []File            `yaml:"import"` // files with the mcpServers JSON of MCP clients
+		Lock    LockFile          `yaml:"lock"`   // of definitions that may be used
 	} `yaml:"mcp"`
 	Providers map[string]Provider `yaml:"providers"`
 	Agents    []Agent             `yaml:"agents"`
@@ -54,16 +56,50 @@ type Server struct {
 	URL     ServerURL        `yaml:"url"`
 	Env     map[string]Value `yaml:"env"`     // for Command; it gets little else
 	Headers map[string]Value `yaml:"headers"` // for URL
+	OAuth   OAuth            `yaml:"oauth"`   // how access tokens for URL are got
 	Dir     Folder           `yaml:"dir"`     // where Command starts
 	Timeout Duration         `yaml:"timeout"` // of one request
 	Shared  bool             `yaml:"shared"`  // one process of Command serves all agents
 	Opens   []string         `yaml:"opens"`   // hosts whose pages it may ask users to open
 	Trusted bool             `yaml:"trusted"` // what it says of its tools' effects is believed
+	Trust   Trust            `yaml:"trust"`   // how far it may choose what it says of itself
 	Reads   Labels           `yaml:"reads"`   // what its replies bring into a run
-	Tools   map[string]Tool  `yaml:"tools"`   // what is otherwise with single tools, and, under *, with all
+	Process Process          `yaml:"process"` // what the process of Command may take and see
+
+	Prefix      string `yaml:"prefix"`      // of its names at /mcp
+	Concurrency Count  `yaml:"concurrency"` // requests in flight to it
 
 	MaxReply Bytes `yaml:"max_reply"` // of one message from it
+
+	Tools map[string]Tool `yaml:"tools"` // what is otherwise with single tools, and, under *, with all
 }
+
+// A Process is what the process of a server may take of this machine, and sees of
+// it.
+type Process struct {
+	User      string   `yaml:"user"`       // whom it runs as
+	Nice      Count    `yaml:"nice"`       // how far it gives way to others
+	Memory    Size     `yaml:"memory"`     // address space of each of its processes
+	OpenFiles Count    `yaml:"open_files"` // of each of its processes
+	Sandbox   string   `yaml:"sandbox"`    // off, auto, required
+	Network   Switch   `yaml:"network"`    // whether the sandbox has one; it has
+	Writable  []Folder `yaml:"writable"`   // what may be changed in the sandbox
+	Readable  []Folder `yaml:"readable"`   // what is there, besides the system's programs; all, where this is empty
+}
+
+// OAuth says how callgate gets access tokens for an MCP server.
+type OAuth struct {
+	Grant        string    `yaml:"grant"` // authorization_code, client_credentials, token_exchange
+	Per          string    `yaml:"per"`   // whose they are: gate, agent, user
+	Issuer       string    `yaml:"issuer"`
+	ClientID     string    `yaml:"client_id"`
+	ClientSecret Reference `yaml:"client_secret"`
+	Scopes       []string  `yaml:"scopes"`
+
+	given bool // the key stands there, whatever is behind it
+}
+
+func (o *OAuth) check(*reader, ast.Node, string) { o.given = true } // the rest is for package mcp to say
 
 // A Tool is what the operator says of a tool.
 type Tool struct {
@@ -167,6 +203,14 @@ func readConfig(file string, over Overrides, env func(string) (string, bool)) (C
 
 // reach notes what package mcp would not take, wherever a server was named.
 func (c *Config) reach(r *reader, root ast.Node) {
+	owners := make(map[string]string, len(c.MCP.Servers))
+	for _, name := range slices.Sorted(maps.Keys(c.MCP.Servers)) {
+		prefix := cmp.Or(c.MCP.Servers[name].Prefix, name)
+		if of, taken := owners[prefix]; taken {
+			r.note(at(at(at(at(root, "mcp"), "servers"), name), "prefix"), "mcp.servers.%s: the prefix %s is that of server %s already; write prefix: with another one", name, prefix, of)
+		}
+		owners[prefix] = name
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.MCP.Servers)) {
 		s := c.MCP.Servers[name]
 		if err := s.reached(name, slog.New(slog.DiscardHandler)).Check(); err != nil {

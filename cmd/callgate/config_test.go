@@ -115,6 +115,24 @@ func TestConfigSaysEveryMistake(t *testing.T) {
 			"7:76: unknown key mcp.servers.c.tools.t.arguments.p.dirs; known here: class, hosts, private, within"}},
 		{"arguments that callgate cannot judge", "mcp:\n  servers:\n    a: {command: [a], tools: {'*': {reads: secret, arguments: {p.q: {class: file}}}}}\n", []string{
 			"3:9: mcp.servers.a: tools.*: what the replies of all tools bring is said of the server; tools.*.arguments.p.q: class: want path or url"}},
+		{"limits of a process", "mcp:\n  servers:\n    a:\n      command: [x]\n      process: {nice: 1.5, memory: 512, open_files: many, network: no, sandbox: off, user: 7}\n    b: {command: [x], process: {memory: 5TB, nice: 0}}\n", []string{
+			"5:23: mcp.servers.a.process.nice: want a whole number from 1 to 1048576",
+			"5:36: mcp.servers.a.process.memory: a size needs a unit: 512MiB, 2GiB",
+			"5:53: mcp.servers.a.process.open_files: want a whole number from 1 to 1048576",
+			"5:68: mcp.servers.a.process.network: want true or false",
+			"5:92: mcp.servers.a.process.user: want a text; put it in quotes",
+			`6:41: mcp.servers.b.process.memory: "5TB" is no size; write 512MiB or 2GiB`,
+			"6:52: mcp.servers.b.process.nice: want a whole number from 1 to 1048576"}},
+		{"two servers of one prefix", "mcp:\n  servers:\n    a: {command: [x]}\n    b: {command: [x], prefix: a}\n    c: {command: [x], prefix: A_b}\n", []string{
+			"4:31: mcp.servers.b: the prefix a is that of server a already; write prefix: with another one",
+			`5:9: mcp.servers.c: prefix "A_b": use 1 to 32 of a-z, 0-9 and -`}},
+		{"limits that make no sense", "mcp:\n  servers:\n    a: {command: [x], process: {nice: 20, sandbox: on, network: false}}\n    b: {url: 'https://b.example', process: {nice: 1}}\n", []string{
+			`3:9: mcp.servers.a: process: nice: want 1 to 19; sandbox "on": use off, auto or required`,
+			"4:9: mcp.servers.b: env, dir and process are for servers with a command"}},
+		{"a trust that is none, and lock files that are none", "mcp:\n  servers:\n    a: {command: [a], trust: full}\n    b: {command: [a], trust: locked}\n  lock: empty\n", []string{
+			"3:30: mcp.servers.a.trust: want first-use, locked or open",
+			"5:9: mcp.lock: DIR/empty: it is no lock file as callgate mcp pins --lock writes it: EOF"}},
+		{"a lock file that is not there", "mcp: {lock: none}\n", []string{"1:13: mcp.lock: none: no such file or directory"}},
 		{"an agent twice, and a role that is none", "agents:\n  - {name: a, roles: ['x*']}\n  - {name: a}\n", []string{
 			`2:23: agents.roles: "x*" is no role; write one word`,
 			"3:12: agents: a stands here twice"}},
@@ -126,7 +144,7 @@ func TestConfigSaysEveryMistake(t *testing.T) {
 			var got []string
 			if err != nil {
 				for _, m := range err.(Mistakes) {
-					got = append(got, strings.TrimPrefix(m.String(), file+":"))
+					got = append(got, strings.ReplaceAll(strings.TrimPrefix(m.String(), file+":"), dir, "DIR"))
 				}
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
@@ -145,7 +163,7 @@ listen: localhost:0
 data: state
 mcp:
   servers:
-    files: {command: [npx, "@scope/files", /srv], env: {REGION: eu}, dir: work, timeout: 5s, trusted: true}
+    files: {command: [npx, "@scope/files", /srv], env: {REGION: eu}, dir: work, timeout: 5s, trusted: true, process: {memory: 512MiB, sandbox: auto, network: false, writable: [work]}}
     hub: {url: https://hub.example/mcp, headers: {Authorization: "env:HUB"}}
   import: [clients.json]
 providers:
@@ -165,6 +183,10 @@ policy: [policy.csv]
 	files := c.MCP.Servers["files"]
 	if !files.Trusted || time.Duration(files.Timeout) != 5*time.Second || string(files.Dir) != filepath.Join(dir, "work") {
 		t.Errorf("files: %+v", files)
+	}
+	want := mcp.Confinement{Memory: 512 << 20, Sandbox: mcp.SandboxAuto, Offline: true, Writable: []string{filepath.Join(dir, "work")}}
+	if diff := cmp.Diff(want, files.Process.confinement()); diff != "" {
+		t.Error(diff)
 	}
 	if got := c.MCP.Servers["hub"].Headers["Authorization"]; got.Text.Reveal() != "Bearer h" || !got.Referred {
 		t.Errorf("header: %+v", got)

@@ -27,6 +27,7 @@ type front struct {
 	listener net.Listener
 	server   http.Server
 	next     http.Handler
+	slowest  time.Duration // that a body may be
 
 	busy    sync.RWMutex    // read-held by each request
 	leaving context.Context // ends when streams that only wait for news must
@@ -35,7 +36,7 @@ type front struct {
 }
 
 func newFront(l net.Listener, next http.Handler, log *slog.Logger) *front {
-	f := &front{listener: l, next: next}
+	f := &front{listener: l, next: next, slowest: bodyTimeout}
 	f.leaving, f.leave = context.WithCancel(context.Background())
 	base, cut := context.WithCancel(context.Background())
 	f.cut = cut
@@ -66,7 +67,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer f.busy.RUnlock()
 	if r.ContentLength != 0 {
 		rc := http.NewResponseController(w)
-		if err := rc.SetReadDeadline(time.Now().Add(bodyTimeout)); err == nil {
+		if err := rc.SetReadDeadline(time.Now().Add(f.slowest)); err == nil {
 			r.Body = &timedBody{r.Body, rc}
 		}
 	}
@@ -81,6 +82,9 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // waits says whether r only waits for news, and is not a call that must finish.
 func waits(r *http.Request) bool {
+	if r.Header.Get("Mcp-Method") == "subscriptions/listen" { // the door sees to it that the body says so too
+		return true
+	}
 	return r.Method == http.MethodGet && (strings.Contains(r.Header.Get("Accept"), "text/event-stream") || strings.Contains(r.URL.RawQuery, "wait="))
 }
 
@@ -123,12 +127,16 @@ func (b *timedBody) Read(p []byte) (int, error) {
 }
 
 // routes is what agents find at the gate.
-func routes(models, tools, tokens http.Handler) http.Handler {
+func routes(models, tools, tokens, logins http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/mcp", tools)
 	mux.Handle("/mcp/{server}", tools)
+	mux.Handle("/sse", tools) // for clients of 2024-11-05
+	mux.Handle("/sse/{server}", tools)
 	mux.Handle("/v1/", models)
 	mux.Handle("/oauth/", tokens)
+	mux.Handle("/oauth/callback", logins)
+	mux.Handle("/oauth/client-metadata.json", logins)
 	mux.Handle("/.well-known/", tokens)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")

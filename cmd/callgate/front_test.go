@@ -2,23 +2,28 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
 )
 
 // listening starts a front with next behind it.
-func listening(t *testing.T, next http.HandlerFunc) *front {
+func listening(t *testing.T, next http.HandlerFunc, set ...func(*front)) *front {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	f := newFront(l, next, slog.New(slog.DiscardHandler))
+	for _, s := range set {
+		s(f)
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- f.serve() }()
 	t.Cleanup(func() {
@@ -81,19 +86,26 @@ func TestStopCutsACallThatTakesTooLongAndWaitsForItsEnd(t *testing.T) {
 }
 
 func TestStopEndsStreamsThatOnlyWaitForNews(t *testing.T) {
-	begun := make(chan struct{})
-	f := listening(t, func(w http.ResponseWriter, r *http.Request) {
-		close(begun)
-		<-r.Context().Done()
-	})
-	go func() {
-		req, _ := http.NewRequest("GET", "http://"+f.addr(), nil)
-		req.Header.Set("Accept", "text/event-stream")
-		http.DefaultClient.Do(req)
-	}()
-	<-begun
-	if !f.stop(time.Minute) {
-		t.Error("the stream had to be cut off")
+	for _, test := range []struct{ name, method, header, value string }{
+		{"of a legacy client", "GET", "Accept", "text/event-stream"},
+		{"of a modern one", "POST", "Mcp-Method", "subscriptions/listen"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			begun := make(chan struct{})
+			f := listening(t, func(w http.ResponseWriter, r *http.Request) {
+				close(begun)
+				<-r.Context().Done()
+			})
+			go func() {
+				req, _ := http.NewRequest(test.method, "http://"+f.addr(), nil)
+				req.Header.Set(test.header, test.value)
+				http.DefaultClient.Do(req)
+			}()
+			<-begun
+			if !f.stop(10 * time.Second) {
+				t.Error("the stream had to be cut off")
+			}
+		})
 	}
 }
 
@@ -125,11 +137,52 @@ func TestABodyThatArrivedNoLongerHasADeadline(t *testing.T) {
 	}
 }
 
+func TestASlowBodyIsCutOff(t *testing.T) {
+	read := make(chan error, 1)
+	f := listening(t, func(w http.ResponseWriter, r *http.Request) {
+		_, err := io.ReadAll(r.Body)
+		read <- err
+		w.WriteHeader(http.StatusBadRequest)
+	}, func(f *front) { f.slowest = 30 * time.Millisecond })
+	conn, err := net.Dial("tcp", f.addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\nhel") // and then nothing
+	if err := <-read; !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the body ended with %v", err)
+	}
+}
+
+func TestASlowOrHugeHeadIsCutOff(t *testing.T) {
+	f := listening(t, func(http.ResponseWriter, *http.Request) { t.Error("a request came through") },
+		func(f *front) { f.server.ReadHeaderTimeout = 30 * time.Millisecond })
+	for _, test := range []struct{ name, head, want string }{
+		{"a slow one", "GET / HTTP/1.1\r\nHost: x\r\nX-", ""},
+		{"a huge one", "GET / HTTP/1.1\r\nHost: x\r\nX-A: " + strings.Repeat("a", 2*maxHeader) + "\r\n\r\n", "431"},
+	} {
+		conn, err := net.Dial("tcp", f.addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		go io.WriteString(conn, test.head)
+		if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(conn) // until the other side closes
+		if errors.Is(err, os.ErrDeadlineExceeded) || !strings.Contains(string(got), test.want) {
+			t.Errorf("%s: got %.40q, %v", test.name, got, err)
+		}
+	}
+}
+
 func TestRoutesLeadWhereTheDesignSays(t *testing.T) {
 	at := func(name string) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, name) })
 	}
-	f := listening(t, routes(at("models"), at("tools"), at("tokens")).ServeHTTP)
+	f := listening(t, routes(at("models"), at("tools"), at("tokens"), at("logins")).ServeHTTP)
 	for _, test := range []struct {
 		name, method, path, want string
 		status                   int
@@ -139,6 +192,8 @@ func TestRoutesLeadWhereTheDesignSays(t *testing.T) {
 		{"nothing below a server", "POST", "/mcp/files/x", "nothing at this path", 404},
 		{"a model API", "POST", "/v1/chat/completions", "models", 200},
 		{"tokens", "POST", "/oauth/token", "tokens", 200},
+		{"who comes back from a login", "GET", "/oauth/callback?code=1", "logins", 200},
+		{"what callgate says of itself", "GET", "/oauth/client-metadata.json", "logins", 200},
 		{"metadata of one server", "GET", "/.well-known/oauth-protected-resource/mcp/files", "tokens", 200},
 		{"health", "GET", "/healthz", `"ok"`, 200},
 		{"the root, for clients that look there first", "GET", "/", "callgate", 200},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -47,6 +48,8 @@ type house struct {
 	budgets   *firewall.Budgets
 	approvals *firewall.Approvals
 	toolbook  *toolbook
+	pins      *mcp.Pins
+	vault     *mcp.Vault // of tokens for servers
 	models    *providers.Handler
 	tools     *mcp.Handler
 	working   sync.WaitGroup     // the index, and the policy's shadow
@@ -84,10 +87,19 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	if err != nil {
 		return nil, err
 	}
+	seal, err := identity.OpenSeal(filepath.Join(data, "keys"), cfg.Identity.SealKey.Secret)
+	if err != nil {
+		return nil, err
+	}
 	h.authority = identity.New(identity.Config{
 		Issuer: string(public), TTL: time.Duration(cfg.Identity.TTL), Now: time.Now, Logger: log,
 		Record: h.changed,
 	}, keys, h.registry)
+	if h.vault, err = mcp.OpenVault(ctx, mcp.VaultConfig{
+		PublicURL: string(public), Store: h.db.Tokens(seal), Assert: h.authority.Assert, Record: h.changed, Logger: log,
+	}); err != nil {
+		return nil, err
+	}
 	h.guards = []firewall.Guard{guards.NewSecrets()}
 	h.shadow = policy.NewShadow(func(p *policy.Policy, how string) {
 		log.Error("the policy's index did not answer as Casbin does; this is a fault of callgate, please report it", "policy", p.Digest(), "how", how)
@@ -111,6 +123,9 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	}, h.lawOf(law, nil))
 	h.models = providers.New(providers.Config{Challenge: h.authority.Challenge, Logger: log}, h.gate)
 	h.tools = mcp.New(mcp.Config{PublicURL: string(public), Challenge: h.authority.Challenge, Version: thisVersion().Version, Logger: log}, h.gate)
+	if h.pins, err = mcp.OpenPins(ctx, mcp.PinsConfig{Store: h.db.Pins(), Record: h.note, Changed: h.tools.Changed, Now: time.Now}); err != nil {
+		return nil, err
+	}
 	if err := h.furnish(ctx, &cfg); err != nil {
 		return nil, err
 	}
@@ -191,17 +206,24 @@ func (h *house) furnish(ctx context.Context, cfg *Config) error {
 // connect puts the servers of cfg in place of those there are. A server whose
 // entry is as it was keeps running.
 func (h *house) connect(cfg *Config) {
+	h.trust(cfg)
 	servers := make(map[string]*mcp.Server, len(cfg.MCP.Servers))
 	for name, s := range cfg.MCP.Servers {
 		if running, ok := h.servers[name]; ok && reflect.DeepEqual(s, h.cfg.MCP.Servers[name]) {
 			servers[name] = running
+			running.Forget() // so that it is judged by the trust and the lock file of cfg
 			continue
 		}
 		reached := s.reached(name, h.log)
+		reached.Confine.Hidden = absolute([]Folder{cfg.Data}) // keys, the admin's token, the ledger
+		reached.Pins = h.pins
 		reached.Seen = func(list []mcp.Definition) {
 			if err := h.toolbook.seen(name, list); err != nil {
 				h.log.Warn("what a server lists is not written down", "server", name, "error", err)
 			}
+		}
+		if reached.OAuth != nil {
+			reached.OAuth.Vault = h.vault
 		}
 		servers[name] = mcp.NewServer(reached)
 		servers[name].Start()
@@ -312,6 +334,7 @@ func (h *house) note(what, by, name, state string) error {
 func (h *house) close() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.tools.Close()
 	for _, s := range h.servers {
 		h.retired.Go(func() { h.retire(s) })
 	}
@@ -324,6 +347,9 @@ func (h *house) closeFiles() error {
 	h.rest()
 	h.working.Wait()
 	var errs []error
+	if h.vault != nil {
+		h.vault.Close()
+	}
 	if h.budgets != nil {
 		errs = append(errs, h.budgets.Save(context.Background(), h.db.Counts()))
 	}
@@ -372,6 +398,7 @@ func (s *Server) reached(name string, log *slog.Logger) mcp.ServerConfig {
 	c := mcp.ServerConfig{
 		Name: name, Command: s.Command, Dir: string(s.Dir), URL: string(s.URL), Timeout: time.Duration(s.Timeout), Trusted: s.Trusted,
 		Shared: s.Shared, Opens: s.Opens,
+		Prefix: s.Prefix, Concurrency: int(s.Concurrency), Confine: s.Process.confinement(),
 		Labels: firewall.Labels(s.Reads), Tools: make(map[string]mcp.ToolConfig), Limits: firewall.Limits{Bytes: int(s.MaxReply)},
 		Version: thisVersion().Version, Logger: log.With("server", name),
 		Env: make(map[string]string), Headers: make(map[string]mcp.Credential),
@@ -392,13 +419,43 @@ func (s *Server) reached(name string, log *slog.Logger) mcp.ServerConfig {
 	for k, v := range s.Headers {
 		c.Headers[k] = v.Text
 	}
+	if o := s.OAuth; o.given {
+		c.OAuth = &mcp.OAuthConfig{Grant: o.Grant, Per: o.Per, Issuer: o.Issuer, ClientID: o.ClientID, Scopes: o.Scopes}
+		if o.ClientSecret.Given {
+			c.OAuth.ClientSecret = o.ClientSecret.Secret
+		}
+	}
 	return c
+}
+
+// confinement is p as package mcp takes it. Paths are those of the process, which
+// may start elsewhere.
+func (p *Process) confinement() mcp.Confinement {
+	return mcp.Confinement{
+		User: p.User, Nice: int(p.Nice), Memory: int64(p.Memory), OpenFiles: int(p.OpenFiles),
+		Sandbox: mcp.Sandbox(p.Sandbox), Offline: p.Network.off(), Readable: absolute(p.Readable), Writable: absolute(p.Writable),
+	}
+}
+
+func absolute(list []Folder) []string {
+	var paths []string
+	for _, f := range list {
+		path, err := filepath.Abs(string(f))
+		if err != nil {
+			path = string(f) // which the check refuses
+		}
+		paths = append(paths, path)
+	}
+	return paths
 }
 
 // differences says in words what of the reloadable keys differs.
 func differences(a, b *Config) []string {
 	var list []string
 	list = append(list, different("mcp server", a.MCP.Servers, b.MCP.Servers)...)
+	if !bytes.Equal(a.MCP.Lock.Text, b.MCP.Lock.Text) {
+		list = append(list, "mcp lock is changed")
+	}
 	list = append(list, different("provider", a.Providers, b.Providers)...)
 	list = append(list, different("agent", byName(a.Agents), byName(b.Agents))...)
 	if a.ShutdownTimeout != b.ShutdownTimeout {

@@ -10,16 +10,23 @@ import (
 	"io"
 	"os"
 
+	"callgate/mcp"
+
 	"github.com/spf13/cobra"
 )
 
 func main() {
-	p := &program{out: os.Stdout, err: os.Stderr, env: os.LookupEnv}
+	if len(os.Args) > 1 && os.Args[1] == mcp.ConfineWord { // not a command: package mcp starts callgate so
+		fmt.Fprintf(os.Stderr, "callgate: %v\n", mcp.Confine(os.Args[2:]))
+		os.Exit(1)
+	}
+	p := &program{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.LookupEnv}
 	os.Exit(p.run(context.Background(), os.Args[1:]))
 }
 
 // A program is one run of the command line.
 type program struct {
+	in       io.Reader
 	out, err io.Writer
 	env      func(string) (string, bool)
 	data     string // --data
@@ -88,7 +95,7 @@ Begin here:
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w (%s --help tells more)", err, cmd.CommandPath())}
 	})
-	root.AddCommand(p.serve(), p.demo(), p.agent(), p.token(), p.policy(), p.approvals(), p.audit(), p.mcp(), p.reload(), p.version())
+	root.AddCommand(p.serve(), p.demo(), p.agent(), p.token(), p.policy(), p.approvals(), p.audit(), p.mcp(), p.doctor(), p.reload(), p.version())
 	return root
 }
 

@@ -12,7 +12,8 @@ import (
 )
 
 func (p *program) mcp() *cobra.Command {
-	return group("mcp", "look at the MCP servers behind the gate", p.mcpList())
+	return group("mcp", "look at the MCP servers behind the gate, log in to them, and bridge clients to them",
+		p.mcpList(), p.mcpPins(), p.mcpApprove(), p.mcpBridge(), p.mcpLogin(), p.mcpLogout(), p.mcpLogins())
 }
 
 func (p *program) mcpList() *cobra.Command {
@@ -37,9 +38,13 @@ func (p *program) mcpList() *cobra.Command {
 				fmt.Fprintln(p.err, "No MCP servers: write them under mcp.servers in callgate.yaml, then callgate reload")
 				return nil
 			}
-			rows := [][]string{{"NAME", "STATE", "MCP", "TOOLS", "REACHED BY"}}
+			rows := [][]string{{"NAME", "STATE", "MCP", "TOOLS", "BREAKER", "IN FLIGHT", "REACHED BY"}}
 			for _, s := range servers {
-				rows = append(rows, []string{s.Name, s.State, s.Version, fmt.Sprint(len(s.Tools)), s.Reach})
+				count := fmt.Sprint(len(s.Tools))
+				if n := len(s.Held); n > 0 {
+					count += fmt.Sprintf(" (%d withheld: callgate mcp pins)", n)
+				}
+				rows = append(rows, []string{s.Name, s.State, s.Version, count, s.Breaker, fmt.Sprint(s.InFlight), s.Reach})
 			}
 			if err := p.table(rows); err != nil {
 				return err

@@ -82,7 +82,8 @@ func tame(s string) string {
 
 func wild(r rune) bool {
 	return r < ' ' || r >= 0x7f && r < 0xa0 || // controls
-		r >= 0x200b && r <= 0x200f || r >= 0x202a && r <= 0x202e || r >= 0x2060 && r <= 0x206f || r == 0xfeff // invisible, and direction
+		r == 0xad || r == 0x61c || r == 0x180e || r >= 0x200b && r <= 0x200f || r >= 0x2028 && r <= 0x202e || r >= 0x2060 && r <= 0x206f ||
+		r == 0xfeff || r >= 0xfff9 && r <= 0xfffb || r >= 0xe0000 && r <= 0xe0fff // invisible, and direction
 }
 
 // shortened is s with at most n letters.

@@ -169,10 +169,10 @@ type serving struct {
 	house          *house
 	agents, people *front
 	failed         chan error // of a door that cannot go on
-	addr           string     // file that says where people come in
+	signs          []string   // files that say where people and agents come in
 }
 
-// start opens the house and then its doors. The commands find it by two files in
+// start opens the house and then its doors. The commands find it by files in
 // the data folder.
 func start(ctx context.Context, cfg Config, law *policy.Policy, reread func() (Config, *policy.Policy, error), log *slog.Logger) (_ *serving, err error) {
 	agents, err := listen(ctx, "listen", cfg.Listen)
@@ -183,7 +183,7 @@ func start(ctx context.Context, cfg Config, law *policy.Policy, reread func() (C
 	if err != nil {
 		return nil, errors.Join(err, agents.Close())
 	}
-	s := &serving{failed: make(chan error, 2), addr: filepath.Join(string(cfg.Data), addrFile)}
+	s := &serving{failed: make(chan error, 2)}
 	defer func() {
 		if err == nil {
 			return
@@ -209,15 +209,21 @@ func start(ctx context.Context, cfg Config, law *policy.Policy, reread func() (C
 	if err != nil {
 		return nil, err
 	}
-	if err := writeFile(s.addr, near(people.Addr())+"\n"); err != nil {
-		return nil, err
+	for file, text := range map[string]string{addrFile: near(people.Addr()), gateFile: nearURL(agents.Addr(), public)} {
+		file = filepath.Join(string(cfg.Data), file)
+		if err := writeFile(file, text+"\n"); err != nil {
+			return nil, err
+		}
+		s.signs = append(s.signs, file)
 	}
 	c := console.New(console.Config{
 		Token: token, Registry: h.registry, Authority: h.authority, Ledger: h.ledger, Index: h.index, Policies: h.versions, Approvals: h.approvals, Approve: h.approve,
+		Pins: h.pinned, Accept: h.accept,
 		Reload:  func(ctx context.Context) (console.Reloaded, error) { return h.reload(ctx, "admin") },
 		Servers: h.states, Status: h.status,
+		BeginLogin: h.beginLogin, Login: h.login, Logins: h.logins, EndLogin: h.endLogin,
 	})
-	s.agents = newFront(agents, routes(h.models, h.tools, h.authority.Handler()), log)
+	s.agents = newFront(agents, newDoorman(public, h.gate, routes(h.models, h.tools, h.authority.Handler(), h.vault.Handler())), log)
 	s.people = newFront(people, c.Handler(), log)
 	for _, f := range []*front{s.people, s.agents} {
 		go func() {
@@ -238,6 +244,16 @@ func near(addr net.Addr) string {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), a.Port()).String()
 }
 
+// nearURL is where an agent on this machine reaches the gate: directly where it
+// listens to this machine, else as all others do, because it answers to no other
+// name.
+func nearURL(addr net.Addr, public BaseURL) string {
+	if at := near(addr); Address(at).loopback() {
+		return "http://" + at
+	}
+	return string(public)
+}
+
 // stop closes the doors, the agents' first, and then the house.
 func (s *serving) stop() error {
 	h := s.house
@@ -247,9 +263,12 @@ func (s *serving) stop() error {
 	if !s.agents.stop(timeout) {
 		h.log.Warn("calls were cut off", "after", timeout)
 	}
-	err := os.Remove(s.addr)
+	var errs []error
+	for _, file := range s.signs {
+		errs = append(errs, os.Remove(file))
+	}
 	s.people.stop(cutTimeout)
-	return errors.Join(err, h.close())
+	return errors.Join(append(errs, h.close())...)
 }
 
 func listen(ctx context.Context, key string, a Address) (net.Listener, error) {
@@ -302,8 +321,11 @@ func writeFile(file, text string) error {
 // greet says where the gate is, and what is worth doing next.
 func (p *program) greet(s *serving) {
 	h := s.house
+	h.mu.Lock()
+	cfg := h.cfg // the doors are open: a reload may have come in
+	h.mu.Unlock()
 	standing := h.versions.Standing()
-	file, rules := h.cfg.file, standing.Active.Digest()
+	file, rules := cfg.file, standing.Active.Digest()
 	if standing.Version > 0 {
 		rules += fmt.Sprintf(", version %d, activated by %s", standing.Version, standing.By)
 	}
@@ -313,7 +335,7 @@ func (p *program) greet(s *serving) {
 	if _, yes := standing.Active.ByCasbin(); yes {
 		rules += "; under a model of its own: Casbin itself decides about every call"
 	}
-	if len(h.cfg.Policy) == 0 && standing.Version == 0 {
+	if len(cfg.Policy) == 0 && standing.Version == 0 {
 		rules = "none: this gate denies everything"
 	}
 	fmt.Fprintf(p.out, `callgate %s is ready
@@ -321,8 +343,8 @@ func (p *program) greet(s *serving) {
   people  http://%s  (admin API; its token is in %s)
   config  %s
   policy  %s
-`, thisVersion().Version, s.agents.addr(), s.people.addr(), filepath.Join(string(h.cfg.Data), tokenFile), file, rules)
-	if len(h.cfg.Policy) > 0 || standing.Version > 0 {
+`, thisVersion().Version, s.agents.addr(), s.people.addr(), filepath.Join(string(cfg.Data), tokenFile), file, rules)
+	if len(cfg.Policy) > 0 || standing.Version > 0 {
 		return
 	}
 	fmt.Fprint(p.out, `

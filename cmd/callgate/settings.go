@@ -15,6 +15,7 @@ import (
 
 	"callgate/firewall"
 	"callgate/identity"
+	"callgate/mcp"
 
 	"github.com/goccy/go-yaml/ast"
 )
@@ -157,6 +158,58 @@ func (a Amount) or(b Amount) float64 {
 	return b.Value
 }
 
+// A Count is a whole number from 1 on; 0 stands for the default.
+type Count int
+
+const maxCount = 1 << 20
+
+func (c *Count) read(r *reader, n ast.Node, key string) {
+	v, err := strconv.Atoi(n.GetToken().Value)
+	if _, whole := n.(*ast.IntegerNode); !whole || err != nil || v < 1 || v > maxCount {
+		r.note(n, "%s: want a whole number from 1 to %d", key, maxCount)
+		return
+	}
+	*c = Count(v)
+}
+
+// A Size is a number of bytes, above 0; 0 stands for no limit.
+type Size int64
+
+func (s *Size) read(r *reader, n ast.Node, key string) {
+	if _, number := n.(*ast.IntegerNode); number {
+		r.note(n, "%s: a size needs a unit: 512MiB, 2GiB", key)
+		return
+	}
+	t, ok := r.text(n, key)
+	if !ok {
+		return
+	}
+	for unit, shift := range map[string]uint{"KiB": 10, "MiB": 20, "GiB": 30} {
+		digits, cut := strings.CutSuffix(t, unit)
+		v, err := strconv.ParseUint(strings.TrimSpace(digits), 10, 32)
+		if cut && err == nil && v > 0 {
+			*s = Size(v << shift)
+			return
+		}
+	}
+	r.note(n, "%s: %q is no size; write 512MiB or 2GiB", key, t)
+}
+
+// A Switch is on, off, or as it is by default.
+type Switch struct{ Given, On bool }
+
+func (s *Switch) read(r *reader, n ast.Node, key string) {
+	b, ok := n.(*ast.BoolNode)
+	if !ok {
+		r.note(n, "%s: want true or false", key)
+		return
+	}
+	*s = Switch{true, b.Value}
+}
+
+// off says whether it was turned off.
+func (s Switch) off() bool { return s.Given && !s.On }
+
 // Labels are one label or a list of them.
 type Labels firewall.Labels
 
@@ -239,6 +292,40 @@ func (f *File) read(r *reader, n ast.Node, key string) {
 		r.note(n, "%s: %s: %s", key, s, plain(err))
 	}
 	*f = File{Path: r.path(s), Text: text}
+}
+
+// A LockFile is a [File] of definitions that MCP servers are held to.
+type LockFile struct {
+	File
+	lock *mcp.Lock
+}
+
+func (f *LockFile) read(r *reader, n ast.Node, key string) {
+	before := len(r.mistakes)
+	f.File.read(r, n, key)
+	if len(r.mistakes) > before {
+		return
+	}
+	var err error
+	if f.lock, err = mcp.ParseLock(f.Text); err != nil {
+		r.note(n, "%s: %s: %s", key, f.Path, err)
+	}
+}
+
+// Trust is how far an MCP server may choose what it says of itself.
+type Trust mcp.Trust
+
+func (t *Trust) read(r *reader, n ast.Node, key string) {
+	s, ok := r.text(n, key)
+	if !ok {
+		return
+	}
+	switch mcp.Trust(s) {
+	case mcp.TrustFirstUse, mcp.TrustLocked, mcp.TrustOpen:
+		*t = Trust(s)
+	default:
+		r.note(n, "%s: want first-use, locked or open", key)
+	}
 }
 
 // A Reference is a secret, by where it is: env:NAME or file:/path.

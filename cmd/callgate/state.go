@@ -74,11 +74,17 @@ func (h *house) ask(ctx context.Context, timeout time.Duration, tools bool) []co
 
 // say fills in what the server answers until ctx ends.
 func say(ctx context.Context, state *console.Server, server *mcp.Server, tools bool) {
+	load := server.Load() // before this adds to it
+	state.Breaker, state.InFlight, state.Waiting = load.Breaker, load.InFlight, load.Waiting
 	info, err := server.Info(ctx)
 	if err == nil && tools {
 		var list []mcp.Definition
 		list, err = server.List(ctx, nil, "tools/list")
 		for _, d := range list {
+			if d.Held != "" {
+				state.Held = append(state.Held, d.Name)
+				continue
+			}
 			state.Tools = append(state.Tools, d.Name)
 		}
 	}

@@ -27,10 +27,19 @@ func loop(turn upstream.Turn) upstream.Say {
 }
 
 func runClaude(w *world, model, mcp, token string) string {
+	return runClaudeWith(w, model, `{"type":"http","url":"`+mcp+`","headers":{"Authorization":"Bearer ${GATE_TOKEN}"}}`, token)
+}
+
+// runBridged is claude-code with callgate mcp bridge as its MCP server.
+func runBridged(w *world, model, mcp, token string) string {
+	return runClaudeWith(w, model, `{"command":"`+the.callgate+`","args":["mcp","bridge","--url","`+strings.TrimSuffix(mcp, "/mcp")+`"],"env":{"CALLGATE_TOKEN":"${GATE_TOKEN}"}}`, token)
+}
+
+func runClaudeWith(w *world, model, server, token string) string {
 	home := filepath.Join(w.dir, "home-claude")
 	must(w.t, os.MkdirAll(home, 0o755))
 	must(w.t, os.WriteFile(filepath.Join(home, "mcp.json"),
-		[]byte(`{"mcpServers":{"callgate":{"type":"http","url":"`+mcp+`","headers":{"Authorization":"Bearer ${GATE_TOKEN}"}}}}`), 0o644))
+		[]byte(`{"mcpServers":{"callgate":`+server+`}}`), 0o644))
 	return w.run("claude", []string{
 		"ANTHROPIC_BASE_URL=" + model, "ANTHROPIC_API_KEY=" + token, "GATE_TOKEN=" + token,
 		"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1", "DISABLE_AUTOUPDATER=1", "ENABLE_TOOL_SEARCH=false",
@@ -61,7 +70,7 @@ startup_timeout_sec = 30
 }
 
 func TestRealAgentsDoAWholeLoopThroughTheGate(t *testing.T) {
-	for name, run := range map[string]func(w *world, model, mcp, token string) string{"claude-code": runClaude, "codex": runCodex} {
+	for name, run := range map[string]func(w *world, model, mcp, token string) string{"claude-code": runClaude, "codex": runCodex, "claude-code over the bridge": runBridged} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, loop)
 			out := run(w, w.url, w.url+"/mcp", w.token())

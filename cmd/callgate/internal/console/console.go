@@ -13,6 +13,7 @@ import (
 	"callgate/firewall"
 	"callgate/firewall/policy"
 	"callgate/identity"
+	"callgate/mcp"
 )
 
 // Config is what a Console needs. All fields are required.
@@ -25,9 +26,16 @@ type Config struct {
 	Policies  *policy.Versions
 	Approvals *firewall.Approvals
 	Approve   func(ctx context.Context, id string, v firewall.Vote) (firewall.Approval, error)
+	Pins      func(ctx context.Context, server string) ([]mcp.Pin, error) // what servers are held to, once they were asked what they say now
+	Accept    func(ctx context.Context, a mcp.Acceptance) (mcp.Pin, error)
 	Reload    func(ctx context.Context) (Reloaded, error) // an error that is a Refusal tells each mistake
 	Servers   func(ctx context.Context) []Server          // state of the MCP servers
 	Status    func(ctx context.Context) Status            // state of the gate
+
+	BeginLogin func(ctx context.Context, server string, n NewLogin) (Login, error) // at an MCP server; the error is a firewall.Error
+	Login      func(ctx context.Context, id string) (Login, bool)                  // when it is over, or ctx ends
+	Logins     func() []Login                                                      // those that are good for something
+	EndLogin   func(ctx context.Context, server string, n OldLogin) (int, error)   // how many it ended
 }
 
 // A Refusal is a configuration that was not taken, and each thing that is wrong
@@ -58,6 +66,12 @@ func (c *Console) Handler() http.Handler {
 		"GET /api/v1/chains/{id}":                  c.chain,
 		"GET /api/v1/records":                      c.records,
 		"GET /api/v1/mcp/servers":                  c.servers,
+		"GET /api/v1/mcp/pins":                     c.pins,
+		"POST /api/v1/mcp/pins":                    c.accept,
+		"POST /api/v1/mcp/servers/{name}/login":    c.beginLogin,
+		"POST /api/v1/mcp/servers/{name}/logout":   c.endLogin,
+		"GET /api/v1/mcp/logins":                   c.logins,
+		"GET /api/v1/mcp/logins/{id}":              c.login,
 		"GET /api/v1/policies":                     c.policies,
 		"POST /api/v1/policies":                    c.addPolicy,
 		"GET /api/v1/policies/{version}":           c.policy,
@@ -79,7 +93,7 @@ func (c *Console) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /readyz", c.ready)
 	mux.Handle("/", c.guard(api))
-	return mux
+	return forHere(mux)
 }
 
 func (c *Console) status(w http.ResponseWriter, r *http.Request) {

@@ -98,6 +98,26 @@ g,  user:ana, group:finance, default`)})
 		Status: func(context.Context) console.Status {
 			return console.Status{Policy: "abc", Ready: d.reasons == nil, Reasons: d.reasons, Head: 9, Indexed: 7, Servers: []console.Server{{Name: "till", Reach: "https://till.example/?key=1", State: "ready"}}}
 		},
+		BeginLogin: func(_ context.Context, server string, n console.NewLogin) (console.Login, error) {
+			switch server {
+			case "till":
+				return console.Login{ID: "l1", Server: server, Holder: "agent:" + n.Agent, State: "waiting", URL: "https://as.example/authorize", Scopes: n.Scopes}, nil
+			case "away":
+				return console.Login{}, &firewall.Error{Code: firewall.Unavailable, Reason: "server away cannot be logged in to", Err: errors.New("no route")}
+			}
+			return console.Login{}, firewall.Refuse(firewall.NotFound, "there is no MCP server %q", server)
+		},
+		Login: func(ctx context.Context, id string) (console.Login, bool) {
+			<-ctx.Done()
+			return console.Login{ID: id, State: "done"}, id == "l1"
+		},
+		Logins: func() []console.Login { return []console.Login{{Server: "till", Holder: "gate"}} },
+		EndLogin: func(_ context.Context, _ string, o console.OldLogin) (int, error) {
+			if o.All {
+				return 3, nil
+			}
+			return 0, firewall.Refuse(firewall.Invalid, "no logins")
+		},
 	}).Handler()
 	return d
 }
@@ -200,6 +220,17 @@ func TestEndpointsAnswer(t *testing.T) {
 		{"a position that is none", "GET", "/api/v1/records?from=-1", "", 400, `"code":"invalid"`},
 		{"servers are listed", "GET", "/api/v1/mcp/servers", "", 200, `"tools":["pay"]`},
 		{"a reload says what it changed", "POST", "/api/v1/reload", "", 200, `"changes":["policy b`},
+		{"a login begins", "POST", "/api/v1/mcp/servers/till/login", `{"agent":"bot","scopes":["a"]}`, 200, `"id":"l1","server":"till","holder":"agent:bot","state":"waiting","url":"https://as.example/authorize"`},
+		{"for one of two", "POST", "/api/v1/mcp/servers/till/login", `{"agent":"bot","user":"ana"}`, 400, `"code":"invalid"`},
+		{"not at a server that is none", "POST", "/api/v1/mcp/servers/x/login", "", 404, `"code":"not_found"`},
+		{"nor at one that is away, and why is told", "POST", "/api/v1/mcp/servers/away/login", "", 503, "cannot be logged in to: no route"},
+		{"a login is over", "GET", "/api/v1/mcp/logins/l1?wait=1ms", "", 200, `"state":"done"`},
+		{"a login that is none", "GET", "/api/v1/mcp/logins/l2", "", 404, `"code":"not_found"`},
+		{"a wait that is too long", "GET", "/api/v1/mcp/logins/l1?wait=1h", "", 400, "at most 30s"},
+		{"logins are listed", "GET", "/api/v1/mcp/logins", "", 200, `[{"id":"","server":"till"`},
+		{"all logins end", "POST", "/api/v1/mcp/servers/till/logout", `{"all":true}`, 200, `{"ended":3}`},
+		{"but not all and one", "POST", "/api/v1/mcp/servers/till/logout", `{"all":true,"user":"ana"}`, 400, `"code":"invalid"`},
+		{"nor where there are none", "POST", "/api/v1/mcp/servers/till/logout", "", 400, "no logins"},
 		{"another method", "DELETE", "/api/v1/agents/bot", "", 404, "docs/api.md"},
 		{"another path", "GET", "/", "", 404, `"code":"not_found"`},
 	} {

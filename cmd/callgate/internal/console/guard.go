@@ -9,16 +9,23 @@ import (
 	"strings"
 )
 
-// guard lets a request through that has the admin token and was meant for this
-// listener: a page of a browser that was led here by a name of its own making
-// (DNS rebinding) is sent away, whatever it knows.
-func (c *Console) guard(next http.Handler) http.Handler {
-	want := sha256.Sum256([]byte(c.cfg.Token.Reveal()))
+// forHere lets a request through that was meant for this listener: a page of a
+// browser that was led here by a name of its own making (DNS rebinding) is sent
+// away, whatever it knows and wherever it goes.
+func forHere(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !meant(r) {
 			refuse(w, http.StatusForbidden, "forbidden", "ask for this listener by its IP address or as localhost")
 			return
 		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// guard lets a request through that has the admin token.
+func (c *Console) guard(next http.Handler) http.Handler {
+	want := sha256.Sum256([]byte(c.cfg.Token.Reveal()))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 		got := sha256.Sum256([]byte(strings.TrimSpace(token))) // hashed, so that lengths compare too
 		if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {

@@ -32,6 +32,25 @@ var figures = []figure{
 	{"callgate_policy_decisions_otherwise_total", "Of the rehearsed decisions, those that the candidate would have made otherwise.", true, func(s Status) float64 { return float64(s.Otherwise) }},
 }
 
+// A serverFigure is a number of each MCP server.
+type serverFigure struct {
+	desc *prometheus.Desc
+	of   func(Server) float64
+}
+
+func serverFigures() [2]serverFigure {
+	label := []string{"server"}
+	return [...]serverFigure{
+		{prometheus.NewDesc("callgate_mcp_server_up", "1 while the MCP server answers and is not left alone.", label, nil), func(s Server) float64 {
+			if s.State == "ready" && s.Breaker != "open" {
+				return 1
+			}
+			return 0
+		}},
+		{prometheus.NewDesc("callgate_mcp_in_flight", "Requests in flight to the MCP server.", label, nil), func(s Server) float64 { return float64(s.InFlight) }},
+	}
+}
+
 // metrics answers in the text format of Prometheus.
 func (c *Console) metrics() http.Handler {
 	r := prometheus.NewRegistry()
@@ -49,6 +68,9 @@ func (collector) Describe(out chan<- *prometheus.Desc) {
 	for _, f := range figures {
 		out <- f.desc()
 	}
+	for _, f := range serverFigures() {
+		out <- f.desc
+	}
 }
 
 // Collect implements [prometheus.Collector].
@@ -60,5 +82,10 @@ func (m collector) Collect(out chan<- prometheus.Metric) {
 			kind = prometheus.CounterValue
 		}
 		out <- prometheus.MustNewConstMetric(f.desc(), kind, f.of(s))
+	}
+	for _, f := range serverFigures() {
+		for _, server := range s.Servers {
+			out <- prometheus.MustNewConstMetric(f.desc, prometheus.GaugeValue, f.of(server), server.Name)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"callgate/firewall"
+	"callgate/mcp"
 )
 
 // The shapes of the admin API's JSON. The commands read them too.
@@ -55,8 +56,78 @@ type Server struct {
 	Reach   string   `json:"reach"` // the command's program, or the URL
 	State   string   `json:"state"` // ready, unavailable
 	Version string   `json:"version,omitempty"`
-	Tools   []string `json:"tools,omitempty"`
+	Tools   []string `json:"tools,omitempty"` // that may be used
+	Held    []string `json:"held,omitempty"`  // tools that are withheld; see Pin
 	Error   string   `json:"error,omitempty"`
+
+	Breaker  string `json:"breaker"`   // closed, open (it is left alone), probing
+	InFlight int    `json:"in_flight"` // requests
+	Waiting  int    `json:"waiting"`   // requests for which there is no room yet
+}
+
+// A Pin is what an MCP server is held to, of one thing that it says of itself.
+type Pin struct {
+	Server   string        `json:"server"`
+	View     string        `json:"view,omitempty"`
+	Kind     string        `json:"kind"` // tool, prompt, template, resource, instructions
+	Name     string        `json:"name"`
+	State    string        `json:"state"`            // pinned, changed, quarantined
+	SHA256   string        `json:"sha256,omitempty"` // of what was accepted
+	Since    *time.Time    `json:"since,omitempty"`  // when it was accepted
+	By       string        `json:"by,omitempty"`     // first-use, lock, open, user:ana
+	Note     string        `json:"note,omitempty"`
+	Findings []mcp.Finding `json:"findings,omitempty"`
+	Pending  *PendingPin   `json:"pending,omitempty"`
+}
+
+// A PendingPin is what the server says now, and is withheld.
+type PendingPin struct {
+	SHA256     string        `json:"sha256"`
+	Seen       time.Time     `json:"seen"`
+	Why        string        `json:"why"` // changed, new, found, unlocked
+	Grade      mcp.Grade     `json:"grade"`
+	Like       string        `json:"like,omitempty"` // one that is gone, and was the same by another name
+	Changes    []mcp.Change  `json:"changes,omitempty"`
+	Findings   []mcp.Finding `json:"findings,omitempty"`
+	Definition string        `json:"definition"` // as it came
+}
+
+// NewAcceptance accepts what is withheld.
+type NewAcceptance struct {
+	Server string `json:"server"`
+	Kind   string `json:"kind"`
+	Name   string `json:"name"`
+	SHA256 string `json:"sha256"` // of the definition that was seen
+	By     string `json:"by"`     // user:ana
+	Note   string `json:"note,omitempty"`
+}
+
+// NewLogin asks for a login at an MCP server to begin. Whose it is is the gate's
+// own, an agent's or a user's, as the server is configured.
+type NewLogin struct {
+	Agent  string   `json:"agent,omitempty"`
+	User   string   `json:"user,omitempty"`
+	Scopes []string `json:"scopes,omitempty"` // besides those that the server needs
+}
+
+// OldLogin says which logins at an MCP server are to end.
+type OldLogin struct {
+	Agent string `json:"agent,omitempty"`
+	User  string `json:"user,omitempty"`
+	All   bool   `json:"all,omitempty"`
+}
+
+// A Login is one at an MCP server.
+type Login struct {
+	ID      string    `json:"id"`
+	Server  string    `json:"server"`
+	Holder  string    `json:"holder"`        // gate, agent:<name>, user:<name>
+	State   string    `json:"state"`         // waiting, done, failed
+	URL     string    `json:"url,omitempty"` // where the person logs in, while it is waiting
+	Issuer  string    `json:"issuer"`        // the authorization server
+	Scopes  []string  `json:"scopes"`
+	Reason  string    `json:"reason,omitempty"`
+	Expires time.Time `json:"expires,omitzero"` // the login while it is waiting, then the token
 }
 
 // A PolicyVersion is a policy that was in force, or sent in, once.

@@ -1,0 +1,250 @@
+package mcp
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A Confinement bounds what the process of a server may take of this machine, and
+// what it sees of it. The zero Confinement bounds nothing. It works on Linux.
+//
+// callgate starts itself again as a helper, which sets the limits and then becomes
+// the server: see [Confine]. So they hold from the server's first instruction on,
+// and for all that it starts.
+type Confinement struct {
+	User      string   // whom it runs as; "" is callgate's own user. Another one needs callgate to be root.
+	Nice      int      // 1 to 19: how far it gives way to other processes; 0 leaves that as it is
+	Memory    int64    // bytes of address space that each of its processes may have; 0 is no limit
+	OpenFiles int      // that each of its processes may have; 0 is callgate's own limit
+	Sandbox   Sandbox  // whether bubblewrap shuts it in
+	Offline   bool     // there is no network in the sandbox but its own loopback
+	Readable  []string // absolute paths: the sandbox has them and the system's programs; none is the whole machine
+	Writable  []string // absolute paths that may be changed in the sandbox
+	Hidden    []string // folders that are empty in the sandbox: callgate's own data
+}
+
+// A Sandbox says whether a process runs in one.
+type Sandbox string
+
+// Values of [Sandbox]. The empty one is SandboxOff.
+const (
+	SandboxOff      Sandbox = "off"
+	SandboxAuto     Sandbox = "auto"     // where the machine allows it, else without, and the log says so
+	SandboxRequired Sandbox = "required" // or not at all
+)
+
+func (s Sandbox) off() bool { return s == "" || s == SandboxOff }
+
+const (
+	maxNice      = 19
+	minMemory    = 16 << 20
+	maxMemory    = 1 << 47 // all there is to address
+	minOpenFiles = 16
+	maxOpenFiles = 1 << 20
+)
+
+// none says whether c bounds nothing.
+func (c *Confinement) none() bool { return reflect.DeepEqual(*c, Confinement{Hidden: c.Hidden}) }
+
+// check says what is wrong with c.
+func (c *Confinement) check() error {
+	if c.none() {
+		return nil
+	}
+	errs := []error{confinable()}
+	bounds := func(what string, n, least, most int64) {
+		if n != 0 && (n < least || n > most) {
+			errs = append(errs, fmt.Errorf("%s: want %d to %d", what, least, most))
+		}
+	}
+	bounds("nice", int64(c.Nice), 1, maxNice)
+	bounds("memory", c.Memory, minMemory, maxMemory)
+	bounds("open_files", int64(c.OpenFiles), minOpenFiles, maxOpenFiles)
+	if _, err := accountOf(c.User); err != nil {
+		errs = append(errs, err)
+	}
+	switch c.Sandbox {
+	case "", SandboxOff:
+		if c.Offline || len(c.Readable)+len(c.Writable) > 0 {
+			errs = append(errs, errors.New("network, readable and writable have no effect without a sandbox: write sandbox: required"))
+		}
+	case SandboxAuto, SandboxRequired:
+	default:
+		errs = append(errs, fmt.Errorf("sandbox %q: use off, auto or required", c.Sandbox))
+	}
+	for _, list := range [...][]string{c.Readable, c.Writable, c.Hidden} {
+		for _, path := range list {
+			if !filepath.IsAbs(path) || filepath.Clean(path) != path || path == "/" {
+				errs = append(errs, fmt.Errorf("path %q: use an absolute path of something below /", path))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// A systemUser is the user that a process runs as.
+type systemUser struct {
+	name, home string
+	ids        ids
+}
+
+type ids struct {
+	UID    int   `json:"uid"`
+	GID    int   `json:"gid"`
+	Groups []int `json:"groups"`
+}
+
+// accountOf looks a user up. It is nil for callgate's own user.
+func accountOf(name string) (*systemUser, error) {
+	if name == "" {
+		return nil, nil
+	}
+	u, err := user.Lookup(name)
+	if err != nil {
+		return nil, fmt.Errorf("user: there is no user %s on this machine", name)
+	}
+	if u.Uid == strconv.Itoa(os.Getuid()) {
+		return nil, nil
+	}
+	if os.Getuid() != 0 {
+		return nil, fmt.Errorf("user: callgate must run as root to start a server as %s", name)
+	}
+	groups, err := u.GroupIds()
+	if err != nil {
+		return nil, fmt.Errorf("user: the groups of %s: %w", name, err)
+	}
+	a := &systemUser{name: u.Username, home: u.HomeDir}
+	for i, id := range append([]string{u.Uid, u.Gid}, groups...) {
+		n, err := strconv.Atoi(id)
+		if err != nil {
+			return nil, fmt.Errorf("user: %s has the id %q", name, id)
+		}
+		switch i {
+		case 0:
+			a.ids.UID = n
+		case 1:
+			a.ids.GID = n
+		default:
+			a.ids.Groups = append(a.ids.Groups, n)
+		}
+	}
+	return a, nil
+}
+
+// limits is what the helper is told.
+type limits struct {
+	Nice      int    `json:"nice,omitempty"`
+	Memory    uint64 `json:"memory,omitempty"`
+	OpenFiles uint64 `json:"open_files,omitempty"`
+	User      *ids   `json:"user,omitempty"`
+	Boxed     bool   `json:"boxed,omitempty"` // bubblewrap itself takes the right to gain rights
+}
+
+// command is what is to be run for a server: its program, or the helper that sets
+// limits and then becomes the program. No shell is among it: each argument stays
+// one, as it stands in c.
+func (c *ServerConfig) command(ctx context.Context) (*exec.Cmd, error) {
+	if c.Confine.none() {
+		cmd := exec.Command(c.Command[0], c.Command[1:]...)
+		cmd.Dir, cmd.Env = c.Dir, environment(c.Env)
+		return cmd, nil
+	}
+	who, err := accountOf(c.Confine.User)
+	if err != nil {
+		return nil, fmt.Errorf("process.%w", err)
+	}
+	argv := append([]string(nil), c.Command...)
+	if argv[0], err = exec.LookPath(argv[0]); err != nil {
+		return nil, err
+	}
+	dir, env := c.Dir, environment(as(who, c.Env))
+	if dir == "" && who != nil {
+		dir = "/" // callgate's own may be closed to the user
+	}
+	boxed := false
+	if !c.Confine.Sandbox.off() {
+		err := c.trySandbox(ctx, who)
+		switch {
+		case err == nil:
+			if argv, err = c.sandboxed(argv); err != nil {
+				return nil, err
+			}
+			boxed, dir, env = true, "/", unset(env, "TMPDIR")
+		case c.Confine.Sandbox == SandboxRequired:
+			return nil, fmt.Errorf("its sandbox is required: %w", err)
+		default:
+			c.Logger.Warn("server runs without a sandbox", "error", err)
+		}
+	}
+	cmd, err := c.helped(who, boxed, argv)
+	if err != nil {
+		return nil, err
+	}
+	cmd.Dir, cmd.Env = dir, env
+	return cmd, nil
+}
+
+// helped is a command that runs argv within the limits.
+func (c *ServerConfig) helped(who *systemUser, boxed bool, argv []string) (*exec.Cmd, error) {
+	l := limits{Nice: c.Confine.Nice, Memory: uint64(c.Confine.Memory), OpenFiles: uint64(c.Confine.OpenFiles), Boxed: boxed}
+	if who != nil {
+		l.User = &who.ids
+	}
+	doc, err := json.Marshal(l)
+	if err != nil {
+		return nil, err
+	}
+	helper := c.Helper
+	if len(helper) == 0 {
+		exe, err := os.Executable()
+		if err != nil {
+			return nil, err
+		}
+		helper = []string{exe, ConfineWord}
+	}
+	args := append(append(append([]string(nil), helper[1:]...), string(doc), "--"), argv...)
+	return exec.Command(helper[0], args...), nil
+}
+
+// as is the variables of a process that runs as who: its own home and name, but
+// for what the operator says of them.
+func as(who *systemUser, more map[string]string) map[string]string {
+	if who == nil {
+		return more
+	}
+	env := map[string]string{"HOME": who.home, "USER": who.name, "TMPDIR": "/tmp"}
+	for name, value := range more {
+		env[name] = value
+	}
+	return env
+}
+
+// unset is env without a variable.
+func unset(env []string, name string) []string {
+	return slices.DeleteFunc(env, func(v string) bool { return strings.HasPrefix(v, name+"=") })
+}
+
+// ConfineWord is the first argument by which a program knows that it was started
+// as the helper: callgate __confine JSON -- program argument…
+const ConfineWord = "__confine"
+
+// Confine makes this process another program within limits: args are those of the
+// command line behind [ConfineWord]. It returns only if that failed, and then the
+// process must end.
+func Confine(args []string) error {
+	var l limits
+	if len(args) < 3 || args[1] != "--" || json.Unmarshal([]byte(args[0]), &l) != nil {
+		return errors.New(ConfineWord + " is for callgate's own use")
+	}
+	return become(l, args[2:])
+}

@@ -1,0 +1,68 @@
+package mcp
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// confinable says whether this system can confine processes.
+func confinable() error { return nil }
+
+// become sets limits and then is argv. Rights come last but for memory: with less
+// of that than this program has, nothing is certain to work but the end of it.
+func become(l limits, argv []string) error {
+	runtime.LockOSThread() // how nice a thread is, and what it may not gain, is its own; exec keeps what the thread has that calls it
+	env := os.Environ()
+	if l.Nice > 0 {
+		if now, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err != nil || 20-now < l.Nice { // the kernel says 20-nice
+			if err := unix.Setpriority(unix.PRIO_PROCESS, 0, l.Nice); err != nil {
+				return fmt.Errorf("set nice: %w", err)
+			}
+		}
+	}
+	if err := lower(unix.RLIMIT_NOFILE, l.OpenFiles); err != nil {
+		return fmt.Errorf("limit open files: %w", err)
+	}
+	if l.User != nil {
+		if err := l.User.take(); err != nil {
+			return fmt.Errorf("become another user: %w", err)
+		}
+	}
+	if !l.Boxed {
+		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+			return fmt.Errorf("give up gaining rights: %w", err)
+		}
+	}
+	if err := lower(unix.RLIMIT_AS, l.Memory); err != nil {
+		return fmt.Errorf("limit memory: %w", err)
+	}
+	err := syscall.Exec(argv[0], argv, env)
+	return fmt.Errorf("start %s: %w", argv[0], err)
+}
+
+func (u *ids) take() error {
+	if err := syscall.Setgroups(u.Groups); err != nil {
+		return err
+	}
+	if err := syscall.Setgid(u.GID); err != nil {
+		return err
+	}
+	return syscall.Setuid(u.UID)
+}
+
+// lower sets a limit, which may have been lower before; 0 leaves it.
+func lower(resource int, n uint64) error {
+	if n == 0 {
+		return nil
+	}
+	var old syscall.Rlimit
+	if err := syscall.Getrlimit(resource, &old); err != nil {
+		return err
+	}
+	n = min(n, old.Max)
+	return syscall.Setrlimit(resource, &syscall.Rlimit{Cur: n, Max: n})
+}

@@ -1,0 +1,12 @@
+//go:build !linux
+
+package mcp
+
+import "errors"
+
+var errNotHere = errors.New("callgate can confine processes on Linux only")
+
+// confinable says whether this system can confine processes.
+func confinable() error { return errNotHere }
+
+func become(limits, []string) error { return errNotHere }
