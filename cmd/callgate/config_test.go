@@ -108,9 +108,9 @@ func TestConfigSaysEveryMistake(t *testing.T) {
 			"7:33: mcp.servers.e.headers: belongs to a url; a command takes env",
 			"8:39: mcp.servers.f.env: belongs to a command; a url takes headers",
 			"9:32: mcp.servers.g.timeout: want more than 0 and at most 8784h"}},
-		{"arguments that make no sense", "mcp:\n  servers:\n    a:\n      command: [a]\n      max_reply: 32MB\n    b: {command: [b], max_reply: 10}\n    c: {command: [c], tools: {t: {timeout: 5, arguments: {p: {class: path, dirs: [/x]}}}}}\n", []string{
-			"5:18: mcp.servers.a.max_reply: want a number of bytes, such as 33554432",
-			"6:34: mcp.servers.b.max_reply: want at least 1024 and at most 268435456 bytes",
+		{"arguments that make no sense", "mcp:\n  servers:\n    a:\n      command: [a]\n      max_reply: 32MB\n    b: {command: [b], max_reply: 1GiB}\n    c: {command: [c], tools: {t: {timeout: 5, arguments: {p: {class: path, dirs: [/x]}}}}}\n", []string{
+			`5:18: mcp.servers.a.max_reply: "32MB" is no size; write 512MiB or 2GiB`,
+			"6:34: mcp.servers.b.max_reply: want at least 1KiB and at most 256MiB",
 			"7:44: mcp.servers.c.tools.t.timeout: a duration needs a unit: 500ms, 30s, 15m, 1h",
 			"7:76: unknown key mcp.servers.c.tools.t.arguments.p.dirs; known here: class, hosts, private, within"}},
 		{"arguments that callgate cannot judge", "mcp:\n  servers:\n    a: {command: [a], tools: {'*': {reads: secret, arguments: {p.q: {class: file}}}}}\n", []string{
@@ -307,7 +307,7 @@ mcp:
   servers:
     a:
       command: [a]
-      max_reply: 4096
+      max_reply: 4KiB
       reads: untrusted
       tools:
         "*": {timeout: 7s, arguments: {path: {class: path, within: [/srv/docs]}}}
