@@ -69,7 +69,7 @@ type Server struct {
 	Prefix      string `yaml:"prefix"`      // of its names at /mcp
 	Concurrency Count  `yaml:"concurrency"` // requests in flight to it
 
-	MaxReply Bytes `yaml:"max_reply"` // of one message from it
+	MaxReply Size `yaml:"max_reply"` // of one message from it
 
 	Tools map[string]Tool `yaml:"tools"` // what is otherwise with single tools, and, under *, with all
 }
@@ -302,6 +302,8 @@ func fitting(name string) string {
 	return s
 }
 
+const minReply, maxReply = 1 << 10, 256 << 20 // bytes
+
 func (s *Server) check(r *reader, n ast.Node, key string) {
 	switch {
 	case len(s.Command) == 0 && s.URL == "":
@@ -317,6 +319,9 @@ func (s *Server) check(r *reader, n ast.Node, key string) {
 	}
 	if len(s.Command) > 0 && s.Command[0] == "" {
 		r.note(at(n, "command"), "%s.command: begins with the program's name", key)
+	}
+	if s.MaxReply != 0 && (s.MaxReply < minReply || s.MaxReply > maxReply) {
+		r.note(at(n, "max_reply"), "%s.max_reply: want at least 1KiB and at most 256MiB", key)
 	}
 	secrets(r, at(n, "env"), join(key, "env"), s.Env)
 	secrets(r, at(n, "headers"), join(key, "headers"), s.Headers)

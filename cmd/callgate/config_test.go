@@ -1,12 +1,14 @@
 package main
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"callgate/firewall"
 	"callgate/mcp"
 
 	"github.com/google/go-cmp/cmp"
@@ -106,6 +108,13 @@ func TestConfigSaysEveryMistake(t *testing.T) {
 			"7:33: mcp.servers.e.headers: belongs to a url; a command takes env",
 			"8:39: mcp.servers.f.env: belongs to a command; a url takes headers",
 			"9:32: mcp.servers.g.timeout: want more than 0 and at most 8784h"}},
+		{"arguments that make no sense", "mcp:\n  servers:\n    a:\n      command: [a]\n      max_reply: 32MB\n    b: {command: [b], max_reply: 1GiB}\n    c: {command: [c], tools: {t: {timeout: 5, arguments: {p: {class: path, dirs: [/x]}}}}}\n", []string{
+			`5:18: mcp.servers.a.max_reply: "32MB" is no size; write 512MiB or 2GiB`,
+			"6:34: mcp.servers.b.max_reply: want at least 1KiB and at most 256MiB",
+			"7:44: mcp.servers.c.tools.t.timeout: a duration needs a unit: 500ms, 30s, 15m, 1h",
+			"7:76: unknown key mcp.servers.c.tools.t.arguments.p.dirs; known here: class, hosts, private, within"}},
+		{"arguments that callgate cannot judge", "mcp:\n  servers:\n    a: {command: [a], tools: {'*': {reads: secret, arguments: {p.q: {class: file}}}}}\n", []string{
+			"3:9: mcp.servers.a: tools.*: what the replies of all tools bring is said of the server; tools.*.arguments.p.q: class: want path or url"}},
 		{"limits of a process", "mcp:\n  servers:\n    a:\n      command: [x]\n      process: {nice: 1.5, memory: 512, open_files: many, network: no, sandbox: off, user: 7}\n    b: {command: [x], process: {memory: 5TB, nice: 0}}\n", []string{
 			"5:23: mcp.servers.a.process.nice: want a whole number from 1 to 1048576",
 			"5:36: mcp.servers.a.process.memory: a size needs a unit: 512MiB, 2GiB",
@@ -289,5 +298,32 @@ func TestDocumentationTellsEveryKey(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, documented); diff != "" {
 		t.Errorf("docs/config.md (-Config +doc):\n%s", diff)
+	}
+}
+
+func TestConfigSaysWhatArgumentsAre(t *testing.T) {
+	file := filepath.Join(in(t, map[string]string{"callgate.yaml": `
+mcp:
+  servers:
+    a:
+      command: [a]
+      max_reply: 4KiB
+      reads: untrusted
+      tools:
+        "*": {timeout: 7s, arguments: {path: {class: path, within: [/srv/docs]}}}
+        fetch: {reads: [], arguments: {target.url: {class: url, hosts: [example.com], private: true}}}
+`}), "callgate.yaml")
+	c, err := readConfig(file, Overrides{}, environment())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := c.MCP.Servers["a"]
+	got := server.reached("a", slog.New(slog.DiscardHandler))
+	want := map[string]mcp.ToolConfig{
+		"*":     {Timeout: 7 * time.Second, Arguments: map[string]mcp.Mark{"path": {Class: mcp.PathClass, Within: []string{"/srv/docs"}}}},
+		"fetch": {Labels: new(firewall.Labels(0)), Arguments: map[string]mcp.Mark{"target.url": {Class: mcp.URLClass, Hosts: []string{"example.com"}, Private: true}}},
+	}
+	if diff := cmp.Diff(want, got.Tools); diff != "" || got.Limits.Bytes != 4096 || got.Labels != firewall.Untrusted {
+		t.Errorf("%+v (-want +got):\n%s", got, diff)
 	}
 }

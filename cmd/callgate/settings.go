@@ -243,25 +243,6 @@ func (l *OwnLabels) read(r *reader, n ast.Node, key string) {
 	l.Labels.read(r, n, key)
 }
 
-// Bytes is how large something may be.
-type Bytes int
-
-const minBytes, maxBytes = 1 << 10, 256 << 20
-
-func (b *Bytes) read(r *reader, n ast.Node, key string) {
-	v, ok := n.(*ast.IntegerNode)
-	if !ok {
-		r.note(n, "%s: want a number of bytes, such as 33554432", key)
-		return
-	}
-	size, err := strconv.Atoi(v.GetToken().Value)
-	if err != nil || size < minBytes || size > maxBytes {
-		r.note(n, "%s: want at least %d and at most %d bytes", key, minBytes, maxBytes)
-		return
-	}
-	*b = Bytes(size)
-}
-
 // A Folder is the path of a folder, absolute or from where callgate was started.
 type Folder string
 
