@@ -48,6 +48,7 @@ type Call struct {
 	Token     string // as presented; never recorded, never forwarded
 	Hints     Hints
 	Body      Body     // the request as it is judged and as it will be forwarded
+	Written   []byte   // the arguments as the client wrote them, where the front door has made them canonical; nil: as they are in Body
 	ArgsAt    string   // where in Body.JSON the arguments of a tool or prompt are, as a gjson path; "" if there are none
 	ResultAt  []string // where the documents of its result are in the body of a reply, as gjson paths; a text there is a document of its own, or should be
 	Impact    Impact
@@ -142,7 +143,7 @@ func (c *Call) Args() []byte {
 	return doc[r.Index : r.Index+len(r.Raw)]
 }
 
-// ArgsHash is the SHA-256 of the arguments as they came, in canonical form; "" if
+// ArgsHash is the SHA-256 of the arguments as the client wrote them, in canonical form; "" if
 // the call has none.
 func (c *Call) ArgsHash() string { return c.argsHash }
 

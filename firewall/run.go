@@ -116,6 +116,9 @@ func (r *Runs) attribute(call *Call) {
 	if call.ArgsAt != "" {
 		call.came = call.Args()
 		call.argsHash = HashArgs(call.came)
+		if call.Written != nil { // as the model proposed them
+			call.argsHash = HashArgs(call.Written)
+		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"callgate/audit"
+	"callgate/firewall"
+	"callgate/firewall/policy"
 	"callgate/mcp"
 
 	"github.com/tidwall/gjson"
@@ -291,5 +293,30 @@ func TestAProcessWithSessionsServesOnePrincipal(t *testing.T) {
 	}
 	if n := len(pids(false, "modern")); n != 1 {
 		t.Errorf("two principals had %d processes of a server without sessions", n)
+	}
+}
+
+func TestSamplingHasABudgetOfItsOwn(t *testing.T) {
+	law, err := policy.Load(policy.Source{Name: "policy.csv", Text: []byte(`
+p,  agent:bot,    *, tool:*,                call,     true, allow, T1
+p,  server:files, *, model:client/sampling, generate, true, allow, S1
+p2, server:files, *, model:client/sampling, generate, true, allow, limit:calls=2/1h, S2
+`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, modern := range []bool{false, true} {
+		h := open(t, law, map[string]*mcp.Server{"files": overHTTP(t, newWeb(modern, true))})
+		for _, version := range eras {
+			h.gate.SetLaw(&firewall.Law{Policy: law})
+			c := h.visit(t, "/mcp/files").able(version)
+			last, asked := c.talk("tools/call", `{"name":"ask-user","arguments":{"only":"llm"}}`)
+			if used := version != eras[0] && version != eras[1]; used == (len(asked) == 1) {
+				t.Errorf("modern server %v, client %s: asked for %v: %s", modern, version, asked, last.Raw)
+			}
+		}
+		if got := types(h.log.Records()); !strings.Contains(got, "refused:exhausted") {
+			t.Errorf("on record: %s", got)
+		}
 	}
 }

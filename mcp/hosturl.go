@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -159,7 +160,63 @@ func (m Mark) url(text string) (string, error) {
 	if h.addr.Is6() {
 		name = "[" + name + "]"
 	}
+	if rest, err = plainURLPath(rest); err != nil {
+		return "", err
+	}
 	return scheme + "://" + name + port + rest, nil
+}
+
+// plainURLPath is what follows a URL's host, without the dot segments of its path,
+// as browsers and libraries send it. Where dots are encoded, some servers would
+// follow them and others would not.
+func plainURLPath(rest string) (string, error) {
+	end := strings.IndexAny(rest, "?#")
+	if end < 0 {
+		end = len(rest)
+	}
+	path, after := rest[:end], rest[end:]
+	if path == "" {
+		return "/" + after, nil
+	}
+	var kept []string
+	segments := strings.Split(path[1:], "/")
+	for i, segment := range segments {
+		last := i == len(segments)-1
+		switch {
+		case hidesDots(segment):
+			return "", firewall.Refuse(firewall.Invalid, "%s", "the path of a URL may not have encoded dot segments")
+		case segment == "..":
+			kept = kept[:max(len(kept)-1, 0)]
+		case segment != ".":
+			kept = append(kept, segment)
+			continue
+		}
+		if last { // what it leads to is a folder
+			kept = append(kept, "")
+		}
+	}
+	return "/" + strings.Join(kept, "/") + after, nil
+}
+
+// hidesDots says whether a segment, decoded once or twice, has an element of dots
+// that it does not have as it is written.
+func hidesDots(segment string) bool {
+	if !strings.Contains(segment, "%") {
+		return false
+	}
+	for range 2 {
+		decoded, err := url.PathUnescape(segment)
+		if err != nil || decoded == segment {
+			return false
+		}
+		for element := range strings.FieldsFuncSeq(decoded, func(c rune) bool { return c == '/' || c == '\\' }) {
+			if element == "." || element == ".." {
+				return true
+			}
+		}
+		segment = decoded
+	}
+	return false
 }
 
 // allows refuses hosts that m does not allow, by their names and addresses.
@@ -194,10 +251,10 @@ var (
 // prefixes of addresses. What is in special is reached by nobody's leave, what is
 // in private where [Mark.Private] is set.
 var (
-	metadataAddrs = []netip.Addr{netip.MustParseAddr("169.254.169.254"), netip.MustParseAddr("169.254.170.2"), netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("100.100.100.200"), netip.MustParseAddr("192.0.0.192")}
+	metadataAddrs = []netip.Addr{netip.MustParseAddr("169.254.169.254"), netip.MustParseAddr("169.254.170.2"), netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("100.100.100.200"), netip.MustParseAddr("192.0.0.192"), netip.MustParseAddr("168.63.129.16")}
 	privateNets   = prefixes("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "::1/128", "fc00::/7")
 	specialNets   = prefixes("0.0.0.0/8", "169.254.0.0/16", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/3",
-		"::/128", "fe80::/9", "ff00::/8", "100::/64", "2001:db8::/32", "64:ff9b:1::/48")
+		"::/128", "::ffff:0:0:0/96", "fe80::/9", "ff00::/8", "100::/64", "2001:db8::/32", "64:ff9b:1::/48")
 	nat64, sixToFour, teredo, compatible = netip.MustParsePrefix("64:ff9b::/96"), netip.MustParsePrefix("2002::/16"), netip.MustParsePrefix("2001::/32"), netip.MustParsePrefix("::/96")
 )
 

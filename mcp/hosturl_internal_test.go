@@ -32,6 +32,17 @@ func TestURLArguments(t *testing.T) {
 		{"IPv6", open, "http://[2606:4700:0::1111]:80/", "http://[2606:4700::1111]:80/"},
 		{"an at sign in the path", open, "http://example.com/@a:b", "http://example.com/@a:b"},
 
+		{"dot segments", open, "http://example.com/public/../admin/./x", "http://example.com/admin/x"},
+		{"dot segments at the end", open, "http://example.com/a/b/..", "http://example.com/a/"},
+		{"dot segments above all", open, "http://example.com/../../a?../b", "http://example.com/a?../b"},
+		{"no path", open, "http://example.com?a", "http://example.com/?a"},
+		{"an encoded slash", open, "http://example.com/group%2Fproject", "http://example.com/group%2Fproject"},
+		{"encoded dots", open, "http://example.com/public/%2e%2E/admin", ""},
+		{"dots encoded twice", open, "http://example.com/public/%252e%252e/admin", ""},
+		{"dots behind an encoded slash", open, "http://example.com/public/..%2fadmin", ""},
+		{"an address in translated form", open, "http://[::ffff:0:169.254.169.254]/", ""},
+		{"the metadata of another cloud", open, "http://168.63.129.16/", ""},
+
 		{"another scheme", open, "file:///etc/passwd", ""},
 		{"gopher", open, "gopher://example.com/", ""},
 		{"no scheme", open, "//example.com/", ""},

@@ -233,6 +233,9 @@ type acknowledging struct {
 // Forward implements [firewall.Upstream].
 func (a *acknowledging) Forward(ctx context.Context, call *firewall.Call) firewall.Events {
 	return func(yield func(firewall.Event, error) bool) {
+		stop := a.due.hear(a.heard(a.behind))
+		defer stop()
+		a.heed(ctx, a.behind)
 		body, err := firewall.ParseBody(append(append([]byte(`{"notifications":`), a.grant(ctx)...), '}'), localLimits)
 		if !yield(firewall.Event{Name: acknowledged, Body: body}, err) || err != nil {
 			return
@@ -250,6 +253,7 @@ func (n *news) Forward(ctx context.Context, _ *firewall.Call) firewall.Events {
 		from := n.behind
 		stop := n.due.hear(n.heard(from))
 		defer func() { stop() }()
+		n.heed(ctx, from)
 		alive := firewall.Event{Frame: []byte(":\n\n")}
 		if !yield(alive, nil) { // only now, so that a client that sees the stream misses nothing
 			return
@@ -283,6 +287,18 @@ func (n *news) Forward(ctx context.Context, _ *firewall.Call) firewall.Events {
 				}
 			}
 		}
+	}
+}
+
+const heedTime = time.Second // that a client waits for what it is told of
+
+// heed waits until callgate hears the servers of the endpoint itself, but not for
+// long: who is told that it listens should miss nothing from then on.
+func (v *visit) heed(ctx context.Context, from *behind) {
+	ctx, cancel := context.WithTimeout(ctx, heedTime)
+	defer cancel()
+	for _, s := range v.heard(from) {
+		s.heed(ctx)
 	}
 }
 

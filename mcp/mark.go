@@ -78,6 +78,7 @@ func (p *passage) mark(call *firewall.Call) *fault {
 		return err
 	})
 	if err == nil {
+		call.Written = p.said
 		call.Body.Rewrite(func(_ int, s firewall.Span) (string, bool) {
 			text, ok := canonical[s.At]
 			return text, ok

@@ -205,7 +205,7 @@ func (p *passage) resume(call *firewall.Call) *fault {
 	}
 	hash := ""
 	if call.ArgsAt != "" {
-		hash = firewall.HashArgs(call.Args())
+		hash = firewall.HashArgs(p.said)
 	}
 	now := time.Now()
 	use := forState

@@ -129,7 +129,7 @@ func (w *piped) tell(client *Client, msg []byte) {
 }
 
 // hearken does nothing: what the server says is heard on each carrier anyway.
-func (w *piped) hearken(ctx context.Context, client *Client) bool { return false }
+func (w *piped) hearken(context.Context, *Client, func()) bool { return false }
 
 // close ends the carriers; supervise does, when the server's life ends.
 func (w *piped) close() { w.work.Wait() }

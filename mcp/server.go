@@ -148,6 +148,7 @@ type Server struct {
 	idle    chan struct{} // closed when closing and no call is left
 	notices map[int]func(Message)
 	unwatch context.CancelFunc // while there are notices
+	heeds   chan struct{}      // closed when the watch hears the server, or cannot
 
 	subscribers map[subscription]map[int]func(Message) // with sessions of a legacy server
 	next        int                                    // of notices and subscribers
@@ -165,8 +166,9 @@ type wire interface {
 	// tell sends a notification to the session of a client, if there is one.
 	tell(client *Client, msg []byte)
 	// hearken listens to the session of a client with a legacy server. For callgate
-	// itself it returns when the server speaks no more, and says whether it did.
-	hearken(ctx context.Context, client *Client) bool
+	// itself it returns when the server speaks no more, and says whether it did; ready
+	// is told when it does.
+	hearken(ctx context.Context, client *Client, ready func()) bool
 	// close ends what the wire holds, when no link is to be used any more.
 	close()
 }

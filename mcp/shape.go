@@ -2,6 +2,7 @@ package mcp
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"sync"
 
@@ -80,17 +81,19 @@ func (p *passage) gives(m *Message) error {
 	if kind := result.Get("resultType"); kind.Exists() && kind.Str != "complete" || result.Get("isError").Type == gjson.True {
 		return nil
 	}
-	const did = "answered with what does not fit its own output schema"
+	wrong := func(why string) error {
+		return p.to.unavailable("answered with what does not fit its own output schema: "+why, errors.New("output schema: "+why))
+	}
 	doc := result.Get("structuredContent")
 	if !doc.Exists() {
-		return p.to.unavailable(did+": there is no structuredContent", nil)
+		return wrong("there is no structuredContent")
 	}
 	bad, err := p.shape.out.judge(doc)
 	switch {
 	case err != nil:
-		return p.to.unavailable(did+": structuredContent "+err.Error(), nil)
+		return wrong("structuredContent " + err.Error())
 	case bad != nil:
-		return p.to.unavailable(did+": at "+quoted(bad.pointer)+", by the keyword "+quoted(bad.keyword), nil)
+		return wrong("at " + quoted(bad.pointer) + ", by the keyword " + quoted(bad.keyword))
 	}
 	return nil
 }

@@ -227,15 +227,16 @@ func (e *ear) hear(events *sse) (some bool) {
 }
 
 // hearken listens to the session of a client.
-func (w *httpWire) hearken(ctx context.Context, client *Client) bool {
+func (w *httpWire) hearken(ctx context.Context, client *Client, ready func()) bool {
 	if old := w.sse(); old != nil {
-		return old.hearken(ctx, client)
+		return old.hearken(ctx, client, ready)
 	}
 	l, err := w.link(ctx, client)
 	if err != nil {
 		return client == nil // which tries again
 	}
 	e := l.(*httpLink).hearken(ctx)
+	ready()
 	if client != nil {
 		return true
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"callgate/firewall"
@@ -37,7 +38,9 @@ func (s *Server) OnNotice(f func(Message)) (stop func()) {
 	if len(s.notices) == 1 && !s.closing {
 		ctx, cancel := context.WithCancel(s.life)
 		s.unwatch = cancel
-		s.work.Go(func() { s.watch(ctx) })
+		heeds, once := make(chan struct{}), new(sync.Once)
+		s.heeds = heeds
+		s.work.Go(func() { s.watch(ctx, func() { once.Do(func() { close(heeds) }) }) })
 	}
 	return func() {
 		s.mu.Lock()
@@ -50,8 +53,25 @@ func (s *Server) OnNotice(f func(Message)) (stop func()) {
 	}
 }
 
+// heed waits, while somebody is on notice, until callgate hears the server itself,
+// or cannot.
+func (s *Server) heed(ctx context.Context) {
+	s.mu.Lock()
+	heeds := s.heeds
+	s.mu.Unlock()
+	if heeds == nil {
+		return
+	}
+	select {
+	case <-heeds:
+	case <-ctx.Done():
+	}
+}
+
 // watch listens, while anybody wants to know, for changes of the server's lists.
-func (s *Server) watch(ctx context.Context) {
+// ready is told when it hears them, or cannot.
+func (s *Server) watch(ctx context.Context, ready func()) {
+	defer ready()
 	var delay backoff
 	for ctx.Err() == nil {
 		began := time.Now()
@@ -61,10 +81,11 @@ func (s *Server) watch(ctx context.Context) {
 		}
 		switch {
 		case err != nil:
+			ready() // nobody waits for a server that is not there
 		case !info.told("tools") && !info.told("prompts") && !info.told("resources"):
 			return
 		case !info.Modern:
-			if !s.wire.hearken(ctx, nil) {
+			if !s.wire.hearken(ctx, nil, ready) {
 				return
 			}
 		default:
@@ -74,7 +95,11 @@ func (s *Server) watch(ctx context.Context) {
 					filter = appendMember(filter, `"`+what+`ListChanged"`, "true")
 				}
 			}
-			s.listen(ctx, nil, append(filter, '}'), func(Message) {})
+			s.listen(ctx, nil, append(filter, '}'), func(m Message) {
+				if m.Method == acknowledged || m.Error != nil {
+					ready()
+				}
+			})
 		}
 		rest(ctx, delay.after(time.Since(began)))
 	}
@@ -141,7 +166,7 @@ func (s *Server) Subscribe(ctx context.Context, client *Client, uri string, f fu
 	if !first {
 		return stop, nil
 	}
-	s.wire.hearken(ctx, client)
+	s.wire.hearken(ctx, client, func() {})
 	m, err := s.one(ctx, client, Request{Method: "resources/subscribe", Params: json.RawMessage(`{"uri":` + quoted(uri) + `}`)})
 	if err == nil && m.Error != nil {
 		err = firewall.Refuse(firewall.Unavailable, "server %s refused the subscription", s.Name())

@@ -499,8 +499,9 @@ func TestWhatIsCancelledIsNotAnswered(t *testing.T) {
 		c := g.client(nil)
 		c.say(hello)
 		c.hear()
-		c.say(`{"jsonrpc":"2.0","id":7,"method":"tools/call"}`, `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7}}`)
+		c.say(`{"jsonrpc":"2.0","id":7,"method":"tools/call"}`)
 		g.next(method("tools/call"))
+		c.say(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7}}`)
 		if s := g.next(method("notifications/cancelled")); s.m.Get("params.requestId").Raw != "7" || s.Header.Get("Mcp-Session-Id") == "" {
 			t.Errorf("the gate got %s with %v", s.body, s.Header)
 		}
