@@ -24,7 +24,7 @@ import (
 type Confinement struct {
 	User      string   // whom it runs as; "" is callgate's own user. Another one needs callgate to be root.
 	Nice      int      // 1 to 19: how far it gives way to other processes; 0 leaves that as it is
-	Memory    int64    // bytes of address space that each of its processes may have; 0 is no limit
+	Memory    int64    // bytes of memory of its own that each of its processes may have; 0 is no limit
 	OpenFiles int      // that each of its processes may have; 0 is callgate's own limit
 	Sandbox   Sandbox  // whether bubblewrap shuts it in
 	Offline   bool     // there is no network in the sandbox but its own loopback
@@ -48,7 +48,7 @@ func (s Sandbox) off() bool { return s == "" || s == SandboxOff }
 const (
 	maxNice      = 19
 	minMemory    = 16 << 20
-	maxMemory    = 1 << 47 // all there is to address
+	maxMemory    = 1 << 47 // all there is
 	minOpenFiles = 16
 	maxOpenFiles = 1 << 20
 )

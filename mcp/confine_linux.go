@@ -37,7 +37,8 @@ func become(l limits, argv []string) error {
 			return fmt.Errorf("give up gaining rights: %w", err)
 		}
 	}
-	if err := lower(unix.RLIMIT_AS, l.Memory); err != nil {
+	// Not RLIMIT_AS: node and others reserve far more addresses than they ever use.
+	if err := lower(unix.RLIMIT_DATA, l.Memory); err != nil {
 		return fmt.Errorf("limit memory: %w", err)
 	}
 	err := syscall.Exec(argv[0], argv, env)

@@ -45,7 +45,7 @@ func TestAProcessIsWithinItsLimits(t *testing.T) {
 		c.Confine = mcp.Confinement{Nice: 10, OpenFiles: 256}
 	})
 	got := said(t, s, `{"name":"limits"}`).Str
-	for _, want := range []string{`Max open files +256 +256 `, `Max address space +unlimited`, `NoNewPrivs:\t1`} {
+	for _, want := range []string{`Max open files +256 +256 `, `Max data size +unlimited`, `NoNewPrivs:\t1`} {
 		if !regexp.MustCompile(want).MatchString(got) {
 			t.Errorf("no %s in %s", want, got)
 		}
@@ -55,8 +55,8 @@ func TestAProcessIsWithinItsLimits(t *testing.T) {
 	}
 }
 
-// TestMemoryIsBoundBeforeTheCommandRuns uses a command that is no MCP server: the
-// test binary itself would not fit.
+// TestMemoryIsBoundBeforeTheCommandRuns uses a command that is no MCP server, so that
+// nothing but the limit is looked at.
 func TestMemoryIsBoundBeforeTheCommandRuns(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "limits")
 	s := newServer(t, func(c *mcp.ServerConfig) {
@@ -67,8 +67,22 @@ func TestMemoryIsBoundBeforeTheCommandRuns(t *testing.T) {
 		t.Fatal("no server answers")
 	}
 	got, err := os.ReadFile(file)
-	if want := `Max address space +536870912 +536870912 `; err != nil || !regexp.MustCompile(want).Match(got) {
+	if want := `Max data size +536870912 +536870912 `; err != nil || !regexp.MustCompile(want).Match(got) {
 		t.Errorf("no %s in %s: %v", want, got, err)
+	}
+}
+
+func TestAProcessHasTheMemoryThatItMayHaveAndNoMore(t *testing.T) {
+	s := overStdio(t, "legacy", func(c *mcp.ServerConfig) { c.Confine.Memory = 512 << 20 })
+	if got := said(t, s, `{"name":"reserve","arguments":{"bytes":8589934592}}`); !got.Bool() { // as runtimes do, that of node first
+		t.Errorf("addresses that nothing is written to count: %s", got.Raw)
+	}
+	if _, _, err := call(t.Context(), s, "ana", `{"name":"take","arguments":{"bytes":1073741824}}`); code(err) != "unavailable" {
+		t.Errorf("twice as much as it may have: %v", err)
+	}
+	free := overStdio(t, "legacy")
+	if got := said(t, free, `{"name":"take","arguments":{"bytes":1073741824}}`); !got.Bool() {
+		t.Errorf("without a limit: %s", got.Raw)
 	}
 }
 
@@ -171,6 +185,26 @@ func TestASandboxShowsWhatItIsToShow(t *testing.T) {
 				t.Errorf("%s: %s", test.path, got.Raw)
 			}
 		})
+	}
+}
+
+func TestNoSocketOfTheMachineIsInASandbox(t *testing.T) {
+	sandboxed(t)
+	dir, err := os.MkdirTemp("/run", "callgate-test-")
+	if err != nil {
+		t.Skipf("nothing can be put into /run: %v", err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	l, err := net.Listen("unix", filepath.Join(dir, "docker.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for sandbox, want := range map[mcp.Sandbox]bool{"": true, mcp.SandboxRequired: false} {
+		s := overStdio(t, "legacy", func(c *mcp.ServerConfig) { c.Confine.Sandbox = sandbox })
+		if got := said(t, s, fmt.Sprintf(`{"name":"dial","arguments":{"net":"unix","addr":%q}}`, l.Addr())).Bool(); got != want {
+			t.Errorf("sandbox %q: reached %v", sandbox, got)
+		}
 	}
 }
 

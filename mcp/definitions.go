@@ -110,8 +110,12 @@ func (s *Server) listing(ctx context.Context, client *Client, method string) (*l
 	}
 	info, err := s.wire.info(ctx, client)
 	if err != nil {
+		if l := s.stillKnown(client, method); l != nil {
+			return l, nil
+		}
 		return nil, s.explain(ctx, err)
 	}
+	s.last.Store(info)
 	if !info.has(which.capability) {
 		return &listing{}, nil
 	}

@@ -3,6 +3,7 @@ package mcp_test
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -212,8 +213,14 @@ func (f *fixture) call(m gjson.Result, result func(string), fail func(int, strin
 		_, read := os.Stat(args.Get("path").Str)
 		write := os.WriteFile(args.Get("path").Str+"/new", nil, 0o600)
 		result(fmt.Sprintf(`{"content":[],"structuredContent":{"read":%v,"write":%v}}`, read == nil, write == nil))
+	case "reserve": // addresses, and no memory
+		_, err := syscall.Mmap(-1, 0, int(args.Get("bytes").Int()), syscall.PROT_NONE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+		result(fmt.Sprintf(`{"content":[],"structuredContent":%v}`, err == nil))
+	case "take":
+		took := make([]byte, args.Get("bytes").Int())
+		result(fmt.Sprintf(`{"content":[],"structuredContent":%v}`, took[len(took)-1] == 0))
 	case "dial":
-		c, err := net.DialTimeout("tcp", args.Get("addr").Str, 5*time.Second)
+		c, err := net.DialTimeout(cmp.Or(args.Get("net").Str, "tcp"), args.Get("addr").Str, 5*time.Second)
 		if err == nil {
 			_ = c.Close()
 		}

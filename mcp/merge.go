@@ -58,7 +58,11 @@ func each[T any](ctx context.Context, v *visit, servers []*Server, ask func(cont
 			out[i].val, out[i].err = ask(ctx, s)
 			break
 		}
-		all.Go(func() { out[i].val, out[i].err = ask(ctx, s) })
+		all.Go(func() {
+			ctx, done := s.attend(ctx)
+			out[i].val, out[i].err = ask(ctx, s)
+			done(out[i].err)
+		})
 	}
 	all.Wait()
 	return out

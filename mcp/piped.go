@@ -223,6 +223,7 @@ func (w *runner) supervise() {
 			err = p.why
 		}
 		if w.life.Err() == nil {
+			w.restarts.Add(1)
 			w.rest(delay.after(time.Since(began)), err)
 		}
 	}

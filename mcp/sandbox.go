@@ -26,9 +26,14 @@ const sandboxTime = 5 * time.Second // to find out whether there can be one
 var systemPaths = []string{
 	"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/usr", "/opt", "/nix/store",
 	"/etc/alternatives", "/etc/ca-certificates", "/etc/crypto-policies", "/etc/fonts", "/etc/gai.conf", "/etc/group", "/etc/host.conf", "/etc/hosts",
-	"/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime", "/etc/mime.types", "/etc/nsswitch.conf", "/etc/os-release", "/etc/passwd", "/etc/pki",
-	"/etc/protocols", "/etc/resolv.conf", "/etc/services", "/etc/ssl", "/etc/timezone",
+	"/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime", "/etc/mime.types", "/etc/nsswitch.conf", "/etc/os-release", "/etc/passwd",
+	"/etc/pki/ca-trust", "/etc/pki/tls/cert.pem", "/etc/pki/tls/certs", "/etc/pki/tls/openssl.cnf", "/etc/protocols", "/etc/resolv.conf", "/etc/services",
+	"/etc/ssl/cert.pem", "/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/timezone",
 }
+
+// runPaths are what is left of /run: where /etc/resolv.conf may lead, and where
+// NixOS has its programs.
+var runPaths = []string{"/run/current-system", "/run/systemd/resolve/resolv.conf", "/run/systemd/resolve/stub-resolv.conf", "/run/resolvconf/resolv.conf", "/run/NetworkManager/resolv.conf"}
 
 // bubblewrap is the program that makes sandboxes.
 func bubblewrap() (string, error) {
@@ -106,6 +111,14 @@ func (c *ServerConfig) sandboxed(argv []string) ([]string, error) {
 		}
 	}
 	mounts = append(mounts, mount{"/dev", "--dev", 1}, mount{"/proc", "--proc", 1}, mount{"/tmp", "--tmpfs", 1})
+	if len(c.Confine.Readable) == 0 { // the sockets there lead out of any sandbox
+		mounts = append(mounts, mount{"/run", "--tmpfs", 1})
+		for _, path := range runPaths {
+			if there(path) {
+				mounts = append(mounts, mount{path, "--ro-bind", 2})
+			}
+		}
+	}
 	for _, path := range c.Confine.Hidden {
 		if there(path) {
 			mounts = append(mounts, mount{path, "--tmpfs", 5}) // whatever else is said of it

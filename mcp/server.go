@@ -135,8 +135,11 @@ type Server struct {
 	ids   atomic.Uint64 // of requests, and of their progress tokens
 	pins  pinned
 
-	breaker breaker
-	slots   *slots
+	breaker  breaker
+	slots    *slots
+	health   health
+	restarts atomic.Uint64        // of its process, or stream
+	last     atomic.Pointer[Info] // what it was when a list was last asked for
 
 	life context.Context // ends when Close gives up waiting
 	end  context.CancelFunc
@@ -236,7 +239,12 @@ func (s *Server) Prefix() string { return s.cfg.Prefix }
 
 // Start begins to reach the server, so that it is there when it is needed. It
 // does not wait.
-func (s *Server) Start() { s.wire.start() }
+func (s *Server) Start() {
+	s.wire.start()
+	if s.cfg.URL != "" && s.cfg.OAuth == nil {
+		s.health.tended.Do(func() { s.work.Go(s.tend) })
+	}
+}
 
 // Info waits until the server is discovered, or ctx ends.
 func (s *Server) Info(ctx context.Context) (Info, error) { return s.InfoFor(ctx, nil) }
@@ -317,6 +325,7 @@ func (s *Server) try(clock *clock, client *Client, req Request, got func(Message
 		if err != nil {
 			return err
 		}
+		s.health.heard()
 		if m.Method == "notifications/progress" {
 			if token == nil || progressOf(&m) != out.id {
 				continue

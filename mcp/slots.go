@@ -56,11 +56,12 @@ type Load struct {
 	Breaker  string // closed, open (it is left alone), probing (one request finds out)
 	InFlight int    // requests
 	Waiting  int    // requests for which there is no room yet
+	Restarts uint64 // how often its process, or stream, ended and was begun again
 }
 
 // Load is how the server is now. It asks nobody.
 func (s *Server) Load() Load {
-	return Load{Breaker: s.breaker.state(), InFlight: len(s.slots.taken), Waiting: int(s.slots.waiting.Load())}
+	return Load{Breaker: s.breaker.state(), InFlight: len(s.slots.taken), Waiting: int(s.slots.waiting.Load()), Restarts: s.restarts.Load()}
 }
 
 func (s *Server) leftAlone(wait time.Duration) error {

@@ -79,7 +79,7 @@ type Server struct {
 type Process struct {
 	User      string   `yaml:"user"`       // whom it runs as
 	Nice      Count    `yaml:"nice"`       // how far it gives way to others
-	Memory    Size     `yaml:"memory"`     // address space of each of its processes
+	Memory    Size     `yaml:"memory"`     // of its own, of each of its processes
 	OpenFiles Count    `yaml:"open_files"` // of each of its processes
 	Sandbox   string   `yaml:"sandbox"`    // off, auto, required
 	Network   Switch   `yaml:"network"`    // whether the sandbox has one; it has

@@ -76,7 +76,11 @@ func (h *house) ask(ctx context.Context, timeout time.Duration, tools bool) []co
 func say(ctx context.Context, state *console.Server, server *mcp.Server, tools bool) {
 	load := server.Load() // before this adds to it
 	state.Breaker, state.InFlight, state.Waiting = load.Breaker, load.InFlight, load.Waiting
+	state.Restarts = load.Restarts
 	info, err := server.Info(ctx)
+	if err == nil {
+		err = server.Down()
+	}
 	if err == nil && tools {
 		var list []mcp.Definition
 		list, err = server.List(ctx, nil, "tools/list")

@@ -36,9 +36,10 @@ var figures = []figure{
 type serverFigure struct {
 	desc *prometheus.Desc
 	of   func(Server) float64
+	kind prometheus.ValueType
 }
 
-func serverFigures() [2]serverFigure {
+func serverFigures() [3]serverFigure {
 	label := []string{"server"}
 	return [...]serverFigure{
 		{prometheus.NewDesc("callgate_mcp_server_up", "1 while the MCP server answers and is not left alone.", label, nil), func(s Server) float64 {
@@ -46,8 +47,9 @@ func serverFigures() [2]serverFigure {
 				return 1
 			}
 			return 0
-		}},
-		{prometheus.NewDesc("callgate_mcp_in_flight", "Requests in flight to the MCP server.", label, nil), func(s Server) float64 { return float64(s.InFlight) }},
+		}, prometheus.GaugeValue},
+		{prometheus.NewDesc("callgate_mcp_in_flight", "Requests in flight to the MCP server.", label, nil), func(s Server) float64 { return float64(s.InFlight) }, prometheus.GaugeValue},
+		{prometheus.NewDesc("callgate_mcp_restarts_total", "How often the MCP server's process ended and was started again.", label, nil), func(s Server) float64 { return float64(s.Restarts) }, prometheus.CounterValue},
 	}
 }
 
@@ -85,7 +87,7 @@ func (m collector) Collect(out chan<- prometheus.Metric) {
 	}
 	for _, f := range serverFigures() {
 		for _, server := range s.Servers {
-			out <- prometheus.MustNewConstMetric(f.desc, prometheus.GaugeValue, f.of(server), server.Name)
+			out <- prometheus.MustNewConstMetric(f.desc, f.kind, f.of(server), server.Name)
 		}
 	}
 }

@@ -63,6 +63,7 @@ type Server struct {
 	Breaker  string `json:"breaker"`   // closed, open (it is left alone), probing
 	InFlight int    `json:"in_flight"` // requests
 	Waiting  int    `json:"waiting"`   // requests for which there is no room yet
+	Restarts uint64 `json:"restarts"`  // of its process, or stream
 }
 
 // A Pin is what an MCP server is held to, of one thing that it says of itself.
