@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -124,6 +125,12 @@ func (v *visit) postSSE(ctx context.Context) {
 	own.w = own.out.w
 	go func() { // the response to the POST must not wait for it
 		defer l.done()
+		defer func() { // as net/http does for its handlers: one request must not end the gate
+			if p := recover(); p != nil {
+				own.cfg.Logger.ErrorContext(l.ctx, "a request panicked", "panic", p, "stack", string(debug.Stack()))
+				own.sessions.end(own.session)
+			}
+		}()
 		own.take(l.ctx, &m, own.out)
 	}()
 	v.w.Header()["Content-Length"] = []string{strconv.Itoa(len("Accepted"))}

@@ -8,7 +8,6 @@ import (
 	"iter"
 	"log/slog"
 	"maps"
-	"math"
 	"net/url"
 	"slices"
 	"strings"
@@ -352,55 +351,6 @@ func (s *Server) try(clock *clock, client *Client, req Request, got func(Message
 	return s.unavailable("broke off before it answered", nil)
 }
 
-// A clock ends a request that takes too long.
-type clock struct {
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	timer  *time.Timer
-	unlink func() bool
-	each   time.Duration
-	last   time.Time
-	paused time.Time
-}
-
-func (s *Server) clock(ctx context.Context, each time.Duration, endless bool) *clock {
-	c := &clock{each: each, last: time.Now().Add(max(maxTimeout, each))}
-	if endless {
-		c.each = math.MaxInt64
-	}
-	c.ctx, c.cancel = context.WithCancelCause(ctx)
-	c.timer = time.AfterFunc(c.each, func() { c.cancel(errTimeout) })
-	c.unlink = context.AfterFunc(s.life, func() { c.cancel(errClosed) })
-	return c
-}
-
-// progress is a sign of life: the request has its time anew.
-func (c *clock) progress() {
-	if c.timer.Stop() {
-		c.timer.Reset(min(c.each, time.Until(c.last)))
-	}
-}
-
-// pause stops the time while the server waits for the client.
-func (c *clock) pause() {
-	c.timer.Stop()
-	c.paused = time.Now()
-}
-
-// resume gives the server the time anew that it had before the pause.
-func (c *clock) resume() {
-	c.last = c.last.Add(time.Since(c.paused))
-	if c.ctx.Err() == nil {
-		c.timer.Reset(min(c.each, time.Until(c.last)))
-	}
-}
-
-func (c *clock) stop() {
-	c.timer.Stop()
-	c.unlink()
-	c.cancel(context.Canceled)
-}
-
 // explain makes err one that the agent may see, where ctx is the request's.
 func (s *Server) explain(ctx context.Context, err error) error {
 	cause := context.Cause(ctx)
@@ -470,40 +420,4 @@ func (s *Server) Close(ctx context.Context) {
 		s.wire.close()
 	}
 	s.work.Wait()
-}
-
-// A flight is work that many wait for and one does.
-type flight[T any] struct {
-	done chan struct{} // closed when val and err are set
-	val  T
-	err  error
-}
-
-func newFlight[T any]() *flight[T] { return &flight[T]{done: make(chan struct{})} }
-
-func (f *flight[T]) land(val T, err error) {
-	f.val, f.err = val, err
-	close(f.done)
-}
-
-func (f *flight[T]) landed() bool {
-	select {
-	case <-f.done:
-		return true
-	default:
-		return false
-	}
-}
-
-func (f *flight[T]) wait(ctx context.Context) (T, error) {
-	if f.landed() {
-		return f.val, f.err
-	}
-	select {
-	case <-f.done:
-		return f.val, f.err
-	case <-ctx.Done():
-		var none T
-		return none, context.Cause(ctx)
-	}
 }
