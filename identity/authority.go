@@ -10,6 +10,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -55,6 +56,7 @@ type Authority struct {
 	seen     *seen
 	flight   singleflight.Group // tokens that are being verified
 	failures *failures
+	tidied   atomic.Int64 // unix seconds
 }
 
 // New returns an Authority for the agents of registry. From then on changes of
@@ -81,7 +83,7 @@ func New(cfg Config, keys *Keys, registry *Registry) *Authority {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	registry.recordTo(cfg.Record)
+	registry.tellTo(cfg.Record, cfg.Revocations.tell)
 	return &Authority{
 		cfg: cfg, base: strings.TrimSuffix(cfg.Issuer, "/"), keys: keys, registry: registry, grants: newGrants(cfg.Grants),
 		seen: newSeen(), failures: newFailures(),
@@ -96,6 +98,16 @@ func New(cfg Config, keys *Keys, registry *Registry) *Authority {
 			jwt.WithTimeFunc(cfg.Now),
 		),
 	}
+}
+
+// Tidy forgets grants that have ended, and revocations of what nothing is left of. It
+// may be called often, and does its work once a minute.
+func (a *Authority) Tidy(ctx context.Context) error {
+	now := a.cfg.Now()
+	if last := a.tidied.Load(); now.Unix() < last+60 || !a.tidied.CompareAndSwap(last, now.Unix()) {
+		return nil
+	}
+	return errors.Join(a.grants.tidy(ctx, now.Add(-time.Minute)), a.cfg.Revocations.Tidy(ctx))
 }
 
 // audience is what a token for path, which is "" for all of the gate, says as

@@ -52,7 +52,7 @@ const (
 )
 
 // actionWords are the actions that a cap can name.
-var actionWords = []string{"call", "generate", "embed", "read", "get", "subscribe", "list", "delegate"}
+var actionWords = []string{"call", "generate", "embed", "read", "get", "subscribe"}
 
 // ParseCaps reads authorization_details: a list of objects of type callgate_call. It
 // takes nothing that it does not understand, since that might be a restriction.
@@ -131,7 +131,7 @@ func (c *Cap) check() error {
 		kind, rest, ok := strings.Cut(l, ":")
 		body, starred := strings.CutSuffix(l, "*")
 		switch {
-		case !ok || rest == "" || !slices.Contains([]string{"tool", "model", "resource", "prompt", "agent"}, kind) || len(l) > maxCapText:
+		case !ok || rest == "" || !slices.Contains([]string{"tool", "model", "resource", "prompt"}, kind) || len(l) > maxCapText:
 			return fmt.Errorf("location %.80q: write an object as policy does: tool:shop/refund, model:openai/*", l)
 		case strings.Contains(body, "*") || starred && !strings.ContainsAny(body[len(body)-1:], "/:|"):
 			return fmt.Errorf("location %.80q: a * stands at the end, after / : or |", l)

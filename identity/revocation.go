@@ -41,7 +41,8 @@ type RevocationStore interface {
 }
 
 // Revocations is what was revoked and could still be presented. It is used by many
-// goroutines at once; a question that nothing was revoked since costs one load.
+// goroutines at once; a question that nothing was revoked since costs one load. In the
+// zero Revocations nothing is revoked, and nothing can be.
 type Revocations struct {
 	store   RevocationStore
 	now     func() time.Time
@@ -110,9 +111,16 @@ func (r *Revocations) take(list ...Revocation) {
 		}
 		r.seen = max(r.seen, n.Seq)
 	}
-	listens := r.listens
 	r.mu.Unlock()
+	r.tell()
+}
+
+// tell has everybody look again.
+func (r *Revocations) tell() {
 	r.times.Add(1)
+	r.mu.RLock()
+	listens := r.listens
+	r.mu.RUnlock()
 	for _, f := range listens {
 		f()
 	}
