@@ -78,7 +78,7 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	if h.ledger, err = audit.Open(filepath.Join(data, "ledger"), audit.Config{Logger: log}); err != nil {
 		return nil, err
 	}
-	if h.db, err = store.Open(filepath.Join(data, "callgate.db")); err != nil {
+	if h.db, err = store.Open(ctx, filepath.Join(data, "callgate.db"), cfg.Database.Secret.Reveal()); err != nil {
 		return nil, err
 	}
 	if h.registry, err = identity.OpenRegistry(ctx, h.db.Agents()); err != nil {
@@ -160,6 +160,13 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	h.working.Go(func() { h.index.Run(working) })
 	h.working.Go(func() { h.shadow.Run(working) })
 	h.working.Go(func() { h.keep(working) })
+	if h.db.IsShared() {
+		h.working.Go(func() {
+			h.revoked.Follow(working, func(err error) {
+				h.log.Error("what other replicas revoke is not known: no token is taken", "error", err)
+			})
+		})
+	}
 	return h, nil
 }
 

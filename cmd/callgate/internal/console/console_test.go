@@ -52,7 +52,7 @@ g,  user:ana, group:finance, default`)})
 	if d.ledger, err = audit.Open(filepath.Join(dir, "ledger"), audit.Config{}); err != nil {
 		t.Fatal(err)
 	}
-	db, err := store.Open(filepath.Join(dir, "callgate.db"))
+	db, err := store.Open(t.Context(), filepath.Join(dir, "callgate.db"), "")
 	if err != nil {
 		t.Fatal(err)
 	}

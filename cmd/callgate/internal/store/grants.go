@@ -15,7 +15,7 @@ import (
 type Grants struct{ db *sql.DB }
 
 // Grants is where grants are kept.
-func (d *DB) Grants() *Grants { return &Grants{d.state} }
+func (d *DB) Grants() *Grants { return &Grants{d.shared} }
 
 // PutGrant implements [identity.GrantStore].
 func (s *Grants) PutGrant(ctx context.Context, g identity.Grant) error {
@@ -57,10 +57,13 @@ func (s *Grants) DropGrants(ctx context.Context, before time.Time) error {
 }
 
 // Revocations keeps the feed of what was revoked. It is an [identity.RevocationStore].
-type Revocations struct{ db *sql.DB }
+type Revocations struct {
+	db     *sql.DB
+	shared bool
+}
 
 // Revocations is where revocations are kept.
-func (d *DB) Revocations() *Revocations { return &Revocations{d.state} }
+func (d *DB) Revocations() *Revocations { return &Revocations{d.shared, d.IsShared()} }
 
 // PutRevocation implements [identity.RevocationStore].
 func (s *Revocations) PutRevocation(ctx context.Context, r identity.Revocation) (seq int64, err error) {
@@ -68,10 +71,17 @@ func (s *Revocations) PutRevocation(ctx context.Context, r identity.Revocation) 
 	if r.Lift {
 		lift = 1
 	}
-	err = s.db.QueryRowContext(ctx, `
-		INSERT INTO revocations (seq, kind, id, by_whom, at_us, until_us, lift)
-		SELECT coalesce(max(seq), 0) + 1, $1, $2, $3, $4, $5, $6 FROM revocations
-		RETURNING seq`, r.Kind, r.ID, r.By, micros(r.At), micros(r.Until), lift).Scan(&seq)
+	err = within(ctx, s.db, func(tx *sql.Tx) error {
+		if s.shared { // one after the other, so that who follows the feed misses none
+			if _, err := tx.ExecContext(ctx, `LOCK TABLE revocations IN EXCLUSIVE MODE`); err != nil {
+				return err
+			}
+		}
+		return tx.QueryRowContext(ctx, `
+			INSERT INTO revocations (seq, kind, id, by_whom, at_us, until_us, lift)
+			SELECT coalesce(max(seq), 0) + 1, CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS BIGINT), CAST($5 AS BIGINT), CAST($6 AS BIGINT) FROM revocations
+			RETURNING seq`, r.Kind, r.ID, r.By, micros(r.At), micros(r.Until), lift).Scan(&seq)
+	})
 	if err != nil {
 		return 0, fmt.Errorf("store revocation of %s %s: %w", r.Kind, r.ID, err)
 	}

@@ -17,6 +17,11 @@ var (
 )
 
 func TestGrantsAndRevocationsOutliveTheProcess(t *testing.T) {
+	t.Run("in a file", func(t *testing.T) { outlive(t, "") })
+	t.Run("in PostgreSQL", func(t *testing.T) { outlive(t, postgres(t)) })
+}
+
+func outlive(t *testing.T, shared string) {
 	path := filepath.Join(t.TempDir(), "callgate.db")
 	now := time.Date(2026, 11, 23, 1, 2, 3, 456789000, time.UTC)
 	depth, most := 1, 50.5
@@ -34,7 +39,7 @@ func TestGrantsAndRevocationsOutliveTheProcess(t *testing.T) {
 		{Kind: identity.RevokedObject, ID: "tool:a/b", By: "user:ana", At: now},
 		{Kind: identity.RevokedObject, ID: "tool:a/b", By: "user:ana", At: now, Until: now.Add(time.Hour), Lift: true},
 	}
-	db := openDB(t, path)
+	db := openDB(t, path, shared)
 	for _, g := range []identity.Grant{g, old} {
 		if err := db.Grants().PutGrant(t.Context(), g); err != nil {
 			t.Fatal(err)
@@ -50,7 +55,7 @@ func TestGrantsAndRevocationsOutliveTheProcess(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	db = openDB(t, path)
+	db = openDB(t, path, shared)
 	defer db.Close()
 	if err := db.Grants().DropGrants(t.Context(), now.Add(time.Minute)); err != nil {
 		t.Fatal(err)
@@ -75,9 +80,9 @@ func TestGrantsAndRevocationsOutliveTheProcess(t *testing.T) {
 	}
 }
 
-func openDB(t *testing.T, path string) *store.DB {
+func openDB(t *testing.T, path, shared string) *store.DB {
 	t.Helper()
-	db, err := store.Open(path)
+	db, err := store.Open(t.Context(), path, shared)
 	if err != nil {
 		t.Fatal(err)
 	}
