@@ -101,15 +101,17 @@ type Token struct {
 }
 
 // Mint issues a token to the agent of that name. The error is [ErrUnknown],
-// [ErrRevoked], [ErrInvalid], or for a scope or audience [ErrScope] or
+// [ErrRevoked], [ErrEnded], [ErrInvalid], or for a scope or audience [ErrScope] or
 // [ErrTarget].
 func (a *Authority) Mint(_ context.Context, name string, o MintOptions) (Token, error) {
 	agent, ok := a.registry.Get(name)
-	switch {
-	case !ok:
+	if !ok {
 		return Token{}, unknown(name)
-	case agent.Status != Active:
-		return Token{}, &mistake{ErrRevoked, "agent " + name + " was revoked, and gets no tokens any more"}
+	}
+	if err := agent.tokenless(a.cfg.Now()); err != nil {
+		return Token{}, err
+	}
+	switch {
 	case o.Scope != "":
 		return Token{}, &mistake{ErrScope, "there are no scopes: what an agent may do is a matter of policy; leave scope away"}
 	case o.TTL < 0:
@@ -185,21 +187,25 @@ func (a *Authority) Verify(_ context.Context, token, route string) (Principal, e
 		}
 		v = one.(*verified)
 	}
-	agent := v.place.agent.Load()
-	switch {
-	case !a.cfg.Now().Before(v.expires.Add(leeway)):
+	agent, at := v.place.agent.Load(), a.cfg.Now()
+	if !at.Before(v.expires.Add(leeway)) {
 		return Principal{}, errExpired
-	case agent == nil:
+	}
+	if agent == nil {
 		return Principal{}, errUnknown
-	case agent.Status != Active:
-		return Principal{}, errRevoked
+	}
+	if err := agent.halted(at); err != nil {
+		return Principal{}, err
+	}
+	switch {
 	case agent.Epoch != v.epoch:
 		return Principal{}, errEnded
 	case !covers(v.path, route):
 		return Principal{}, errAudience
 	}
+	v.place.mark(at)
 	return Principal{
-		Tenant: agent.Tenant, Subject: v.subject, Roles: agent.Roles, Owner: agent.Owner,
+		Tenant: agent.Tenant, Subject: v.subject, Roles: agent.Roles, Owner: agent.Owner, Within: agent.within(),
 		TokenID: v.id, Txn: v.txn, Expires: v.expires,
 	}, nil
 }

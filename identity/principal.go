@@ -10,6 +10,8 @@ type Principal struct {
 	Actors  []string // who acts for Subject, the current actor first; empty when the agent acts alone
 	Roles   []string // of the acting agent, prefixed: "role:support"
 	Owner   string   // "user:ana", who answers for the agent
+	Within  []Within // what the agents of the call are kept to, besides policy: all of it must permit an object
+	Groups  []string // of the users of the call, as the registry knows them: "group:finance". They are nobody else's.
 	TokenID string   // the token's jti
 	Txn     string   // the transaction that the token's root began
 	Expires time.Time

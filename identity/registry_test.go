@@ -60,6 +60,7 @@ func TestCreate(t *testing.T) {
 	want := identity.Agent{
 		Tenant: "default", Name: "support-bot", Roles: []string{"role:dev", "role:support"}, Owner: "user:ana",
 		Status: "active", SecretHash: secret.Hash(), MaxTTL: time.Hour, Epoch: 1, Created: a.Created, Source: "api",
+		Since: a.Created, SecretSince: a.Created,
 	}
 	if d := cmp.Diff(want, a); d != "" {
 		t.Error(d)

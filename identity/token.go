@@ -39,6 +39,9 @@ const (
 	errAudience   Refusal = "the token is for another resource; ask POST /oauth/token for one without resource, or with the one that is called"
 	errUnknown    Refusal = "the agent of the token is not known here any more"
 	errRevoked    Refusal = "the agent of the token was revoked"
+	errSuspended  Refusal = "the agent of the token is suspended"
+	errRetired    Refusal = "the agent of the token was retired"
+	errLapsed     Refusal = "the agent of the token has expired"
 	errEnded      Refusal = "the token was ended by a change to its agent; get a new one from POST /oauth/token"
 )
 
