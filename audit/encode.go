@@ -87,6 +87,7 @@ func appendEnv(b []byte, e *Env) []byte {
 	b = append(b, '{')
 	begin := len(b)
 	b = texts(b, `,"roles":`, e.Roles)
+	b = texts(b, `,"groups":`, e.Groups)
 	b = texts(b, `,"hints":`, e.Hints)
 	b = texts(b, `,"labels":`, e.Labels)
 	b = number(b, `,"tokens":`, e.Tokens)

@@ -85,6 +85,7 @@ type Record struct {
 // of versions before there was an Env have none.
 type Env struct {
 	Roles  []string `json:"roles,omitempty"`         // of the acting agent, by the registry
+	Groups []string `json:"groups,omitempty"`        // of the user for whom it acts, by the registry
 	Hints  []string `json:"hints,omitempty"`         // what a trusted server says of the tool: "declared", and "readOnly"…
 	Labels []string `json:"labels,omitempty"`        // of the run
 	Tokens int64    `json:"tokens,omitempty"`        // that the call was estimated to take

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -23,7 +24,7 @@ type Gate struct {
 	law atomic.Pointer[Law]
 }
 
-// Config is what a Gate needs. All fields are required.
+// Config is what a Gate needs. All fields but Person are required.
 type Config struct {
 	Verify    func(ctx context.Context, token, route string) (identity.Principal, error) // proves who presents a token for a route
 	Log       audit.Log
@@ -32,6 +33,10 @@ type Config struct {
 	Approvals *Approvals
 	Now       func() time.Time
 	Logger    *slog.Logger
+
+	// Person is the groups of a user of the registry, and why nothing goes on for
+	// that user any more. nil knows nobody; it is the one field that may be.
+	Person func(name string) (groups []string, err error)
 }
 
 // A Law is what calls are judged by. A Law in force is never changed, only
@@ -154,6 +159,7 @@ func (g *Gate) decide(ctx context.Context, law *Law, call *Call) error {
 	if call.answerable() {
 		call.Decision.Effect, call.Decision.Reason = Allow, "no rule forbids it, and the client answers for itself"
 	}
+	call.Decision = call.Within(call.Decision)
 	if err := call.redactor().request(); err != nil {
 		return err
 	}
@@ -320,13 +326,27 @@ func (g *Gate) Refuse(ctx context.Context, call *Call, err error) error {
 // May answers whether caller could use a thing, as far as is known before it
 // does. It asks the policy that would decide.
 func (g *Gate) May(caller *identity.Principal, kind Kind, target, resource string) Answer {
-	return g.law.Load().Policy.May(caller, Object(kind, target, resource), action(kind, ""))
+	object := Object(kind, target, resource)
+	if !permitted(caller, object) {
+		return No
+	}
+	return g.law.Load().Policy.May(caller, object, action(kind, ""))
 }
 
 // Approve notes what somebody says of the approval id; see [Approvals.Decide].
-// Who belongs to a group is what the policy in force says.
+// Who belongs to a group is what the policy in force says, and the registry.
 func (g *Gate) Approve(ctx context.Context, id string, v Vote, record func(Approval) error) (Approval, error) {
-	return g.cfg.Approvals.Decide(ctx, id, v, g.law.Load().Policy.Member, record)
+	var groups []string
+	if g.cfg.Person != nil {
+		var gone error
+		if groups, gone = g.cfg.Person(v.By); gone != nil {
+			return Approval{}, fmt.Errorf("%w: %w", ErrMayNot, gone)
+		}
+	}
+	p := g.law.Load().Policy
+	return g.cfg.Approvals.Decide(ctx, id, v, func(tenant, name, group string) bool {
+		return p.Member(tenant, name, group) || slices.ContainsFunc(groups, func(of string) bool { return of == group || p.Member(tenant, of, group) })
+	}, record)
 }
 
 // recorded makes a failure of the log one that the agent may see.

@@ -96,7 +96,7 @@ func (c *Call) env() *audit.Env {
 		return nil
 	}
 	e := &audit.Env{
-		Roles: c.Caller.Roles, Hints: c.Impact.Names(), Labels: c.Labels.Names(),
+		Roles: c.Caller.Roles, Groups: c.Caller.Groups, Hints: c.Impact.Names(), Labels: c.Labels.Names(),
 		Tokens: c.Estimate.Tokens, Calls: c.Before.Calls, Spent: int64(c.Before.Spent), IP: c.From,
 	}
 	if c.Estimate.Priced {

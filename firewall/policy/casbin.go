@@ -147,6 +147,11 @@ func enforcerOf(m model.Model, caller *identity.Principal) (*casbin.Enforcer, er
 			known(caller.Agent(), role)
 		}
 	}
+	for _, group := range caller.Groups {
+		if isUser(caller, caller.Subject) && isGroup(group) {
+			known(caller.Subject, group)
+		}
+	}
 	e, err := casbin.NewEnforcer(m)
 	if err != nil {
 		return nil, err

@@ -79,6 +79,7 @@ func anyCaller(t *rapid.T) identity.Principal {
 		Subject: rapid.SampledFrom([]string{"agent:a", "agent:b", "user:u", "agent:unknown", "role:r1"}).Draw(t, "subject"),
 		Actors:  rapid.SliceOfN(rapid.SampledFrom([]string{"agent:a", "agent:b", "agent:unknown"}), 0, 2).Draw(t, "actors"),
 		Roles:   rapid.SliceOfN(rapid.SampledFrom([]string{"role:r1", "role:r2", "role:r4", "role:unknown", "agent:a"}), 0, 2).Draw(t, "roles"),
+		Groups:  rapid.SliceOfN(rapid.SampledFrom([]string{"group:g", "group:g", "group:unknown", "role:r1", "agent:a"}), 0, 2).Draw(t, "groups"),
 	}
 }
 
@@ -197,6 +198,10 @@ func TestWhatAChangeOfThePolicyCannotDo(t *testing.T) {
 			other.Caller.Subject, other.Caller.Roles = names.Replace(call.Caller.Subject), slices.Clone(call.Caller.Roles)
 			for i, r := range other.Caller.Roles {
 				other.Caller.Roles[i] = names.Replace(r)
+			}
+			other.Caller.Groups = slices.Clone(call.Caller.Groups)
+			for i, g := range other.Caller.Groups {
+				other.Caller.Groups[i] = names.Replace(g)
 			}
 			if after := others.Decide(&other); said(after) != said(before) {
 				t.Fatalf("other names for roles made %s of %s", said(after), said(before))

@@ -94,6 +94,11 @@ func (p *Policy) path(q *question, hop int, subject string) []string {
 			return append([]string{name}, way...)
 		}
 	}
+	for _, group := range q.caller.Groups {
+		if way := members.path(group, subject); way != nil && isUser(q.caller, name) && isGroup(group) {
+			return append([]string{name}, way...)
+		}
+	}
 	return append([]string{name}, members.path(everyone, subject)...)
 }
 

@@ -121,6 +121,13 @@ func (x *index) candidates(q *question, hop int) []int32 {
 			}
 		}
 	}
+	if isUser(q.caller, name) {
+		for _, group := range q.caller.Groups {
+			if isGroup(group) {
+				dst = x.collect(dst, x.of(tenant, group), q)
+			}
+		}
+	}
 	dst = x.collect(dst, x.of(tenant, everyone), q)
 	q.found = dst
 	slices.Sort(dst)
