@@ -111,13 +111,11 @@ func (a Agent) register() (Agent, error) {
 	if a.Environment != "" && (!isWord(a.Environment) || a.Environment != strings.ToLower(a.Environment)) {
 		return a, invalid("agent %s: environment %.80q: want one word of a-z 0-9 - _ ., such as dev, staging or prod", a.Name, a.Environment)
 	}
-	var err error
-	if a.Models, err = reach(a.Models, "model:", isModels); err != nil {
-		return a, invalid("agent %s: models: %v", a.Name, err)
+	w, err := NewWithin(a.Models, a.Servers)
+	if err != nil {
+		return a, invalid("agent %s: %v", a.Name, err)
 	}
-	if a.Servers, err = reach(a.Servers, "server:", isServer); err != nil {
-		return a, invalid("agent %s: servers: %v", a.Name, err)
-	}
+	a.Models, a.Servers = w.Models, w.Servers
 	if !a.Expires.IsZero() {
 		a.Expires = a.Expires.UTC().Truncate(time.Microsecond)
 	}

@@ -17,6 +17,18 @@ type Within struct {
 	Servers []string // "server:files"
 }
 
+// NewWithin is a Within of models, as openai/* or model:openai/*, and servers, as
+// files or server:files. The error is [ErrInvalid].
+func NewWithin(models, servers []string) (w Within, err error) {
+	if w.Models, err = reach(models, "model:", isModels); err != nil {
+		return w, invalid("models: %v", err)
+	}
+	if w.Servers, err = reach(servers, "server:", isServer); err != nil {
+		return w, invalid("servers: %v", err)
+	}
+	return w, nil
+}
+
 // Permits says whether object, in the words of policy, lies within w. Objects that
 // are neither of a model nor of a server do.
 func (w *Within) Permits(object string) bool {
