@@ -226,7 +226,7 @@ func (r *Registry) SignIn(ctx context.Context, issuer, subject, email string, gr
 			return User{}, err
 		}
 		u.Issuer, u.Subject, u.Claims, u.LastLogin = issuer, subject, claims, now()
-		if email != "" {
+		if email != "" && (u.Source != FromConfig || u.Email == "") { // what the config says stays
 			u.Email = email
 		}
 		r.mu.Lock()
@@ -258,14 +258,16 @@ func (r *Registry) signing(who account, email string) (u User, old *User) {
 		old = p.users[name]
 		return old.clone(), old
 	}
-	if email != "" { // somebody whom the operator described, and who comes for the first time
-		for _, u := range p.users {
-			if u.Subject == "" && u.Email == email {
-				return u.clone(), u
-			}
+	name, fallback := userNamed(who.issuer, who.subject, email)
+	for _, u := range p.users {
+		switch {
+		case email == "" || u.Email != email:
+		case u.Subject == "": // somebody whom the operator described, and who comes for the first time
+			return u.clone(), u
+		default:
+			name = fallback
 		}
 	}
-	name, fallback := userNamed(who.issuer, who.subject, email)
 	if u := p.users[name]; u != nil {
 		if u.Subject == "" {
 			return u.clone(), u
