@@ -32,6 +32,7 @@ func (r *Registry) Configure(ctx context.Context, agents []Agent) error {
 			return fmt.Errorf("configure agent %s: %w", n.agent.Name, err)
 		}
 	}
+	defer r.less()
 	for _, c := range r.swap(next) {
 		_ = r.tell(c.what, "config", c.name, c.state) // whoever read the config has that on record, or takes it back
 	}

@@ -128,6 +128,7 @@ func (r *Registry) take(ctx context.Context, name, what, by, status string) erro
 // end gives the agent a status in memory. was is what it was before, nil if it had
 // that status already.
 func (r *Registry) end(name, status string) (was, a *Agent, err error) {
+	defer r.less()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := r.place(name)
@@ -177,6 +178,7 @@ func (r *Registry) give(ctx context.Context, name, what, by string, edit func(*A
 			return Agent{}, fmt.Errorf("change agent %s: %w", name, err)
 		}
 		if r.replace(old, &a) {
+			r.less() // of roles, models, servers or time, perhaps
 			return p.told(&a), nil
 		}
 		// Something was taken from it meanwhile, and whoever did it waits to store that.

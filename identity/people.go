@@ -115,6 +115,7 @@ func (r *Registry) ConfigurePeople(ctx context.Context, users []User, groups []G
 			return fmt.Errorf("configure %s: %w", u.Name, err)
 		}
 	}
+	defer r.less()
 	for _, c := range r.seatAll(next, t) {
 		_ = r.tell(c.what, "config", c.name, c.state)
 	}
@@ -352,6 +353,7 @@ func (r *Registry) dismiss(ctx context.Context, name, what, by, status string) (
 		r.people.settle(&u)
 	}
 	r.mu.Unlock()
+	r.less()
 	var unrecorded error
 	if news {
 		if err := r.tell(what, by, name, userChanges(old, &u)); err != nil {

@@ -25,6 +25,7 @@ type Registry struct {
 	names  []string          // of known; those that came last may be out of order
 	ranked bool              // names are in order
 	record func(what, by, name, state string) error
+	lost   func() // told when agents or users have lost something
 
 	people people // users and groups; guarded as agents are
 }
@@ -50,7 +51,7 @@ func OpenRegistry(ctx context.Context, store Store) (*Registry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read users: %w", err)
 	}
-	r := &Registry{store: store, known: make(map[string]*Agent, len(agents)), record: func(_, _, _, _ string) error { return nil }}
+	r := &Registry{store: store, known: make(map[string]*Agent, len(agents)), record: func(_, _, _, _ string) error { return nil }, lost: func() {}}
 	slices.SortFunc(agents, func(a, b Agent) int { return strings.Compare(a.Name, b.Name) })
 	for _, a := range agents {
 		seen := a.LastSeen
@@ -224,11 +225,21 @@ func (r *Registry) settle(a *Agent) {
 	r.placed(a.Name).agent.Store(a)
 }
 
-// recordTo has every later change told to record.
-func (r *Registry) recordTo(record func(what, by, name, state string) error) {
+// tellTo has every later change told to record, and to lost that agents may have lost
+// something.
+func (r *Registry) tellTo(record func(what, by, name, state string) error, lost func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.record = record
+	r.record, r.lost = record, lost
+}
+
+// less tells that agents may have lost something, so that what they are about is
+// ended. mu is not held.
+func (r *Registry) less() {
+	r.mu.Lock()
+	lost := r.lost
+	r.mu.Unlock()
+	lost()
 }
 
 // tell puts a change on record. mu is not held: it may take a while.

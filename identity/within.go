@@ -36,7 +36,7 @@ func (w *Within) Permits(object string) bool {
 	sign := "/"
 	switch kind {
 	case "model":
-		return len(w.Models) == 0 || slices.ContainsFunc(w.Models, func(p string) bool { return covered(p, object) })
+		return len(w.Models) == 0 || slices.ContainsFunc(w.Models, func(p string) bool { return matches(p, object) })
 	case "resource":
 		sign = "|"
 	case "tool", "prompt":
@@ -50,16 +50,8 @@ func (w *Within) Permits(object string) bool {
 	return slices.ContainsFunc(w.Servers, func(p string) bool { return strings.TrimPrefix(p, "server:") == server })
 }
 
-// within is what a is kept to: nothing, which costs nothing, or one Within.
-func (a *Agent) within() []Within {
-	if len(a.Models) == 0 && len(a.Servers) == 0 {
-		return nil
-	}
-	return []Within{{a.Models, a.Servers}}
-}
-
-// covered says whether name is what pattern names, which may end in a *.
-func covered(pattern, name string) bool {
+// matches says whether name is what pattern names, which may end in a *.
+func matches(pattern, name string) bool {
 	if begin, ok := strings.CutSuffix(pattern, "*"); ok {
 		return strings.HasPrefix(name, begin)
 	}

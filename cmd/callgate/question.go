@@ -45,12 +45,16 @@ func (q *Question) call() (*firewall.Call, error) {
 		}
 		call.Caller.Roles = append(call.Caller.Roles, role)
 	}
+	var held []string
 	for _, group := range q.Groups {
 		group, err := identity.GroupName(group)
 		if err != nil {
 			return nil, err
 		}
-		call.Caller.Groups = append(call.Caller.Groups, group)
+		held = append(held, group)
+	}
+	if q.For != "" {
+		call.Caller.Above = [][]string{held}
 	}
 	within, err := identity.NewWithin(q.Within.Models, q.Within.Servers)
 	if err != nil {

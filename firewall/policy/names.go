@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"callgate/firewall"
-	"callgate/identity"
 )
 
 const (
@@ -110,16 +109,6 @@ func prefixed(s string, prefixes []string) bool {
 	}
 	return false
 }
-
-// isUser says whether name is the user for whom the agents of caller act: the
-// registry's groups are that user's, and nobody else's.
-func isUser(caller *identity.Principal, name string) bool {
-	return name == caller.Subject && strings.HasPrefix(name, "user:")
-}
-
-// isGroup says whether s may be a group of the registry, so that no group is
-// somebody's name or role.
-func isGroup(s string) bool { return strings.HasPrefix(s, "group:") && len(s) > len("group:") }
 
 func oneOf(prefixes []string) string {
 	return strings.Join(prefixes[:len(prefixes)-1], ", ") + " or " + prefixes[len(prefixes)-1]

@@ -21,6 +21,7 @@ type Config struct {
 	Token     identity.Secret // of the admin
 	Registry  *identity.Registry
 	Authority *identity.Authority
+	Revoked   *identity.Revocations
 	Ledger    *audit.Ledger
 	Index     *store.Index
 	Policies  *policy.Versions
@@ -73,6 +74,9 @@ func (c *Console) Handler() http.Handler {
 		"GET /api/v1/groups":                       c.groups,
 		"POST /api/v1/agents/{name}/revoke":        c.revokeAgent,
 		"POST /api/v1/agents/{name}/token":         c.mintToken,
+		"GET /api/v1/revocations":                  c.revocations,
+		"POST /api/v1/revocations":                 c.revoke,
+		"DELETE /api/v1/revocations":               c.restore,
 		"GET /api/v1/calls":                        c.calls,
 		"GET /api/v1/calls/{id}":                   c.call,
 		"GET /api/v1/chains/{id}":                  c.chain,
