@@ -433,3 +433,37 @@ func (m *many) Agents(context.Context) ([]identity.Agent, error) {
 	m.list = nil
 	return l, nil
 }
+
+func TestLimitsOfTheWholeChainHold(t *testing.T) {
+	h := family(t)
+	limit := func(name string, models ...string) {
+		t.Helper()
+		if _, err := h.registry.Change(t.Context(), name, "admin", func(a *identity.Agent) error { a.Models = models; return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	token := h.exchange(t, h.mint(t, "a", identity.MintOptions{}), "b", identity.MintOptions{})
+	within := func() []identity.Within {
+		t.Helper()
+		p, err := h.Verify(t.Context(), token.Access.Reveal(), "/mcp")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.Within
+	}
+	if got := within(); got != nil {
+		t.Errorf("nobody is kept to anything: %v", got)
+	}
+	limit("a", "lab/*")
+	limit("b", "openai/*")
+	got := within()
+	if len(got) != 2 || got[0].Models[0] != "model:openai/*" || got[1].Models[0] != "model:lab/*" {
+		t.Errorf("%v", got)
+	}
+	if err := h.registry.Suspend(t.Context(), "a", "admin"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Verify(t.Context(), token.Access.Reveal(), "/mcp"); err == nil {
+		t.Error("who acts for a suspended agent goes on")
+	}
+}
