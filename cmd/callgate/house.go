@@ -223,16 +223,6 @@ func (h *house) furnish(ctx context.Context, cfg *Config) error {
 	return nil
 }
 
-// people puts the users and groups of cfg in place of those there are.
-func (h *house) people(ctx context.Context, cfg *Config) error {
-	users, groups := cfg.known()
-	err := h.registry.ConfigurePeople(ctx, users, groups)
-	if errors.Is(err, identity.ErrInvalid) {
-		return Mistakes{{Text: err.Error()}}
-	}
-	return err
-}
-
 func (h *house) furnished(ctx context.Context, cfg *Config) error {
 	if err := h.registry.Configure(ctx, registered(cfg.Agents)); errors.Is(err, identity.ErrInvalid) || errors.Is(err, identity.ErrTaken) {
 		return Mistakes{{Text: err.Error()}}
@@ -407,25 +397,6 @@ func (h *house) closeFiles() error {
 	return errors.Join(errs...)
 }
 
-// registered is the agents of the file as the registry takes them.
-func registered(list []Agent) []identity.Agent {
-	agents := make([]identity.Agent, len(list))
-	for i, a := range list {
-		agents[i] = identity.Agent{
-			Name: a.Name, Roles: a.Roles, Owner: a.Owner, Purpose: a.Purpose, MaxTTL: time.Duration(a.MaxTTL),
-			Environment: a.Environment, Models: a.Models, Servers: a.Servers, Expires: time.Time(a.Expires), Status: a.Status,
-			JWKS: string(a.Keys.Text), JWKSURI: a.JWKSURI,
-		}
-		if a.Secret.Given {
-			agents[i].SecretHash = a.Secret.Secret.Hash()
-		}
-		if a.OldSecret.Given {
-			agents[i].OldSecret = a.OldSecret.Secret.Hash()
-		}
-	}
-	return agents
-}
-
 func upstreams(list map[string]Provider) map[string]providers.Provider {
 	m := make(map[string]providers.Provider, len(list))
 	for name, p := range list {
@@ -525,10 +496,6 @@ func byName[V interface{ name() string }](list []V) map[string]V {
 	}
 	return m
 }
-
-func (a Agent) name() string { return a.Name }
-func (u User) name() string  { return u.Name }
-func (g Group) name() string { return g.Name }
 
 func different[V any](what string, a, b map[string]V) []string {
 	var list []string

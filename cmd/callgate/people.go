@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"time"
 
 	"callgate/identity"
@@ -90,3 +92,36 @@ func parseMoment(s string) (time.Time, error) {
 	}
 	return t, err
 }
+
+// people puts the users and groups of cfg in place of those there are.
+func (h *house) people(ctx context.Context, cfg *Config) error {
+	users, groups := cfg.known()
+	err := h.registry.ConfigurePeople(ctx, users, groups)
+	if errors.Is(err, identity.ErrInvalid) {
+		return Mistakes{{Text: err.Error()}}
+	}
+	return err
+}
+
+// registered is the agents of the file as the registry takes them.
+func registered(list []Agent) []identity.Agent {
+	agents := make([]identity.Agent, len(list))
+	for i, a := range list {
+		agents[i] = identity.Agent{
+			Name: a.Name, Roles: a.Roles, Owner: a.Owner, Purpose: a.Purpose, MaxTTL: time.Duration(a.MaxTTL),
+			Environment: a.Environment, Models: a.Models, Servers: a.Servers, Expires: time.Time(a.Expires), Status: a.Status,
+			JWKS: string(a.Keys.Text), JWKSURI: a.JWKSURI,
+		}
+		if a.Secret.Given {
+			agents[i].SecretHash = a.Secret.Secret.Hash()
+		}
+		if a.OldSecret.Given {
+			agents[i].OldSecret = a.OldSecret.Secret.Hash()
+		}
+	}
+	return agents
+}
+
+func (a Agent) name() string { return a.Name }
+func (u User) name() string  { return u.Name }
+func (g Group) name() string { return g.Name }
