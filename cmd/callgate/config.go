@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"callgate/identity"
+
 	"github.com/goccy/go-yaml/ast"
 )
 
@@ -33,6 +35,8 @@ type Config struct {
 	} `yaml:"mcp"`
 	Providers map[string]Provider `yaml:"providers"`
 	Agents    []Agent             `yaml:"agents"`
+	Users     []User              `yaml:"users"`
+	Groups    []Group             `yaml:"groups"`
 	Policy    []File              `yaml:"policy"`
 
 	Identity struct {
@@ -72,6 +76,9 @@ type Server struct {
 	Concurrency Count  `yaml:"concurrency"` // requests in flight to it
 
 	MaxReply Size `yaml:"max_reply"` // of one message from it
+
+	Owner   string `yaml:"owner"` // who answers for it
+	Purpose string `yaml:"purpose"`
 
 	Tools map[string]Tool `yaml:"tools"` // what is otherwise with single tools, and, under *, with all
 }
@@ -148,6 +155,15 @@ type Agent struct {
 	Purpose string    `yaml:"purpose"`
 	Secret  Reference `yaml:"secret"` // with which it gets tokens itself
 	MaxTTL  Duration  `yaml:"max_ttl"`
+
+	Environment string    `yaml:"environment"` // where it works, one word
+	Models      []string  `yaml:"models"`      // the only ones that it may use
+	Servers     []string  `yaml:"servers"`     // the only ones that it may reach
+	Expires     Moment    `yaml:"expires"`     // from then on nothing passes
+	Status      string    `yaml:"status"`      // suspended, retired
+	OldSecret   Reference `yaml:"old_secret"`  // that is still good
+	Keys        File      `yaml:"keys"`        // public ones, with which it may prove who it is
+	JWKSURI     string    `yaml:"jwks_uri"`    // where it publishes them, instead
 }
 
 // Safe defaults: this machine only, nothing configured, and so everything denied.
@@ -408,6 +424,20 @@ func (a *Agent) check(r *reader, n ast.Node, key string) {
 	}
 	if v := a.Secret.Secret.Reveal(); v != "" && len(v) < 32 {
 		r.note(at(n, "secret"), "%s.secret: want at least 32 characters; openssl rand -base64 32 makes such a one", key)
+	}
+	if v := a.OldSecret.Secret.Reveal(); v != "" && len(v) < 32 {
+		r.note(at(n, "old_secret"), "%s.old_secret: want at least 32 characters", key)
+	}
+	if _, err := identity.NewWithin(a.Models, nil); err != nil {
+		r.note(at(n, "models"), "%s.%v", key, err)
+	}
+	if _, err := identity.NewWithin(nil, a.Servers); err != nil {
+		r.note(at(n, "servers"), "%s.%v", key, err)
+	}
+	switch a.Status {
+	case "", identity.Suspended, identity.Retired:
+	default:
+		r.note(at(n, "status"), "%s.status: want suspended or retired, or leave it away", key)
 	}
 	if a.MaxTTL == 0 {
 		a.MaxTTL = Duration(defaultMaxTTL)

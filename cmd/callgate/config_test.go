@@ -74,6 +74,15 @@ func TestConfigSaysEveryMistake(t *testing.T) {
 			"4:12: providers: want keys and values, one a line: key: value"}},
 		{"headers that are callgate's own to set", "mcp: {servers: {a: {url: 'https://a.example', headers: {Host: b, Mcp-Name: c}}}}\n", []string{
 			`1:21: mcp.servers.a: header "Host" is callgate's own to set; header "Mcp-Name" cannot be set`}},
+		{"identities that make no sense", "agents:\n  - {name: a, models: ['*'], servers: [A], status: revoked, expires: soon}\nusers:\n  - {name: 'agent:x'}\n  - {name: ana, groups: [ok, 'role:x']}\ngroups:\n  - {name: everyone}\n  - {name: ops, members: [Ana]}\n", []string{
+			`2:23: agents.models: "*": write PROVIDER/MODEL or PROVIDER/*, as openai/gpt-5`,
+			`2:39: agents.servers: "A": write the name of an MCP server`,
+			`2:52: agents.status: want suspended or retired, or leave it away`,
+			`2:70: agents.expires: "soon" is no time; write 2027-01-31 or 2027-01-31T18:00:00Z`,
+			`4:12: users: user "agent:x": want 1 to 128 of a-z 0-9 - _ . @ + beginning with a letter or digit`,
+			`5:30: users.groups: group "role:x": want 1 to 128 of letters, digits, - _ . @ +`,
+			`7:12: groups: group everyone is that of all, and nobody is put in it`,
+			`8:27: groups.members: user "Ana": want 1 to 128 of a-z 0-9 - _ . @ + beginning with a letter or digit`}},
 		{"an empty item", "policy:\n  -\n", []string{"2:5: policy: an empty item"}},
 		{"files that are not there", "policy: [none.csv]\nmcp: {import: [none.json]}\n", []string{
 			"1:10: policy: none.csv: no such file or directory",

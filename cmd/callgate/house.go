@@ -126,7 +126,7 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	}
 	h.gate = firewall.New(firewall.Config{
 		Verify: h.authority.Verify, Log: h.ledger, Runs: h.runs,
-		Budgets: h.budgets, Approvals: h.approvals, Stops: h.revoked, Now: time.Now, Logger: log,
+		Budgets: h.budgets, Approvals: h.approvals, Stops: h.revoked, Now: time.Now, Logger: log, Person: h.registry.Person,
 	}, h.lawOf(law, nil))
 	h.models = providers.New(providers.Config{Challenge: h.authority.Challenge, Logger: log}, h.gate)
 	h.tools = mcp.New(mcp.Config{PublicURL: string(public), Challenge: h.authority.Challenge, Version: thisVersion().Version, Logger: log}, h.gate)
@@ -188,11 +188,16 @@ func (h *house) lawOf(p, candidate *policy.Policy) *firewall.Law {
 func (h *house) keep(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	for {
+	for n := 0; ; n++ {
 		select {
 		case <-tick.C:
 			if err := h.budgets.Save(ctx, h.db.Counts()); err != nil {
 				h.log.Error("what limits have counted is not stored", "error", err)
+			}
+			if n%10 == 0 {
+				if err := h.registry.SaveSeen(ctx); err != nil {
+					h.log.Warn("when agents were last seen is not stored", "error", err)
+				}
 			}
 			if err := h.runs.Tidy(ctx); err != nil {
 				h.log.Warn("runs that have ended are still stored", "error", err)
@@ -209,6 +214,16 @@ func (h *house) keep(ctx context.Context) {
 // furnish puts the agents and providers of cfg in place of those there are, or
 // changes nothing.
 func (h *house) furnish(ctx context.Context, cfg *Config) error {
+	if err := h.people(ctx, cfg); err != nil {
+		return err
+	}
+	if err := h.furnished(ctx, cfg); err != nil {
+		return errors.Join(err, h.people(ctx, &h.cfg))
+	}
+	return nil
+}
+
+func (h *house) furnished(ctx context.Context, cfg *Config) error {
 	if err := h.registry.Configure(ctx, registered(cfg.Agents)); errors.Is(err, identity.ErrInvalid) || errors.Is(err, identity.ErrTaken) {
 		return Mistakes{{Text: err.Error()}}
 	} else if err != nil {
@@ -367,6 +382,9 @@ func (h *house) closeFiles() error {
 	if h.vault != nil {
 		h.vault.Close()
 	}
+	if h.registry != nil {
+		errs = append(errs, h.registry.SaveSeen(context.Background()))
+	}
 	if h.budgets != nil {
 		errs = append(errs, h.budgets.Save(context.Background(), h.db.Counts()))
 	}
@@ -377,18 +395,6 @@ func (h *house) closeFiles() error {
 		errs = append(errs, h.db.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// registered is the agents of the file as the registry takes them.
-func registered(list []Agent) []identity.Agent {
-	agents := make([]identity.Agent, len(list))
-	for i, a := range list {
-		agents[i] = identity.Agent{Name: a.Name, Roles: a.Roles, Owner: a.Owner, Purpose: a.Purpose, MaxTTL: time.Duration(a.MaxTTL)}
-		if a.Secret.Given {
-			agents[i].SecretHash = a.Secret.Secret.Hash()
-		}
-	}
-	return agents
 }
 
 func upstreams(list map[string]Provider) map[string]providers.Provider {
@@ -475,16 +481,18 @@ func differences(a, b *Config) []string {
 	}
 	list = append(list, different("provider", a.Providers, b.Providers)...)
 	list = append(list, different("agent", byName(a.Agents), byName(b.Agents))...)
+	list = append(list, different("user", byName(a.Users), byName(b.Users))...)
+	list = append(list, different("group", byName(a.Groups), byName(b.Groups))...)
 	if a.ShutdownTimeout != b.ShutdownTimeout {
 		list = append(list, "shutdown_timeout is "+b.ShutdownTimeout.String())
 	}
 	return list
 }
 
-func byName(list []Agent) map[string]Agent {
-	m := make(map[string]Agent, len(list))
-	for _, a := range list {
-		m[a.Name] = a
+func byName[V interface{ name() string }](list []V) map[string]V {
+	m := make(map[string]V, len(list))
+	for _, v := range list {
+		m[v.name()] = v
 	}
 	return m
 }
