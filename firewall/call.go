@@ -83,6 +83,8 @@ type Call struct {
 	closed   bool         // the record of the end is written
 	brought  Labels       // that the run did not have before this reply
 	shares   []share      // of limits, that were taken and are not settled
+
+	credential string // those that were used for it, with spaces between them
 }
 
 // Object is the name of what the call acts on, in the words of the policy:

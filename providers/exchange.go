@@ -56,7 +56,7 @@ func (x *exchange) carry(ctx context.Context, call *firewall.Call, watch *watch,
 	if call.Body.Edited && gjson.GetBytes(call.Body.JSON, "model").Str != call.Resource {
 		return firewall.Refuse(firewall.Denied, "a guard changed the name of the model, so that it is not what was decided on")
 	}
-	resp, err := x.to.transport.RoundTrip(x.request(ctx, call))
+	resp, err := x.send(ctx, call)
 	if err != nil {
 		return err
 	}
@@ -78,11 +78,26 @@ func (x *exchange) carry(ctx context.Context, call *firewall.Call, watch *watch,
 	return x.plain(watch.over(resp.Body), resp.ContentLength, yield)
 }
 
+// send sends the call, and once more where the provider does not take its key and
+// there is another one by now: it has done nothing then.
+func (x *exchange) send(ctx context.Context, call *firewall.Call) (*http.Response, error) {
+	for again := false; ; again = true {
+		header := forwarded(x.asked)
+		key, err := x.to.authorize(ctx, header, call)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := x.to.transport.RoundTrip(x.request(ctx, call, header))
+		if err != nil || again || resp.StatusCode != http.StatusUnauthorized || !key.Refused(ctx) {
+			return resp, err
+		}
+		_ = resp.Body.Close()
+	}
+}
+
 // request is the call as the provider gets it.
-func (x *exchange) request(ctx context.Context, call *firewall.Call) *http.Request {
+func (x *exchange) request(ctx context.Context, call *firewall.Call, header http.Header) *http.Request {
 	doc := call.Body.JSON
-	header := forwarded(x.asked)
-	x.to.authorize(header)
 	u := x.to.url(x.path, x.query)
 	req := &http.Request{
 		Method: http.MethodPost, URL: u, Host: u.Host, Header: header,
