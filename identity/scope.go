@@ -40,8 +40,8 @@ func (s Scope) check() error {
 	return nil
 }
 
-// leads says whether s lets a secret go to target.
-func (s Scope) leads(target string) bool {
+// Leads says whether s lets a secret go to target.
+func (s Scope) Leads(target string) bool {
 	return len(s.Targets) == 0 || slices.Contains(s.Targets, target)
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -47,8 +48,9 @@ type Sources struct {
 	end  context.CancelFunc
 	work sync.WaitGroup
 
-	mu  sync.Mutex
-	all map[string]*lookup // by reference
+	mu        sync.Mutex
+	resolvers map[string]Resolver
+	all       map[string]*lookup // by reference
 }
 
 const (
@@ -62,7 +64,7 @@ func NewSources(cfg SourcesConfig) *Sources {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	s := &Sources{cfg: cfg, all: make(map[string]*lookup)}
+	s := &Sources{cfg: cfg, resolvers: maps.Clone(cfg.Resolvers), all: make(map[string]*lookup)}
 	s.life, s.end = context.WithCancel(context.Background())
 	return s
 }
@@ -83,30 +85,55 @@ func (s *Sources) Credential(ref, target string) (Credential, error) {
 		}
 		return &named{s.cfg.Vault, place, target}, nil
 	}
-	by := s.cfg.Resolvers[kind]
-	if by == nil || place == "" {
-		return nil, invalid("%.20s: leads nowhere here", kind)
+	if place == "" {
+		return nil, invalid("%.20s: leads nowhere", kind)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.all[ref]
 	if l == nil {
-		l = &lookup{of: s, ref: strings.ReplaceAll(ref, " ", "%20"), place: place, by: by}
-		_, l.near = by.(near)
+		l = &lookup{of: s, ref: strings.ReplaceAll(ref, " ", "%20"), kind: kind, place: place}
+		_, l.near = s.resolvers[kind].(near)
 		s.all[ref] = l
 	}
 	return &found{l, target}, nil
 }
 
-// Refresh asks for everything anew that is in use.
-func (s *Sources) Refresh() {
+// SetResolver puts r in the place of what finds values of a kind; nil finds none.
+// What was found before is good until it expires.
+func (s *Sources) SetResolver(kind string, r Resolver) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, l := range s.all {
-		if l.now.Load() != nil {
-			l.begin(true)
+	s.resolvers[kind] = r
+}
+
+func (s *Sources) resolver(kind string) Resolver {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.resolvers[kind]
+}
+
+// Refresh asks for everything anew that is in use, and waits for the answers until
+// ctx ends.
+func (s *Sources) Refresh(ctx context.Context) {
+	for _, done := range s.begin() {
+		select {
+		case <-done:
+		case <-ctx.Done():
 		}
 	}
+}
+
+func (s *Sources) begin() []<-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var begun []<-chan struct{}
+	for _, l := range s.all {
+		if l.now.Load() != nil {
+			begun = append(begun, l.begin(true))
+		}
+	}
+	return begun
 }
 
 // near is a Resolver that answers at once: its value is asked for by who needs it.
@@ -130,11 +157,11 @@ func (f *found) Use(ctx context.Context, _ *Principal) (Loan, error) {
 
 // A lookup is one reference, and what it has led to.
 type lookup struct {
-	of         *Sources
-	ref, place string
-	by         Resolver
-	near       bool
-	now        atomic.Pointer[known] // nil before the first time
+	of          *Sources
+	ref         string // as the record has it
+	kind, place string
+	near        bool
+	now         atomic.Pointer[known] // nil before the first time
 
 	mu      sync.Mutex
 	running chan struct{} // closed when the one under way is over; nil: none is
@@ -209,7 +236,10 @@ func (l *lookup) ask() {
 	if last != nil {
 		old = last.Found
 	}
-	next, err := l.by.Resolve(ctx, l.place, old)
+	next, err := (*Found)(nil), errors.New("nothing is configured that could find it")
+	if by := l.of.resolver(l.kind); by != nil {
+		next, err = by.Resolve(ctx, l.place, old)
+	}
 	if err == nil && next.Value.Reveal() == "" {
 		err = errors.New("it is empty")
 	}
@@ -255,7 +285,7 @@ func (l *lookup) renewed(ctx context.Context, refused Secret) bool {
 	if k.Value.Reveal() != refused.Reveal() {
 		return true
 	}
-	if l.of.cfg.Now().Sub(k.got) < freshTime {
+	if !l.near && l.of.cfg.Now().Sub(k.got) < freshTime {
 		return false // it would be the same
 	}
 	select {

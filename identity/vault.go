@@ -355,7 +355,7 @@ func (n *named) Use(_ context.Context, who *Principal) (Loan, error) {
 	switch {
 	case t == nil:
 		return Loan{}, &Withheld{Reason: "the credential of " + n.target + " is not there: an operator runs callgate secret put " + n.name}
-	case !t.leads(n.target):
+	case !t.Leads(n.target):
 		return Loan{}, n.deny(who, "is not for "+n.target)
 	case !t.has(who, n.vault.cfg.Member):
 		return Loan{}, n.deny(who, "may not be used by "+who.Agent())

@@ -87,9 +87,9 @@ func TestConfigSaysEveryMistake(t *testing.T) {
 			"1:9: listen: 0.0.0.0:8700 can be reached from other machines, so public_url must say the https URL at which agents do"}},
 		{"listening to the world with one", "listen: 0.0.0.0:8700\npublic_url: https://gate.example\n", nil},
 		{"secrets that stand in the file", "providers: {openai: {api_key: sk-123}}\nmcp:\n  servers:\n    a: {url: https://a.example, headers: {Authorization: Bearer 1, X-Tenant: acme}}\n    b: {command: [b], env: {GITHUB_TOKEN: ghp, REGION: eu}}\nagents: [{name: bot, secret: hunter2}]\n", []string{
-			"1:31: providers.openai.api_key: a secret must not stand in the file; write env:NAME or file:/path",
-			"4:58: mcp.servers.a.headers.Authorization: a secret must not stand in the file; write env:NAME or file:/path",
-			"5:43: mcp.servers.b.env.GITHUB_TOKEN: a secret must not stand in the file; write env:NAME or file:/path",
+			"1:31: providers.openai.api_key: a secret must not stand in the file; write secret:NAME, env:NAME or file:/path",
+			"4:58: mcp.servers.a.headers.Authorization: a secret must not stand in the file; write secret:NAME, env:NAME or file:/path",
+			"5:43: mcp.servers.b.env.GITHUB_TOKEN: a secret must not stand in the file; write secret:NAME, env:NAME or file:/path",
 			"6:30: agents.secret: a secret must not stand in the file; write env:NAME or file:/path"}},
 		{"secrets that are missing", "providers:\n  openai: {api_key: env:NOT_SET}\n  anthropic: {api_key: file:none}\n  lab: {kind: openai, base_url: http://127.0.0.1:1/v1, api_key: file:empty}\n", []string{
 			"2:21: providers.openai.api_key: NOT_SET is not set in the environment of callgate",
@@ -188,7 +188,7 @@ policy: [policy.csv]
 	if diff := cmp.Diff(want, files.Process.confinement()); diff != "" {
 		t.Error(diff)
 	}
-	if got := c.MCP.Servers["hub"].Headers["Authorization"]; got.Text.Reveal() != "Bearer h" || !got.Referred {
+	if got := c.MCP.Servers["hub"].Headers["Authorization"]; got.Ref != "env:HUB" {
 		t.Errorf("header: %+v", got)
 	}
 	imported := c.MCP.Servers["imported"]
@@ -202,7 +202,7 @@ policy: [policy.csv]
 		t.Error("a disabled server was imported")
 	}
 	p := c.Providers["openai"]
-	if p.Kind != "openai" || p.BaseURL != "https://api.openai.com/v1" || p.APIKey.Secret.Reveal() != "s3cret" {
+	if p.Kind != "openai" || p.BaseURL != "https://api.openai.com/v1" || p.APIKey.Ref != "file:"+filepath.Join(dir, "key") {
 		t.Errorf("provider: %+v", p)
 	}
 	if a := c.Agents[0]; a.Name != "bot" || time.Duration(a.MaxTTL) != 2*time.Hour || a.Roles[0] != "support" {
@@ -318,7 +318,7 @@ mcp:
 		t.Fatal(err)
 	}
 	server := c.MCP.Servers["a"]
-	got := server.reached("a", slog.New(slog.DiscardHandler))
+	got := server.reached("a", slog.New(slog.DiscardHandler), unlent)
 	want := map[string]mcp.ToolConfig{
 		"*":     {Timeout: 7 * time.Second, Arguments: map[string]mcp.Mark{"path": {Class: mcp.PathClass, Within: []string{"/srv/docs"}}}},
 		"fetch": {Labels: new(firewall.Labels(0)), Arguments: map[string]mcp.Mark{"target.url": {Class: mcp.URLClass, Hosts: []string{"example.com"}, Private: true}}},
