@@ -28,7 +28,7 @@ func (l *locked) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	l.bodies = append(l.bodies, string(body))
 	if r.Header.Get("Authorization") != "Bearer "+l.key {
-		answer(http.StatusUnauthorized, "application/json", `{"error":{"message":"wrong key"}}`)(w, r)
+		answer(http.StatusUnauthorized, "application/json", `{"error":{"message":"wrong key: `+r.Header.Get("Authorization")+`"}}`)(w, r)
 		return
 	}
 	answer(http.StatusOK, "application/json", `{"id":"1","choices":[{"message":{"content":"hi"}}]}`)(w, r)
@@ -111,22 +111,25 @@ func TestAKeyThatIsRefusedIsAskedForAnew(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("old")
-	l := &locked{key: "old"}
+	write("sk-canary-old")
+	l := &locked{key: "sk-canary-old"}
 	h := lab(t, nil, l, "file:"+file)
 	at := h.url(t)
 	for _, test := range []struct {
 		name, key, file string
 		status, sent    int
 	}{
-		{"the key is right", "old", "old", 200, 1},
-		{"another key is there already", "new", "new", 200, 2},
-		{"there is no other key", "newer", "new", 401, 1},
-		{"the other key is wrong, too", "newest", "wrong", 401, 2},
+		{"the key is right", "sk-canary-old", "sk-canary-old", 200, 1},
+		{"another key is there already", "sk-canary-new", "sk-canary-new", 200, 2},
+		{"there is no other key", "sk-canary-newer", "sk-canary-new", 401, 1},
+		{"the other key is wrong, too", "sk-canary-newest", "sk-canary-wrong", 401, 2},
 	} {
 		l.change(test.key)
 		write(test.file)
 		resp, body := post(t, at, "/v1/chat/completions", hello)
+		if strings.Contains(body, "canary") {
+			t.Errorf("%s: the agent is told the key: %s", test.name, body)
+		}
 		if resp.StatusCode != test.status || len(l.bodies) != test.sent {
 			t.Errorf("%s: %d after %d requests: %s", test.name, resp.StatusCode, len(l.bodies), body)
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"callgate/firewall"
+	"callgate/identity"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/tidwall/gjson"
@@ -36,6 +37,7 @@ type exchange struct {
 	asked   http.Header // by the client
 	reading reading
 	back    *reply
+	key     identity.Secret // that was sent
 }
 
 // Forward implements [firewall.Upstream].
@@ -87,6 +89,7 @@ func (x *exchange) send(ctx context.Context, call *firewall.Call) (*http.Respons
 		if err != nil {
 			return nil, err
 		}
+		x.key = key.Value
 		resp, err := x.to.transport.RoundTrip(x.request(ctx, call, header))
 		if err != nil || again || resp.StatusCode != http.StatusUnauthorized || !key.Refused(ctx) {
 			return resp, err
@@ -140,7 +143,7 @@ func (x *exchange) fault(ctx context.Context, body io.Reader, length int64, yiel
 		return err
 	}
 	parsed, wrong := firewall.ParseBody(doc, firewall.Limits{})
-	if err != nil || wrong != nil || !isError(x.to.Kind, doc) {
+	if err != nil || wrong != nil || !isError(x.to.Kind, doc) || x.tells(doc) {
 		if parsed, err = firewall.ParseBody(answered(x.to.name, x.back.status).body(x.to.Kind), firewall.Limits{}); err != nil {
 			return err
 		}
@@ -148,6 +151,15 @@ func (x *exchange) fault(ctx context.Context, body io.Reader, length int64, yiel
 	yield(firewall.Event{Body: parsed, Last: true, Mark: markPlain | markError})
 	return nil
 }
+
+// tells says whether doc has the key that was sent: some providers repeat one that
+// they do not take.
+func (x *exchange) tells(doc []byte) bool {
+	key := x.key.Reveal()
+	return len(key) >= minKey && bytes.Contains(doc, []byte(key))
+}
+
+const minKey = 8 // characters of a key that is looked for in what comes back
 
 // isError says whether a document is an error of the dialect. The OpenAI one is
 // spoken with accents.
