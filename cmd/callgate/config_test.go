@@ -95,6 +95,20 @@ func TestConfigSaysEveryMistake(t *testing.T) {
 			"2:21: providers.openai.api_key: NOT_SET is not set in the environment of callgate",
 			"3:24: providers.anthropic.api_key: none: no such file or directory",
 			"4:65: providers.lab.api_key: empty is empty"}},
+		{"references that lead nowhere", "providers:\n  openai: {api_key: secret:Open/AI}\n  anthropic: {api_key: 'vault:secret/a#key'}\n  lab: {kind: openai, base_url: 'http://127.0.0.1:1', api_key: 'aws:role'}\n  cloud: {kind: openai, base_url: 'http://127.0.0.1:1', api_key: 'Bearer gcp:'}\nmcp: {servers: {a: {url: 'https://a.example', headers: {Authorization: Bearer env:NOT_SET}}}}\n", []string{
+			`2:21: providers.openai.api_key: "Open/AI" is no name for a secret: it has 1 to 64 of a-z 0-9 . _ - and begins with a letter or digit`,
+			"3:24: providers.anthropic.api_key: there is no HashiCorp Vault yet; write vault: {address: …}",
+			"4:64: providers.lab.api_key: aws: is not in this version of callgate: AWS wants each request signed, and not a token",
+			"5:66: providers.cloud.api_key: want gcp:SCOPE or azure:RESOURCE",
+			"5:66: providers.cloud.api_key: write the reference alone; callgate puts Bearer before it",
+			"6:72: mcp.servers.a.headers.Authorization: NOT_SET is not set in the environment of callgate"}},
+		{"a HashiCorp Vault that nobody is known to", "vault: {address: 'https://vault.example:8200'}\nproviders: {openai: {api_key: 'vault:secret'}}\n", []string{
+			"1:9: vault: give one of token, approle and kubernetes",
+			"2:31: providers.openai.api_key: want vault:MOUNT/PATH#FIELD"}},
+		{"a HashiCorp Vault without an address, and half a login", "vault: {namespace: a}\n", []string{"1:9: vault: write address: https://vault.example:8200"}},
+		{"half a login", "vault: {address: 'https://vault.example:8200', approle: {role_id: a}}\n", []string{"1:58: vault.approle: write role_id and secret_id"}},
+		{"a secret of callgate's own that is in its vault", "agents: [{name: bot, secret: secret:bot}]\n", []string{
+			"1:30: agents.secret: a secret must not stand in the file; write env:NAME or file:/path"}},
 		{"a provider of unknown kind", "providers:\n  lab: {base_url: https://a.example}\n  other: {kind: gemini, base_url: ftp://x}\n  openai:\n", []string{
 			"2:9: providers.lab: write kind: openai or kind: anthropic, the dialect that it speaks",
 			"3:17: providers.other.kind: want openai or anthropic",

@@ -24,7 +24,10 @@ func (c *Credential) read(r *reader, n ast.Node, key string) {
 	if !ok {
 		return
 	}
-	if c.refer(r, n, t, key); c.Ref == "" {
+	if c.refer(r, n, t, key); c.Bearer {
+		r.note(n, "%s: write the reference alone; callgate puts Bearer before it", key)
+	}
+	if c.Ref == "" {
 		r.note(n, "%s: a secret must not stand in the file; write secret:NAME, env:NAME or file:/path", key)
 		c.Ref = "env:" // it is given, and told
 	}
