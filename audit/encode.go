@@ -33,6 +33,8 @@ func appendJSON(b []byte, r *Record) []byte {
 	b = text(b, `,"subject":`, r.Subject)
 	b = texts(b, `,"actors":`, r.Actors)
 	b = text(b, `,"token":`, r.Token)
+	b = text(b, `,"grant":`, r.Grant)
+	b = text(b, `,"txn":`, r.Txn)
 	b = text(b, `,"run":`, r.Run)
 	b = text(b, `,"chain":`, r.Chain)
 	b = text(b, `,"session":`, r.Session)
@@ -88,6 +90,22 @@ func appendEnv(b []byte, e *Env) []byte {
 	b = append(b, '{')
 	begin := len(b)
 	b = texts(b, `,"roles":`, e.Roles)
+	if len(e.Above) > 0 {
+		b = append(b, `,"above":[`...)
+		for i, roles := range e.Above {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			switch {
+			case roles == nil:
+				b = append(b, "null"...)
+			case len(roles) == 0:
+				b = append(b, "[]"...)
+			}
+			b = texts(b, "", roles)
+		}
+		b = append(b, ']')
+	}
 	b = texts(b, `,"hints":`, e.Hints)
 	b = texts(b, `,"labels":`, e.Labels)
 	b = number(b, `,"tokens":`, e.Tokens)

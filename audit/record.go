@@ -34,6 +34,8 @@ type Record struct {
 	Subject string   `json:"subject,omitempty"` // for whom, where that is not the agent itself
 	Actors  []string `json:"actors,omitempty"`  // the delegation chain, current actor first
 	Token   string   `json:"token,omitempty"`   // the token's jti
+	Grant   string   `json:"grant,omitempty"`   // the record of the delegation that it came from
+	Txn     string   `json:"txn,omitempty"`     // of the root of that: the same down to the last sub-agent
 	Run     string   `json:"run,omitempty"`
 	Chain   string   `json:"chain,omitempty"` // the run's name by the client, where it is not Run
 	Session string   `json:"session,omitempty"`
@@ -85,14 +87,15 @@ type Record struct {
 // nowhere else in its record, as it was when the call was decided about. Records
 // of versions before there was an Env have none.
 type Env struct {
-	Roles  []string `json:"roles,omitempty"`         // of the acting agent, by the registry
-	Hints  []string `json:"hints,omitempty"`         // what a trusted server says of the tool: "declared", and "readOnly"…
-	Labels []string `json:"labels,omitempty"`        // of the run
-	Tokens int64    `json:"tokens,omitempty"`        // that the call was estimated to take
-	Cost   *int64   `json:"cost_microusd,omitempty"` // of these; absent where no price is known
-	Calls  int64    `json:"calls,omitempty"`         // of the run before this one
-	Spent  int64    `json:"spent_microusd,omitempty"`
-	IP     string   `json:"ip,omitempty"` // that the client called from
+	Roles  []string   `json:"roles,omitempty"`         // of the acting agent, by the registry
+	Above  [][]string `json:"above,omitempty"`         // of those it acts for, in the order of the chain
+	Hints  []string   `json:"hints,omitempty"`         // what a trusted server says of the tool: "declared", and "readOnly"…
+	Labels []string   `json:"labels,omitempty"`        // of the run
+	Tokens int64      `json:"tokens,omitempty"`        // that the call was estimated to take
+	Cost   *int64     `json:"cost_microusd,omitempty"` // of these; absent where no price is known
+	Calls  int64      `json:"calls,omitempty"`         // of the run before this one
+	Spent  int64      `json:"spent_microusd,omitempty"`
+	IP     string     `json:"ip,omitempty"` // that the client called from
 }
 
 // An Otherwise is what a candidate for a policy would have decided, where that is

@@ -60,7 +60,7 @@ func (h *held) restart() {
 	if err := h.approvals.Restore(context.Background()); err != nil {
 		h.t.Fatal(err)
 	}
-	h.Gate = firewall.New(firewall.Config{Verify: verify, Log: h.log, Runs: firewall.NewRuns(0, new(firewall.Memory), now), Budgets: firewall.NewBudgets(now), Approvals: h.approvals, Now: now},
+	h.Gate = firewall.New(firewall.Config{Stops: new(identity.Revocations), Verify: verify, Log: h.log, Runs: firewall.NewRuns(0, new(firewall.Memory), now), Budgets: firewall.NewBudgets(now), Approvals: h.approvals, Now: now},
 		&firewall.Law{Policy: h.law})
 }
 
@@ -216,7 +216,7 @@ func TestAnApprovalIsUsedOnceWhateverItsStoreDoes(t *testing.T) {
 		store := &brittle{Memory: h.store, after: after}
 		h.approvals = firewall.NewApprovals(store, time.Hour, func() time.Time { return h.now })
 		now := func() time.Time { return h.now }
-		h.Gate = firewall.New(firewall.Config{Verify: verify, Log: h.log, Runs: firewall.NewRuns(0, new(firewall.Memory), now), Budgets: firewall.NewBudgets(now), Approvals: h.approvals, Now: now},
+		h.Gate = firewall.New(firewall.Config{Stops: new(identity.Revocations), Verify: verify, Log: h.log, Runs: firewall.NewRuns(0, new(firewall.Memory), now), Budgets: firewall.NewBudgets(now), Approvals: h.approvals, Now: now},
 			&firewall.Law{Policy: h.law})
 		_, id := h.pay(toolCall("pay", `{}`))
 		if err := h.decide(id, "user:ana", true); err != nil {

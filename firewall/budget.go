@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -29,6 +30,7 @@ const (
 	PerRun    = "run"
 	PerTool   = "tool" // or model, prompt, resource: whoever calls it
 	PerTenant = "tenant"
+	perGrant  = "grant" // as Rule says, for as long as the grant lives
 )
 
 // CanLimitPer says whether per is one of these.
@@ -74,10 +76,7 @@ type share struct {
 // reserve takes the call's share of every limit that it is under, or of none.
 func (b *Budgets) reserve(call *Call) error {
 	var shares []share
-	for _, o := range call.Decision.Obligations {
-		if o.Do != LimitTo {
-			continue
-		}
+	for o := range call.limited() {
 		s := share{what: o.Limit.Of, amount: 1}
 		switch o.Limit.Of {
 		case Tokens:
@@ -95,10 +94,7 @@ func (b *Budgets) reserve(call *Call) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now, i := b.now(), 0
-	for _, o := range call.Decision.Obligations {
-		if o.Do != LimitTo {
-			continue
-		}
+	for o := range call.limited() {
 		s := &shares[i]
 		i++
 		s.of = b.count(o, call)
@@ -114,10 +110,23 @@ func (b *Budgets) reserve(call *Call) error {
 	return nil
 }
 
+// limited is every limit that c is under: by policy, and by what its callers were given.
+func (c *Call) limited() iter.Seq[Obligation] {
+	return func(yield func(Obligation) bool) {
+		for _, list := range [...][]Obligation{c.Decision.Obligations, c.limits} {
+			for _, o := range list {
+				if o.Do == LimitTo && !yield(o) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // exhausted is the refusal of a call for which o has no room left until wait has
 // passed, or ever, if wait is 0.
 func exhausted(o Obligation, call *Call, wait time.Duration) error {
-	whom := map[string]string{PerAgent: call.Caller.Agent(), PerRun: "a run", PerTool: call.Object(), PerTenant: "tenant " + call.Caller.Tenant}[o.Limit.Per]
+	whom := map[string]string{perGrant: call.Caller.Agent(), PerAgent: call.Caller.Agent(), PerRun: "a run", PerTool: call.Object(), PerTenant: "tenant " + call.Caller.Tenant}[o.Limit.Per]
 	amount := fmt.Sprintf("%d %s", o.Limit.Amount, o.Limit.Of)
 	if o.Limit.Amount == 1 {
 		amount = strings.TrimSuffix(amount, "s")
@@ -160,6 +169,7 @@ func (b *Budgets) count(o Obligation, call *Call) *count {
 		key = append(key, call.Run)
 	case PerTool:
 		key = append(key, call.Object())
+	case perGrant: // which the rule names
 	}
 	name := strings.Join(key, "\x1f")
 	c := b.counts[name]

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"callgate/firewall"
+	"callgate/identity"
 )
 
 func limited(h *held, of string, amount int64, window time.Duration, per string) {
@@ -158,7 +159,7 @@ func TestCountsOutliveTheProcess(t *testing.T) {
 		if err := b.Restore(context.Background(), store); err != nil {
 			t.Fatal(err)
 		}
-		h.Gate = firewall.New(firewall.Config{Verify: verify, Log: h.log, Runs: firewall.NewRuns(0, new(firewall.Memory), clock), Budgets: b, Approvals: h.approvals, Now: clock}, &firewall.Law{Policy: h.law})
+		h.Gate = firewall.New(firewall.Config{Stops: new(identity.Revocations), Verify: verify, Log: h.log, Runs: firewall.NewRuns(0, new(firewall.Memory), clock), Budgets: b, Approvals: h.approvals, Now: clock}, &firewall.Law{Policy: h.law})
 		return b
 	}
 	b := make()

@@ -82,6 +82,7 @@ type Call struct {
 	due      audit.Ticket // the record that must be durable before more goes down
 	closed   bool         // the record of the end is written
 	brought  Labels       // that the run did not have before this reply
+	limits   []Obligation // of what its callers were given
 	shares   []share      // of limits, that were taken and are not settled
 
 	credential string // those that were used for it, with spaces between them

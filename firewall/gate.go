@@ -19,8 +19,9 @@ import (
 
 // A Gate is what every call passes. It is used by many goroutines at once.
 type Gate struct {
-	cfg Config
-	law atomic.Pointer[Law]
+	cfg    Config
+	law    atomic.Pointer[Law]
+	flying flying
 }
 
 // Config is what a Gate needs. All fields are required.
@@ -30,6 +31,7 @@ type Config struct {
 	Runs      *Runs
 	Budgets   *Budgets
 	Approvals *Approvals
+	Stops     *identity.Revocations // runs and objects that are stopped, and what was revoked
 	Now       func() time.Time
 	Logger    *slog.Logger
 }
@@ -74,6 +76,7 @@ type Upstream interface {
 func New(cfg Config, law *Law) *Gate {
 	g := &Gate{cfg: cfg}
 	g.law.Store(law)
+	cfg.Stops.Listen(g.recheck)
 	return g
 }
 
@@ -93,10 +96,13 @@ func (g *Gate) Do(ctx context.Context, call *Call, up Upstream, down func(Event)
 		}
 	}()
 
+	ctx, flight := g.flying.take(ctx, call.Token, call.Route)
+	defer flight.land()
 	if err := g.authenticate(ctx, call); err != nil {
 		return g.refuse(ctx, call, err)
 	}
 	g.cfg.Runs.attribute(call)
+	flight.is(call)
 	if err := g.decide(ctx, law, call); err != nil {
 		return g.refuse(ctx, call, err)
 	}
@@ -168,7 +174,10 @@ func (g *Gate) decide(ctx context.Context, law *Law, call *Call) error {
 	if d := call.Decision; d.Effect == Deny {
 		return &Error{Code: Denied, Rule: d.Rule, Reason: d.Reason}
 	}
-	return nil
+	if what := g.stopped(call.Object(), call.Run, call.Chain); what != "" {
+		return &Error{Code: Denied, Rule: stoppedRule, Reason: what + " is stopped: ask whoever runs this gate"}
+	}
+	return call.given()
 }
 
 // approve lets a call that is held pass only with the approval of people, which it
@@ -275,6 +284,9 @@ func (g *Gate) close(call *Call, err *Error) {
 func (g *Gate) finish(ctx context.Context, call *Call, err error) error {
 	var e *Error
 	if err != nil {
+		if cut, ok := context.Cause(ctx).(*Error); ok { // the caller has lost the right to it
+			err = cut
+		}
 		e = asError(err)
 		e.Call = call.ID
 	}
@@ -320,7 +332,20 @@ func (g *Gate) Refuse(ctx context.Context, call *Call, err error) error {
 // May answers whether caller could use a thing, as far as is known before it
 // does. It asks the policy that would decide.
 func (g *Gate) May(caller *identity.Principal, kind Kind, target, resource string) Answer {
-	return g.law.Load().Policy.May(caller, Object(kind, target, resource), action(kind, ""))
+	object, act := Object(kind, target, resource), action(kind, "")
+	if g.cfg.Stops.Stopped(identity.RevokedObject, object) {
+		return No
+	}
+	return min(g.law.Load().Policy.May(caller, object, act), may(caller, act, object))
+}
+
+// Delegate answers whether policy lets from have an agent act for it. It must be
+// sure: conditions are about calls, and there is none yet.
+func (g *Gate) Delegate(_ context.Context, from *identity.Principal, to string) error {
+	if g.law.Load().Policy.May(from, to, "delegate") != Yes {
+		return fmt.Errorf("no row of the policy allows %s to delegate to %s", from.Agent(), to)
+	}
+	return nil
 }
 
 // Approve notes what somebody says of the approval id; see [Approvals.Decide].

@@ -85,7 +85,7 @@ func (u *replies) Forward(context.Context, *firewall.Call) firewall.Events {
 func (u *replies) Read(*firewall.Event) {}
 
 func newGate(log audit.Log, policy firewall.Policy, guards ...firewall.Guard) *firewall.Gate {
-	return firewall.New(firewall.Config{
+	return firewall.New(firewall.Config{Stops: new(identity.Revocations),
 		Verify: verify, Log: log, Runs: firewall.NewRuns(0, new(firewall.Memory), time.Now), Budgets: firewall.NewBudgets(time.Now), Approvals: firewall.NewApprovals(new(firewall.Memory), 0, time.Now), Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 	}, &firewall.Law{Policy: policy, Guards: guards})
 }
@@ -414,7 +414,7 @@ func TestAProposalIsOnRecordBeforeTheAgentSeesIt(t *testing.T) {
 
 func TestARunGoesOnUntilItsCallerIsIdle(t *testing.T) {
 	now := time.Unix(1e9, 0)
-	gate := firewall.New(firewall.Config{
+	gate := firewall.New(firewall.Config{Stops: new(identity.Revocations),
 		Verify: verify, Log: &audit.Memory{}, Runs: firewall.NewRuns(time.Minute, new(firewall.Memory), func() time.Time { return now }), Budgets: firewall.NewBudgets(time.Now),
 		Now: func() time.Time { return now }, Logger: slog.New(slog.DiscardHandler),
 	}, &firewall.Law{Policy: everything})

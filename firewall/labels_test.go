@@ -49,7 +49,7 @@ func (r *reader) restart() {
 		r.t.Fatal(err)
 	}
 	chains := map[string][]string{"bot": {"agent:bot"}, "other": {"agent:other"}, "child": {"agent:child", "agent:bot"}, "grandchild": {"agent:x", "agent:child", "agent:bot"}, "stranger": {"agent:child", "user:ana"}}
-	r.Gate = firewall.New(firewall.Config{
+	r.Gate = firewall.New(firewall.Config{Stops: new(identity.Revocations),
 		Verify: func(_ context.Context, token, _ string) (identity.Principal, error) {
 			chain := chains[token]
 			last := len(chain) - 1

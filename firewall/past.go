@@ -122,7 +122,7 @@ func (p *Past) verdict(effect string) (ok bool, other string) {
 		p.Effect = Ask
 	case p.Passed || len(p.Duties) > 0:
 		p.Effect = Allow
-	case effect == Deny.String() && p.outcome == Denied.String() && !slices.Contains(p.guards, p.fell):
+	case effect == Deny.String() && p.outcome == Denied.String() && !slices.Contains(p.guards, p.fell) && p.fell != stoppedRule && !strings.HasPrefix(p.fell, "gr_"):
 		p.Effect = Deny
 	default:
 		return false, "refused"
@@ -153,6 +153,11 @@ func (c *Call) surround(env gjson.Result) {
 		switch name.Str {
 		case "roles":
 			c.Caller.Roles = list(c.Caller.Roles, v)
+		case "above":
+			v.ForEach(func(_, roles gjson.Result) bool {
+				c.Caller.Above = append(c.Caller.Above, list(nil, roles))
+				return true
+			})
 		case "hints":
 			for _, hint := range v.Array() {
 				bit, _ := ParseImpact(hint.Str)

@@ -54,6 +54,7 @@ func (c *Call) about(t audit.Type, at time.Time) *audit.Record {
 	r := &audit.Record{
 		Type: t, At: at.UnixMicro(), Call: c.ID,
 		Tenant: c.Caller.Tenant, Agent: c.Caller.Agent(), Actors: c.Caller.Actors, Token: c.Caller.TokenID,
+		Grant: c.Caller.Grant, Txn: c.Caller.Txn,
 		Run: c.Run, Session: c.Hints.Session,
 		Kind: c.Kind.String(), Target: c.Target, Method: c.Method, Resource: c.Resource,
 		ArgsHash: c.argsHash, Bytes: int64(len(c.Body.JSON)), Links: c.Links,
@@ -96,7 +97,7 @@ func (c *Call) env() *audit.Env {
 		return nil
 	}
 	e := &audit.Env{
-		Roles: c.Caller.Roles, Hints: c.Impact.Names(), Labels: c.Labels.Names(),
+		Roles: c.Caller.Roles, Above: c.Caller.Above, Hints: c.Impact.Names(), Labels: c.Labels.Names(),
 		Tokens: c.Estimate.Tokens, Calls: c.Before.Calls, Spent: int64(c.Before.Spent), IP: c.From,
 	}
 	if c.Estimate.Priced {

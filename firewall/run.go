@@ -120,6 +120,9 @@ func (r *Runs) attribute(call *Call) {
 			call.argsHash = HashArgs(call.Written)
 		}
 	}
+	if run := call.Caller.Run; run != "" { // the token is for no other
+		call.Hints.Run = run
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.now()

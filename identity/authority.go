@@ -7,9 +7,10 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
-	"fmt"
+	"errors"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -29,6 +30,12 @@ type Config struct {
 	// cannot be recorded is not done, except what takes something away.
 	Record func(what, by, name, state string) error
 
+	Grants      GrantStore   // default in memory
+	Revocations *Revocations // default in memory
+	// Delegate is asked whether policy lets from have an agent act for it, as
+	// agent:<name>; the error says why not. Default: nobody may delegate.
+	Delegate func(ctx context.Context, from *Principal, to string) error
+
 	Logger *slog.Logger // default slog.Default()
 }
 
@@ -44,10 +51,12 @@ type Authority struct {
 	base     string // Issuer without a slash at its end
 	keys     *Keys
 	registry *Registry
+	grants   *grants
 	parser   *jwt.Parser
 	seen     *seen
 	flight   singleflight.Group // tokens that are being verified
 	failures *failures
+	tidied   atomic.Int64 // unix seconds
 }
 
 // New returns an Authority for the agents of registry. From then on changes of
@@ -62,12 +71,21 @@ func New(cfg Config, keys *Keys, registry *Registry) *Authority {
 	if cfg.Record == nil {
 		cfg.Record = func(_, _, _, _ string) error { return nil }
 	}
+	if cfg.Grants == nil {
+		cfg.Grants = new(MemoryGrants)
+	}
+	if cfg.Revocations == nil {
+		cfg.Revocations, _ = OpenRevocations(context.Background(), new(MemoryRevocations), longestTTL, cfg.Now, cfg.Record) // memory does not fail
+	}
+	if cfg.Delegate == nil {
+		cfg.Delegate = func(context.Context, *Principal, string) error { return errors.New("no policy allows it") }
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	registry.recordTo(cfg.Record)
+	registry.tellTo(cfg.Record, cfg.Revocations.tell)
 	return &Authority{
-		cfg: cfg, base: strings.TrimSuffix(cfg.Issuer, "/"), keys: keys, registry: registry,
+		cfg: cfg, base: strings.TrimSuffix(cfg.Issuer, "/"), keys: keys, registry: registry, grants: newGrants(cfg.Grants),
 		seen: newSeen(), failures: newFailures(),
 		parser: jwt.NewParser(
 			jwt.WithValidMethods([]string{jwt.SigningMethodES256.Alg()}),
@@ -82,72 +100,14 @@ func New(cfg Config, keys *Keys, registry *Registry) *Authority {
 	}
 }
 
-// MintOptions are what a token may be asked to be. The zero MintOptions ask for
-// one of the default life that is good for all of the gate.
-type MintOptions struct {
-	TTL      time.Duration // up to the agent's MaxTTL; 0 is the default, or MaxTTL if that is less
-	Scope    string        // there are no scopes yet: anything but "" is refused
-	Audience string        // the gate's URL, or one below it: the only resource that the token is for
-	By       string        // who asked, for the record; default "admin"
-}
-
-// A Token is an access token as it was issued.
-type Token struct {
-	Access   Secret // the token itself
-	ID       string // its jti
-	Audience string // the resource that it is for
-	TTL      time.Duration
-	Expires  time.Time
-}
-
-// Mint issues a token to the agent of that name. The error is [ErrUnknown],
-// [ErrRevoked], [ErrInvalid], or for a scope or audience [ErrScope] or
-// [ErrTarget].
-func (a *Authority) Mint(_ context.Context, name string, o MintOptions) (Token, error) {
-	agent, ok := a.registry.Get(name)
-	switch {
-	case !ok:
-		return Token{}, unknown(name)
-	case agent.Status != Active:
-		return Token{}, &mistake{ErrRevoked, "agent " + name + " was revoked, and gets no tokens any more"}
-	case o.Scope != "":
-		return Token{}, &mistake{ErrScope, "there are no scopes: what an agent may do is a matter of policy; leave scope away"}
-	case o.TTL < 0:
-		return Token{}, invalid("a token cannot live for %v", o.TTL)
-	case o.TTL > agent.MaxTTL:
-		return Token{}, invalid("a token of agent %s lives for at most %v, so not for %v", name, agent.MaxTTL, o.TTL)
+// Tidy forgets grants that have ended, and revocations of what nothing is left of. It
+// may be called often, and does its work once a minute.
+func (a *Authority) Tidy(ctx context.Context) error {
+	now := a.cfg.Now()
+	if last := a.tidied.Load(); now.Unix() < last+60 || !a.tidied.CompareAndSwap(last, now.Unix()) {
+		return nil
 	}
-	ttl := o.TTL
-	if ttl == 0 {
-		ttl = min(a.cfg.TTL, agent.MaxTTL)
-	}
-	if ttl = ttl.Truncate(time.Second); ttl == 0 {
-		return Token{}, invalid("a token lives for whole seconds; ask for at least 1s")
-	}
-	path, err := a.target(o.Audience)
-	if err != nil {
-		return Token{}, err
-	}
-	at := a.cfg.Now().Unix()
-	c := &claims{
-		Issuer: a.cfg.Issuer, Subject: agent.subject(), Profile: agentSubs, Audience: []string{a.audience(path)}, Client: agent.Name,
-		Expires: at + int64(ttl/time.Second), Issued: at, From: at,
-		ID: randomID(), Txn: randomID(), Tenant: agent.Tenant, Epoch: agent.Epoch,
-	}
-	k := a.keys.active
-	t := jwt.NewWithClaims(k.method, c)
-	t.Header["typ"], t.Header["kid"] = tokenType, k.id
-	text, err := t.SignedString(k.private)
-	if err != nil {
-		return Token{}, fmt.Errorf("sign a token for %s: %w", c.Subject, err)
-	}
-	if o.By == "" {
-		o.By = "admin"
-	}
-	if err := a.cfg.Record("token.issued", o.By, c.Subject, fmt.Sprintf("jti %s, for %v, at %s", c.ID, ttl, c.Audience[0])); err != nil {
-		return Token{}, fmt.Errorf("a token of %s is not issued, since that could not be recorded: %w", c.Subject, err)
-	}
-	return Token{Access: NewSecret(text), ID: c.ID, Audience: c.Audience[0], TTL: ttl, Expires: time.Unix(c.Expires, 0)}, nil
+	return errors.Join(a.grants.tidy(ctx, now.Add(-time.Minute)), a.cfg.Revocations.Tidy(ctx))
 }
 
 // audience is what a token for path, which is "" for all of the gate, says as
@@ -171,69 +131,6 @@ func (a *Authority) target(resource string) (string, error) {
 		}
 	}
 	return "", &mistake{ErrTarget, "resource must be " + a.base + " or a URL below it, such as " + a.base + "/mcp"}
-}
-
-// Verify says who presents token for route, the path that is called. It is
-// the only way in: whatever is not proven here is refused, with a [Refusal] that
-// says why.
-func (a *Authority) Verify(_ context.Context, token, route string) (Principal, error) {
-	v := a.seen.find(token)
-	if v == nil {
-		one, err, _ := a.flight.Do(token, func() (any, error) { return a.prove(token) })
-		if err != nil {
-			return Principal{}, err
-		}
-		v = one.(*verified)
-	}
-	agent := v.place.agent.Load()
-	switch {
-	case !a.cfg.Now().Before(v.expires.Add(leeway)):
-		return Principal{}, errExpired
-	case agent == nil:
-		return Principal{}, errUnknown
-	case agent.Status != Active:
-		return Principal{}, errRevoked
-	case agent.Epoch != v.epoch:
-		return Principal{}, errEnded
-	case !covers(v.path, route):
-		return Principal{}, errAudience
-	}
-	return Principal{
-		Tenant: agent.Tenant, Subject: v.subject, Roles: agent.Roles, Owner: agent.Owner,
-		TokenID: v.id, Txn: v.txn, Expires: v.expires,
-	}, nil
-}
-
-// prove checks what does not change as long as the token lives, and keeps it.
-func (a *Authority) prove(token string) (*verified, error) {
-	h, err := readHeader(token)
-	if err != nil {
-		return nil, err
-	}
-	k := a.keys.byID[h.kid]
-	if k == nil {
-		return nil, errForeign
-	}
-	if h.alg != k.method.Alg() {
-		return nil, errAlg
-	}
-	c := &claims{base: a.base}
-	_, err = a.parser.ParseWithClaims(token, c, func(t *jwt.Token) (any, error) {
-		if t.Method != k.method { // the library read the same header as we did
-			return nil, errAlg
-		}
-		return &k.private.PublicKey, nil
-	})
-	if err != nil {
-		return nil, refusal(err)
-	}
-	p := a.registry.place(c.Client)
-	if p == nil {
-		return nil, errUnknown
-	}
-	v := &verified{place: p, subject: c.Subject, id: c.ID, txn: c.Txn, path: c.path, epoch: c.Epoch, expires: time.Unix(c.Expires, 0)}
-	a.seen.keep(strings.Clone(token), v, a.cfg.Now())
-	return v, nil
 }
 
 // randomID is 128 random bits, base64url.

@@ -32,6 +32,7 @@ import (
 
 	jose "github.com/go-jose/go-jose/v4"
 	"github.com/google/go-cmp/cmp"
+	"github.com/oklog/ulid/v2"
 )
 
 const gateURL = "http://127.0.0.1:8700"
@@ -44,6 +45,9 @@ type house struct {
 	clock    atomic.Int64
 	mu       sync.Mutex
 	record   []string
+
+	revocations *identity.Revocations
+	delegate    func(from *identity.Principal, to string) error // nil: nobody may
 
 	unrecorded error // what a record fails with
 }
@@ -69,10 +73,20 @@ func newHouse(t testing.TB) *house {
 	t.Helper()
 	h := &house{registry: open(t, new(identity.Memory)), dir: filepath.Join(t.TempDir(), "keys")}
 	h.clock.Store(1_800_000_000)
-	h.Authority = identity.New(identity.Config{Issuer: gateURL, Now: h.now, Logger: quiet(),
-		Record: func(what, by, name, state string) error {
-			h.add(strings.Join([]string{what, by, name, state}, " | "))
-			return h.unrecorded
+	record := func(what, by, name, state string) error {
+		h.add(strings.Join([]string{what, by, name, state}, " | "))
+		return h.unrecorded
+	}
+	var err error
+	if h.revocations, err = identity.OpenRevocations(t.Context(), new(identity.MemoryRevocations), 24*time.Hour, h.now, record); err != nil {
+		t.Fatal(err)
+	}
+	h.Authority = identity.New(identity.Config{Issuer: gateURL, Now: h.now, Logger: quiet(), Record: record, Revocations: h.revocations,
+		Delegate: func(_ context.Context, from *identity.Principal, to string) error {
+			if h.delegate == nil {
+				return errors.New("nobody may")
+			}
+			return h.delegate(from, to)
 		},
 	}, openKeys(t, h.dir), h.registry)
 	return h
@@ -158,7 +172,7 @@ func TestATokenAsIssued(t *testing.T) {
 	want := map[string]any{
 		"iss": gateURL, "sub": "agent:bot", "sub_profile": "ai_agent", "aud": []any{gateURL}, "client_id": "bot",
 		"exp": 1_800_000_300., "iat": 1_800_000_000., "nbf": 1_800_000_000.,
-		"jti": token.ID, "txn": got["txn"], "tenant": "default", "cg_e": 1.,
+		"jti": token.ID, "txn": got["txn"], "tenant": "default", "cg_e": 1., "cg_g": token.Grant,
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
@@ -174,7 +188,7 @@ func TestATokenAsIssued(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(identity.Principal{Tenant: "default", Subject: "agent:bot", Roles: []string{"role:support"}, Owner: "user:ana",
+	if d := cmp.Diff(identity.Principal{Tenant: "default", Subject: "agent:bot", Roles: []string{"role:support"}, Owner: "user:ana", Client: "bot", Grant: token.Grant,
 		TokenID: token.ID, Txn: got["txn"].(string), Expires: token.Expires}, p); d != "" {
 		t.Error(d)
 	}
@@ -223,7 +237,7 @@ func TestVerify(t *testing.T) {
 	at := h.clock.Load()
 	head := members{"alg": "ES256", "typ": "at+jwt", "kid": kid}
 	c := members{"iss": gateURL, "sub": "agent:bot", "sub_profile": "ai_agent", "aud": []string{gateURL}, "client_id": "bot",
-		"exp": at + 300, "iat": at, "nbf": at, "jti": "AAAAAAAAAAAAAAAAAAAAAA", "txn": "BBBBBBBBBBBBBBBBBBBBBB", "tenant": "default", "cg_e": 1}
+		"exp": at + 300, "iat": at, "nbf": at, "jti": "AAAAAAAAAAAAAAAAAAAAAA", "txn": "BBBBBBBBBBBBBBBBBBBBBB", "tenant": "default", "cg_e": 1, "cg_g": rootOf("bot")}
 	good := sign(t, key, head.String(), c.String())
 	headOf, rest, _ := strings.Cut(good, ".")
 	claimsOf, sigOf, _ := strings.Cut(rest, ".")
@@ -284,6 +298,7 @@ func TestVerify(t *testing.T) {
 		unknown    = "not known"
 		revoked    = "was revoked"
 		ended      = "ended by a change"
+		noGrant    = "the delegation that the token came from"
 	)
 	for _, test := range []struct {
 		name, token, route, want string // want "" is a token that is good
@@ -384,17 +399,27 @@ func TestVerify(t *testing.T) {
 		{"no tenant", claims(c.without("tenant")), "/mcp", incomplete},
 		{"another tenant", claims(c.with("tenant", "other")), "/mcp", incomplete},
 		{"no epoch", claims(c.without("cg_e")), "/mcp", incomplete},
-		{"a subject that is not the client", claims(c.with("sub", "agent:root")), "/mcp", incomplete},
+		{"a subject that is not the client", claims(c.with("sub", "agent:gone").with("cg_g", rootOf("gone"))), "/mcp", incomplete},
 		{"a subject without its kind", claims(c.with("sub", "bot")), "/mcp", incomplete},
 		{"a person as subject", claims(c.with("sub", "user:bot")), "/mcp", incomplete},
 		{"the profile of a person", claims(c.with("sub_profile", "user")), "/mcp", incomplete},
 		{"sub twice", raw(c.more(`"sub":"agent:root"`)), "/mcp", twice},
 		{"SUB besides sub", raw(c.more(`"SUB":"agent:root"`)), "/mcp", more},
 		{"Exp instead of exp", claims(c.without("exp").with("Exp", at+300)), "/mcp", more},
-		{"an actor", claims(c.with("act", members{"sub": "agent:root"})), "/mcp", more},
-		{"a proof of possession that nobody would ask for", claims(c.with("cnf", members{"jkt": "x"})), "/mcp", more},
-		{"a scope that nobody would enforce", claims(c.with("scope", "mcp:files")), "/mcp", more},
-		{"caps that nobody would enforce", claims(c.with("authorization_details", []any{})), "/mcp", more},
+		{"no grant", claims(c.without("cg_g")), "/mcp", incomplete},
+		{"another's grant", claims(c.with("cg_g", rootOf("gone"))), "/mcp", noGrant},
+		{"a grant that never was", claims(c.with("cg_g", "gr_01ARZ3NDEKTSV4RRFFQ69G5FAV")), "/mcp", noGrant},
+		{"an actor that nobody delegated to", claims(c.with("act", actorOf("agent:bot"))), "/mcp", noGrant},
+		{"an actor without an issuer", claims(c.with("act", members{"sub": "agent:bot", "sub_profile": "ai_agent"})), "/mcp", incomplete},
+		{"a person as actor", claims(c.with("act", members{"iss": gateURL, "sub": "user:bot", "sub_profile": "user"})), "/mcp", incomplete},
+		{"an actor of which more is said", claims(c.with("act", members{"iss": gateURL, "sub": "agent:bot", "sub_profile": "ai_agent", "admin": true})), "/mcp", more},
+		{"actors deeper than any", claims(c.with("act", deep(6))), "/mcp", incomplete},
+		{"a key that was not shown", claims(c.with("cnf", members{"jkt": "x"})), "/mcp", "show that you hold it"},
+		{"a key of a kind that is not known", claims(c.with("cnf", members{"kid": "x"})), "/mcp", more},
+		{"no key to be shown", claims(c.with("cnf", members{})), "/mcp", incomplete},
+		{"a scope that no grant has", claims(c.with("scope", "mcp:files")), "/mcp", noGrant},
+		{"a run that no grant has", claims(c.with("cg_r", "r1")), "/mcp", noGrant},
+		{"caps that no grant has", claims(c.with("authorization_details", []any{})), "/mcp", noGrant},
 
 		{"no audience", claims(c.without("aud")), "/mcp", incomplete},
 		{"an empty audience", claims(c.with("aud", []string{})), "/mcp", incomplete},
@@ -409,8 +434,8 @@ func TestVerify(t *testing.T) {
 		{"an audience with dots", claims(c.with("aud", []string{gateURL + "/mcp/.."})), "/mcp/..", audience},
 		{"an audience with a query", claims(c.with("aud", []string{gateURL + "/mcp?x"})), "/mcp", audience},
 
-		{"an agent that is not there", claims(c.with("sub", "agent:nobody").with("client_id", "nobody")), "/mcp", unknown},
-		{"an agent that was revoked", claims(c.with("sub", "agent:gone").with("client_id", "gone")), "/mcp", revoked},
+		{"an agent that is not there", claims(c.with("sub", "agent:nobody").with("client_id", "nobody").with("cg_g", rootOf("nobody"))), "/mcp", unknown},
+		{"an agent that was revoked", claims(c.with("sub", "agent:gone").with("client_id", "gone").with("cg_g", rootOf("gone"))), "/mcp", revoked},
 		{"an epoch before the agent's", claims(c.with("cg_e", 2)), "/mcp", ended},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -437,6 +462,24 @@ func TestVerify(t *testing.T) {
 	}
 }
 
+// rootOf is the grant that an agent has by being registered.
+func rootOf(name string) string {
+	sum := sha256.Sum256([]byte("default/agent:" + name))
+	return "gr_" + ulid.ULID(sum[:16]).String()
+}
+
+func actorOf(subject string) members {
+	return members{"iss": gateURL, "sub": subject, "sub_profile": "ai_agent"}
+}
+
+func deep(n int) members {
+	a := actorOf("agent:bot")
+	for range n - 1 {
+		a = actorOf("agent:bot").with("act", a)
+	}
+	return a
+}
+
 func TestATokenOfAnotherLibrary(t *testing.T) {
 	h := newHouse(t)
 	create(t, h.registry, identity.Agent{Name: "bot"})
@@ -447,7 +490,7 @@ func TestATokenOfAnotherLibrary(t *testing.T) {
 		t.Fatal(err)
 	}
 	jws, err := signer.Sign([]byte(members{"iss": gateURL, "sub": "agent:bot", "sub_profile": "ai_agent", "aud": []string{gateURL}, "client_id": "bot",
-		"exp": at + 60, "iat": at, "nbf": at, "jti": "j", "txn": "t", "tenant": "default", "cg_e": 1}.String()))
+		"exp": at + 60, "iat": at, "nbf": at, "jti": "j", "txn": "t", "tenant": "default", "cg_e": 1, "cg_g": rootOf("bot")}.String()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -482,7 +525,8 @@ func TestMint(t *testing.T) {
 		{name: "for a second more", agent: "bot", options: identity.MintOptions{TTL: time.Hour + time.Second}, err: identity.ErrInvalid, says: "at most 1h0m0s"},
 		{name: "for less than a second", agent: "bot", options: identity.MintOptions{TTL: time.Millisecond}, err: identity.ErrInvalid, says: "1s"},
 		{name: "for less than nothing", agent: "bot", options: identity.MintOptions{TTL: -time.Second}, err: identity.ErrInvalid},
-		{name: "with a scope", agent: "bot", options: identity.MintOptions{Scope: "mcp:files"}, err: identity.ErrScope},
+		{name: "with a scope", agent: "bot", options: identity.MintOptions{Scope: "mcp:files"}, ttl: 300 * time.Second, audience: gateURL},
+		{name: "with a scope that is none", agent: "bot", options: identity.MintOptions{Scope: "admin"}, err: identity.ErrScope, says: "mcp:SERVER"},
 		{name: "for a resource", agent: "bot", options: identity.MintOptions{Audience: gateURL + "/mcp/files/"}, ttl: 300 * time.Second, audience: gateURL + "/mcp/files"},
 		{name: "for the gate with a slash", agent: "bot", options: identity.MintOptions{Audience: gateURL + "/"}, ttl: 300 * time.Second, audience: gateURL},
 		{name: "for the gate in upper case", agent: "bot", options: identity.MintOptions{Audience: "HTTP" + gateURL[4:] + "/mcp"}, ttl: 300 * time.Second, audience: gateURL + "/mcp"},
@@ -674,7 +718,7 @@ func TestChangesAreRecorded(t *testing.T) {
 		"agent.created | config | agent:conf | active, epoch 1",
 		"agent.changed | config | agent:conf | active, epoch 1, roles role:dev",
 		"agent.removed | config | agent:conf | active, epoch 1, roles role:dev",
-		"token.issued | admin | agent:bot | jti " + byAdmin.ID + ", for 5m0s, at " + gateURL,
+		"token.issued | admin | agent:bot | jti " + byAdmin.ID + ", for 5m0s, at " + gateURL + ", of " + byAdmin.Grant,
 		"token.issued | agent:bot | agent:bot | ",
 		"token.refused | agent:bot | agent:bot | wrong client_id or client_secret, from 192.0.2.1",
 		"agent.revoked | admin | agent:bot | revoked, epoch 2, roles role:support, owner user:ana",
@@ -726,7 +770,11 @@ func get(t testing.TB, handler http.Handler, path string) *httptest.ResponseReco
 
 // post sends form to the token endpoint.
 func post(handler http.Handler, form string, change func(*http.Request)) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(http.MethodPost, "/oauth/token", strings.NewReader(form))
+	return postTo(handler, "/oauth/token", form, change)
+}
+
+func postTo(handler http.Handler, path, form string, change func(*http.Request)) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(form))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	if change != nil {
 		change(r)

@@ -18,7 +18,7 @@ func (s *seen) size() (n int) {
 func TestVerifiedTokensTakeBoundedMemory(t *testing.T) {
 	at := time.Unix(1_800_000_000, 0)
 	s := newSeen()
-	v := &verified{expires: at.Add(time.Hour)}
+	v := &verified{says: Principal{Expires: at.Add(time.Hour)}}
 	for i := range 2 * maxSeen * len(s.shards) {
 		token := fmt.Sprint("token-", i)
 		s.keep(token, v, at)
@@ -38,7 +38,7 @@ func TestExpiredTokensDoNotPileUp(t *testing.T) {
 	for i := range 2_000 {
 		now := at.Add(time.Duration(i) * time.Second)
 		for j := range each {
-			s.keep(fmt.Sprint(i, "-", j), &verified{expires: now.Add(lives * time.Second)}, now)
+			s.keep(fmt.Sprint(i, "-", j), &verified{says: Principal{Expires: now.Add(lives * time.Second)}}, now)
 		}
 	}
 	if n, alive := s.size(), lives*each; n < alive || n > 2*alive {

@@ -17,10 +17,12 @@ import (
 )
 
 const (
-	tokenPath    = "/oauth/token"
-	jwksPath     = "/.well-known/jwks.json"
-	serverPath   = "/.well-known/oauth-authorization-server"
-	resourcePath = "/.well-known/oauth-protected-resource"
+	tokenPath      = "/oauth/token"
+	introspectPath = "/oauth/introspect"
+	revokePath     = "/oauth/revoke"
+	jwksPath       = "/.well-known/jwks.json"
+	serverPath     = "/.well-known/oauth-authorization-server"
+	resourcePath   = "/.well-known/oauth-protected-resource"
 
 	maxForm     = 64 << 10 // bytes
 	maxMetadata = 300      // seconds that others may keep keys and metadata
@@ -31,14 +33,19 @@ const (
 func (a *Authority) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+tokenPath, a.token)
+	mux.HandleFunc("POST "+introspectPath, a.introspect)
+	mux.HandleFunc("POST "+revokePath, a.revoke)
 	mux.Handle("GET "+jwksPath, document(a.keys.jwks()))
 	mux.Handle("GET "+serverPath, document(map[string]any{ // RFC 8414
 		"issuer":                                a.cfg.Issuer,
 		"token_endpoint":                        a.base + tokenPath,
 		"jwks_uri":                              a.base + jwksPath,
-		"grant_types_supported":                 []string{"client_credentials"},
+		"grant_types_supported":                 []string{byCredentials, byExchange},
 		"response_types_supported":              []string{}, // required; there is no authorization endpoint
 		"token_endpoint_auth_methods_supported": []string{"client_secret_basic", "client_secret_post"},
+		"introspection_endpoint":                a.base + introspectPath,
+		"revocation_endpoint":                   a.base + revokePath,
+		"authorization_details_types_supported": []string{CapType},
 	}))
 	mux.Handle("GET "+resourcePath, document(a.resource("")))
 	mux.HandleFunc("GET "+resourcePath+"/{path...}", func(w http.ResponseWriter, r *http.Request) {
@@ -139,60 +146,6 @@ func answer(w http.ResponseWriter, status int, v any) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
 	w.Write(doc)
-}
-
-// token is POST /oauth/token.
-func (a *Authority) token(w http.ResponseWriter, r *http.Request) {
-	t, err := a.grant(w, r)
-	var f *fault
-	switch {
-	case errors.As(err, &f):
-		f.write(w)
-	case err != nil:
-		a.cfg.Logger.ErrorContext(r.Context(), "token not issued", "error", err)
-		(&fault{status: http.StatusInternalServerError, code: "server_error", text: "callgate could not issue the token; its log says why"}).write(w)
-	default:
-		answer(w, http.StatusOK, struct {
-			Access  string `json:"access_token"`
-			Type    string `json:"token_type"`
-			Expires int64  `json:"expires_in"`
-		}{t.Access.Reveal(), "Bearer", int64(t.TTL / time.Second)})
-	}
-}
-
-func (a *Authority) grant(w http.ResponseWriter, r *http.Request) (Token, error) {
-	form, err := readForm(w, r)
-	if err != nil {
-		return Token{}, err
-	}
-	switch grant := form["grant_type"]; grant {
-	case "client_credentials":
-	case "":
-		return Token{}, badRequest("invalid_request", "grant_type is missing: write grant_type=client_credentials")
-	default:
-		return Token{}, badRequest("unsupported_grant_type", "there is only grant_type=client_credentials")
-	}
-	c, err := readCredentials(r.Header, form)
-	if err != nil {
-		return Token{}, err
-	}
-	name, err := a.authenticate(c, origin(r.RemoteAddr))
-	if err != nil {
-		return Token{}, err
-	}
-	if form["authorization_details"] != "" { // left away it would widen what was asked for
-		return Token{}, badRequest("invalid_authorization_details", "there are no authorization_details yet: leave them away")
-	}
-	t, err := a.Mint(r.Context(), name, MintOptions{Scope: form["scope"], Audience: form["resource"], By: "agent:" + name})
-	switch {
-	case errors.Is(err, ErrScope):
-		return Token{}, badRequest("invalid_scope", "%v", err)
-	case errors.Is(err, ErrTarget):
-		return Token{}, badRequest("invalid_target", "%v", err)
-	case errors.Is(err, ErrRevoked), errors.Is(err, ErrUnknown): // since it was authenticated
-		return Token{}, badClient(err.Error())
-	}
-	return t, err
 }
 
 // readForm reads the parameters of the request: each at most once, from the

@@ -146,7 +146,7 @@ func TestTokenEndpointRefuses(t *testing.T) {
 		{"both ways at once", grant + right + secret, good, 400, "invalid_request"},
 		{"another client_id in the body", grant + "&client_id=other", good, 400, "invalid_request"},
 
-		{"a scope", grant + "&scope=mcp:files", good, 400, "invalid_scope"},
+		{"a scope that is none", grant + "&scope=admin", good, 400, "invalid_scope"},
 		{"authorization details", grant + "&authorization_details=[]", good, 400, "invalid_authorization_details"},
 		{"another's resource", grant + "&resource=https://evil.example", good, 400, "invalid_target"},
 		{"a resource that begins like ours", grant + "&resource=" + gateURL + ".evil.example", good, 400, "invalid_target"},
@@ -261,7 +261,9 @@ func TestMetadata(t *testing.T) {
 	for path, want := range map[string]map[string]any{
 		"/.well-known/oauth-authorization-server": {
 			"issuer": gateURL, "token_endpoint": gateURL + "/oauth/token", "jwks_uri": gateURL + "/.well-known/jwks.json",
-			"grant_types_supported": []any{"client_credentials"}, "response_types_supported": []any{},
+			"introspection_endpoint": gateURL + "/oauth/introspect", "revocation_endpoint": gateURL + "/oauth/revoke",
+			"authorization_details_types_supported": []any{"callgate_call"},
+			"grant_types_supported":                 []any{"client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"}, "response_types_supported": []any{},
 			"token_endpoint_auth_methods_supported": []any{"client_secret_basic", "client_secret_post"},
 		},
 		"/.well-known/oauth-protected-resource":           resource(""),

@@ -5,14 +5,30 @@ import "time"
 // A Principal is who makes a call, as proven by a verified token and looked up
 // in the registry. It is a value: nothing in it changes after [Authority.Verify].
 type Principal struct {
-	Tenant  string   // "default" in a single-tenant set-up
-	Subject string   // "agent:support-bot", or the human it acts for
-	Actors  []string // who acts for Subject, the current actor first; empty when the agent acts alone
-	Roles   []string // of the acting agent, prefixed: "role:support"
-	Owner   string   // "user:ana", who answers for the agent
-	TokenID string   // the token's jti
-	Txn     string   // the transaction that the token's root began
+	Tenant  string     // "default" in a single-tenant set-up
+	Subject string     // "agent:support-bot", or the human it acts for
+	Actors  []string   // who acts for Subject, the current actor first; empty when the agent acts alone
+	Roles   []string   // of the acting agent, prefixed: "role:support"
+	Above   [][]string // of the rest of Chain, in its order; nil where the agent acts alone
+	Owner   string     // "user:ana", who answers for the agent
+	Client  string     // client_id that the token was given to
+	TokenID string     // the token's jti
+	Grant   string     // the record of the delegation that the token came from
+	Txn     string     // the transaction that the token's root began
+	Run     string     // the only run that the token is for; "" is any
+	Hops    []Hop      // that were given less than policy allows: each must permit a call
 	Expires time.Time
+}
+
+// Held is what the principal at a place of Chain may be taken for, by the registry.
+func (p *Principal) Held(hop int) []string {
+	switch {
+	case hop == 0:
+		return p.Roles
+	case hop <= len(p.Above):
+		return p.Above[hop-1]
+	}
+	return nil
 }
 
 // Agent is the acting agent: the current actor, or else the subject.

@@ -24,6 +24,7 @@ type Registry struct {
 	mu     sync.Mutex       // never held for long: a revocation waits for nothing else
 	known  map[string]Agent // every agent that ever was, by name
 	record func(what, by, name, state string) error
+	lost   func() // told when agents have lost something
 }
 
 // A place is where an agent is found for as long as the process lives: a token
@@ -38,7 +39,7 @@ func OpenRegistry(ctx context.Context, store Store) (*Registry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read agents: %w", err)
 	}
-	r := &Registry{store: store, known: make(map[string]Agent, len(agents)), record: func(_, _, _, _ string) error { return nil }}
+	r := &Registry{store: store, known: make(map[string]Agent, len(agents)), record: func(_, _, _, _ string) error { return nil }, lost: func() {}}
 	for _, a := range agents {
 		if a.Source == FromConfig && a.Status != Revoked {
 			r.known[a.Name] = a
@@ -107,6 +108,7 @@ func (r *Registry) Revoke(ctx context.Context, name string) error {
 // end revokes the agent in memory, before it is stored: a store that hangs must
 // not keep the agent going. news says that it was not revoked before.
 func (r *Registry) end(name string) (a Agent, news, ok bool) {
+	defer r.less()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if a, ok = r.Get(name); !ok || a.Status == Revoked {
@@ -138,6 +140,7 @@ func (r *Registry) Configure(ctx context.Context, agents []Agent) error {
 			return fmt.Errorf("configure agent %s: %w", a.Name, err)
 		}
 	}
+	defer r.less()
 	for _, c := range r.swap(next) {
 		_ = r.tell(c.what, "config", c.agent) // whoever read the config has that on record, or takes it back
 	}
@@ -260,11 +263,20 @@ func (r *Registry) settle(a Agent) {
 	p.(*place).agent.Store(&a)
 }
 
-// recordTo has every later change told to record.
-func (r *Registry) recordTo(record func(what, by, name, state string) error) {
+// tellTo has every later change told to record, and to lost that agents may have lost
+// something.
+func (r *Registry) tellTo(record func(what, by, name, state string) error, lost func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.record = record
+	r.record, r.lost = record, lost
+}
+
+// less tells that agents may have lost something, so that what they are about is ended.
+func (r *Registry) less() {
+	r.mu.Lock()
+	lost := r.lost
+	r.mu.Unlock()
+	lost()
 }
 
 // tell puts a change of a on record. No lock is held: it may take a while.

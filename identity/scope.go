@@ -45,24 +45,37 @@ func (s Scope) Leads(target string) bool {
 	return len(s.Targets) == 0 || slices.Contains(s.Targets, target)
 }
 
-// has says whether who may use a secret: the acting agent is named, or a role or
-// group that it has, or the user for whom it acts. Another agent in the chain, such
-// as the one that delegated, makes no difference. callgate itself may: what it asks
-// for, such as which tools there are, is no agent's call.
+// has says whether who may use a secret: the user for whom the agents act is named,
+// or in a group that is, or else each agent of the chain is named, or a role or group
+// that it has, so that nobody gets by way of another what is not for them. callgate
+// itself may: what it asks for, such as which tools there are, is no agent's call.
 func (s Scope) has(who *Principal, member func(tenant, subject, of string) bool) bool {
 	if len(s.Agents) == 0 || who == nil {
 		return true
 	}
-	agent, user := who.Agent(), ""
 	if strings.HasPrefix(who.Subject, "user:") {
-		user = who.Subject
-	}
-	for _, e := range s.Agents {
-		if e == agent || e == user || slices.Contains(who.Roles, e) {
+		if s.names(who.Tenant, who.Subject, nil, member) {
 			return true
 		}
-		if member != nil && (strings.HasPrefix(e, "role:") || strings.HasPrefix(e, "group:")) &&
-			(member(who.Tenant, agent, e) || user != "" && member(who.Tenant, user, e)) {
+	} else if !s.names(who.Tenant, who.Subject, who.Held(len(who.Actors)), member) {
+		return false
+	}
+	for hop, agent := range who.Actors {
+		if !s.names(who.Tenant, agent, who.Held(hop), member) {
+			return false
+		}
+	}
+	return len(who.Actors) > 0 || !strings.HasPrefix(who.Subject, "user:")
+}
+
+// names says whether an entry is a subject, a role that it has, or a role or group
+// that it belongs to.
+func (s Scope) names(tenant, subject string, roles []string, member func(tenant, subject, of string) bool) bool {
+	for _, e := range s.Agents {
+		if e == subject || slices.Contains(roles, e) {
+			return true
+		}
+		if member != nil && (strings.HasPrefix(e, "role:") || strings.HasPrefix(e, "group:")) && member(tenant, subject, e) {
 			return true
 		}
 	}

@@ -3,6 +3,7 @@ package identity
 import (
 	"hash/maphash"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,14 +20,22 @@ type shard struct {
 	tokens map[string]*verified
 }
 
-// verified is what a token says, once proven. It does not change.
+// verified is what a token says, once proven. It does not change, but for checked.
 type verified struct {
-	place   *place
-	subject string
-	id, txn string
-	path    string // of its audience, below the gate's own URL
-	epoch   int64
-	expires time.Time
+	says    Principal // without what the registry says of its agents
+	chain   []member  // who acts, and for whom, as far as they are agents
+	hops    []Hop     // of the same, by its grant
+	deepest int       // how many hops more may come before those, less one
+	scope   string
+	path    string        // of its audience, below the gate's own URL
+	confirm confirmation  // the key that must be shown along with it
+	checked atomic.Uint64 // how far revocations were seen not to name it, less one
+}
+
+// A member is an agent of a chain, as it was when it got its part in it.
+type member struct {
+	place *place
+	epoch int64
 }
 
 const (
@@ -64,9 +73,9 @@ func (s *seen) keep(token string, v *verified, now time.Time) {
 	var first string
 	n := 0
 	for other, o := range sh.tokens { // begins anywhere
-		if now.After(o.expires.Add(leeway)) {
+		if now.After(o.says.Expires.Add(leeway)) {
 			delete(sh.tokens, other)
-		} else if first == "" || o.expires.Before(sh.tokens[first].expires) {
+		} else if first == "" || o.says.Expires.Before(sh.tokens[first].says.Expires) {
 			first = other
 		}
 		if n++; n == looked {

@@ -3,6 +3,7 @@ package identity
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"io"
 	"slices"
@@ -40,11 +41,16 @@ const (
 	errUnknown    Refusal = "the agent of the token is not known here any more"
 	errRevoked    Refusal = "the agent of the token was revoked"
 	errEnded      Refusal = "the token was ended by a change to its agent; get a new one from POST /oauth/token"
+	errWithdrawn  Refusal = "the token was revoked, or what it came from was; get a new one"
+	errNoGrant    Refusal = "the delegation that the token came from is over, or is not the one that the token tells of"
+	errUnproven   Refusal = "the token is bound to a key: show that you hold it, by a DPoP proof for this request or by the client certificate"
+	errStale      Refusal = "this gate cannot tell at the moment what was revoked, so it takes no token; try again soon"
 )
 
 const (
 	tokenType   = "at+jwt" // RFC 9068
 	agentSubs   = "ai_agent"
+	userSubs    = "user"
 	maxToken    = 8 << 10         // bytes
 	leeway      = 5 * time.Second // between the clocks of replicas
 	maxSeconds  = 1 << 53         // what JSON can say exactly
@@ -54,21 +60,60 @@ const (
 // claims are what an access token says. There is no claim that a token may have
 // and that is not here: one that is not understood could be a restriction.
 type claims struct {
-	Issuer   string   `json:"iss"`
-	Subject  string   `json:"sub"`         // agent:<name>
-	Profile  string   `json:"sub_profile"` // ai_agent
-	Audience []string `json:"aud"`         // exactly one
-	Client   string   `json:"client_id"`   // <name>
-	Expires  int64    `json:"exp"`         // seconds since 1970
-	Issued   int64    `json:"iat"`
-	From     int64    `json:"nbf"`
-	ID       string   `json:"jti"`
-	Txn      string   `json:"txn"`
-	Tenant   string   `json:"tenant"`
-	Epoch    int64    `json:"cg_e"` // the agent's when the token was issued
+	Issuer   string          `json:"iss"`
+	Subject  string          `json:"sub"`           // agent:<name>, or the human it acts for: user:<name>
+	Profile  string          `json:"sub_profile"`   // ai_agent or user
+	Audience []string        `json:"aud"`           // exactly one
+	Client   string          `json:"client_id"`     // <name> of the acting agent, or the URL of the client that it acts by
+	Actor    *actor          `json:"act,omitempty"` // who acts, where that is not the subject
+	Expires  int64           `json:"exp"`           // seconds since 1970
+	Issued   int64           `json:"iat"`
+	From     int64           `json:"nbf"`
+	ID       string          `json:"jti"`
+	Txn      string          `json:"txn"`
+	Scope    string          `json:"scope,omitempty"`
+	Details  json.RawMessage `json:"authorization_details,omitempty"` // the acting agent's caps
+	Confirm  *confirmation   `json:"cnf,omitempty"`                   // the key that must be shown along with the token
+	Run      string          `json:"cg_r,omitempty"`                  // the only run that it is for
+	Grant    string          `json:"cg_g"`                            // the record of the delegation
+	Tenant   string          `json:"tenant"`
+	Epoch    int64           `json:"cg_e"` // the acting agent's when the token was issued
+
+	detailed bool // there are Details
 
 	path string // of Audience below the gate's own URL, set by Validate
 	base string // the gate's own URL
+}
+
+// actor is one of the act chain (RFC 8693), the current one outermost.
+type actor struct {
+	Issuer  string `json:"iss"`
+	Subject string `json:"sub"`
+	Profile string `json:"sub_profile"`
+	Actor   *actor `json:"act,omitempty"`
+}
+
+// confirmation is a key that a token is bound to (RFC 7800).
+type confirmation struct {
+	Thumbprint  string `json:"jkt,omitempty"`      // of a DPoP key (RFC 9449)
+	Certificate string `json:"x5t#S256,omitempty"` // of a client certificate (RFC 8705)
+}
+
+// chain is the actors of the token, the current one first.
+func (c *claims) chain() []string {
+	var list []string
+	for a := c.Actor; a != nil; a = a.Actor {
+		list = append(list, a.Subject)
+	}
+	return list
+}
+
+// acting is the agent that acts: agent:<name>.
+func (c *claims) acting() string {
+	if c.Actor != nil {
+		return c.Actor.Subject
+	}
+	return c.Subject
 }
 
 // GetExpirationTime and the next five implement [jwt.Claims].
@@ -85,9 +130,12 @@ func date(seconds int64) *jwt.NumericDate { return jwt.NewNumericDate(time.Unix(
 // verified.
 func (c *claims) Validate() error {
 	complete := c.Expires > 0 && c.Issued > 0 && c.From > 0 && c.Expires > c.Issued &&
-		c.ID != "" && c.Txn != "" && c.Epoch > 0 && c.Tenant == tenant && c.Profile == agentSubs &&
-		isName(c.Client) && c.Subject == "agent:"+c.Client && len(c.Audience) == 1
-	if !complete {
+		c.ID != "" && c.Txn != "" && c.Grant != "" && c.Epoch > 0 && c.Tenant == tenant && c.Client != "" &&
+		c.Profile == profileOf(c.Subject) && len(c.Audience) == 1 && (c.Confirm == nil || *c.Confirm != confirmation{})
+	for a := c.Actor; a != nil; a = a.Actor {
+		complete = complete && a.Issuer == c.Issuer && a.Profile == agentSubs && profileOf(a.Subject) == agentSubs
+	}
+	if !complete || profileOf(c.acting()) != agentSubs {
 		return errIncomplete
 	}
 	path, ok := strings.CutPrefix(c.Audience[0], c.base)
@@ -128,6 +176,18 @@ func (c *claims) UnmarshalJSON(doc []byte) error {
 			c.Tenant, err = readString(d)
 		case "cg_e":
 			c.Epoch, err = readInteger(d)
+		case "cg_g":
+			c.Grant, err = readString(d)
+		case "cg_r":
+			c.Run, err = readString(d)
+		case "scope":
+			c.Scope, err = readString(d)
+		case "act":
+			c.Actor, err = readActor(d, maxDepth+1)
+		case "cnf":
+			c.Confirm, err = readConfirmation(d)
+		case "authorization_details": // the grant has them, which is what counts
+			c.detailed, err = true, d.SkipValue()
 		default:
 			return errMore
 		}
@@ -184,25 +244,32 @@ func isBase64URL(c rune) bool { return wordly(c) && c != '.' }
 // read its value.
 func readObject(doc []byte, member func(name string, d *jsontext.Decoder) error) error {
 	d := jsontext.NewDecoder(bytes.NewReader(doc))
-	if t, err := d.ReadToken(); err != nil || t.Kind() != '{' {
-		return errNoToken
-	}
-	for d.PeekKind() == '"' {
-		name, err := d.ReadToken()
-		if err != nil {
-			return explain(err)
-		}
-		if err := member(name.String(), d); err != nil {
-			return explain(err)
-		}
-	}
-	if _, err := d.ReadToken(); err != nil { // the end of the object
+	if err := readMembers(d, func(name string) error { return member(name, d) }); err != nil {
 		return explain(err)
 	}
 	if _, err := d.ReadToken(); err != io.EOF {
 		return errNoToken
 	}
 	return nil
+}
+
+// readMembers gives the name of each member of the object that comes next to member,
+// which must read its value.
+func readMembers(d *jsontext.Decoder, member func(name string) error) error {
+	if t, err := d.ReadToken(); err != nil || t.Kind() != '{' {
+		return errNoToken
+	}
+	for d.PeekKind() == '"' {
+		name, err := d.ReadToken()
+		if err != nil {
+			return err
+		}
+		if err := member(name.String()); err != nil {
+			return err
+		}
+	}
+	_, err := d.ReadToken() // the end of the object
+	return err
 }
 
 // explain says what the decoder found without quoting the token.
@@ -226,6 +293,56 @@ func readString(d *jsontext.Decoder) (string, error) {
 		return "", errIncomplete
 	}
 	return t.String(), nil
+}
+
+// readActor reads an act claim of at most depth actors.
+func readActor(d *jsontext.Decoder, depth int) (*actor, error) {
+	if depth == 0 {
+		return nil, errIncomplete
+	}
+	a := new(actor)
+	return a, readMembers(d, func(name string) (err error) {
+		switch name {
+		case "iss":
+			a.Issuer, err = readString(d)
+		case "sub":
+			a.Subject, err = readString(d)
+		case "sub_profile":
+			a.Profile, err = readString(d)
+		case "act":
+			a.Actor, err = readActor(d, depth-1)
+		default:
+			return errMore
+		}
+		return err
+	})
+}
+
+func readConfirmation(d *jsontext.Decoder) (*confirmation, error) {
+	c := new(confirmation)
+	return c, readMembers(d, func(name string) (err error) {
+		switch name {
+		case "jkt":
+			c.Thumbprint, err = readString(d)
+		case "x5t#S256":
+			c.Certificate, err = readString(d)
+		default:
+			return errMore
+		}
+		return err
+	})
+}
+
+// profileOf is the sub_profile of a subject; "" for what is none.
+func profileOf(subject string) string {
+	kind, name, _ := strings.Cut(subject, ":")
+	switch {
+	case kind == "agent" && isName(name):
+		return agentSubs
+	case kind == "user" && isOwner(name):
+		return userSubs
+	}
+	return ""
 }
 
 // readInteger takes only what is written as a whole number.

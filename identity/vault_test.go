@@ -175,7 +175,8 @@ func TestASecretIsPutRotatedAndRemoved(t *testing.T) {
 }
 
 func TestAScopeSaysWhoMayUseASecret(t *testing.T) {
-	child := &identity.Principal{Tenant: "default", Subject: "agent:bot", Actors: []string{"agent:child"}}
+	child := &identity.Principal{Tenant: "default", Subject: "agent:bot", Actors: []string{"agent:child"}, Roles: []string{"role:dev"}, Above: [][]string{{"role:support"}}}
+	alone := &identity.Principal{Tenant: "default", Subject: "user:ben"}
 	forAna := &identity.Principal{Tenant: "default", Subject: "user:ana", Actors: []string{"agent:bot"}}
 	for _, test := range []struct {
 		name   string
@@ -193,7 +194,10 @@ func TestAScopeSaysWhoMayUseASecret(t *testing.T) {
 		{"a role", []string{"role:dev"}, "server:crm", bot, ""},
 		{"another role", []string{"role:ops"}, "server:crm", bot, "may not be used by agent:bot"},
 		{"a child of the agent", []string{"agent:bot"}, "server:crm", child, "may not be used by agent:child"},
-		{"a child", []string{"agent:child"}, "server:crm", child, ""},
+		{"a child of an agent that may not", []string{"agent:child"}, "server:crm", child, "may not be used by agent:child"},
+		{"a child with a role that its parent has not", []string{"role:dev"}, "server:crm", child, "may not be used by agent:child"},
+		{"a chain", []string{"agent:child", "role:support"}, "server:crm", child, ""},
+		{"a user without an agent", []string{"agent:bot"}, "server:crm", alone, "may not be used by user:ben"},
 		{"the user", []string{"user:ana"}, "server:crm", forAna, ""},
 		{"another user", []string{"user:ben"}, "server:crm", forAna, "may not be used by agent:bot"},
 		{"a group of the user", []string{"group:sales"}, "server:crm", forAna, ""},

@@ -175,6 +175,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case sse && r.Method == http.MethodGet:
+		ctx, done := v.gate.Attend(ctx, v.token, v.route)
+		defer done()
 		v.openSSE(ctx)
 	case sse && r.Method == http.MethodPost:
 		v.postSSE(ctx)
@@ -183,6 +185,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case isModern(r.Header.Get(mcpgo.HeaderProtocolVersion)) || r.Method != http.MethodGet && r.Method != http.MethodDelete:
 		v.refuse(ctx, nil, v.notAllowed())
 	case r.Method == http.MethodGet:
+		ctx, done := v.gate.Attend(ctx, v.token, v.route)
+		defer done()
 		v.listen(ctx)
 	default:
 		v.leave(ctx)
@@ -354,6 +358,8 @@ func (v *visit) take(ctx context.Context, m *Message, out *reply) {
 // serve passes one request through the gate.
 func (v *visit) serve(ctx context.Context, m *Message, out *reply) {
 	if v.modern && m.Method == listenMethod {
+		ctx, done := v.gate.Attend(ctx, v.token, v.route)
+		defer done()
 		v.listenModern(ctx, m, out)
 		return
 	}

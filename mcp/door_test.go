@@ -131,6 +131,7 @@ func build(policy firewall.Policy, guards ...firewall.Guard) *house {
 	h := &house{log: &ledger{grown: make(chan struct{}, 1)}}
 	logger := slog.New(slog.DiscardHandler)
 	h.gate = firewall.New(firewall.Config{
+		Stops: new(identity.Revocations),
 		Verify: func(_ context.Context, token, _ string) (identity.Principal, error) {
 			name, ok := strings.CutSuffix(token, "-token")
 			if !ok || h.revoked.Load() {

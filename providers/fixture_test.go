@@ -72,7 +72,7 @@ func newHouseWith(t testing.TB, cfg providers.Config, list map[string]providers.
 
 func newDoor(t testing.TB, cfg providers.Config, log audit.Log, list map[string]providers.Provider, guards ...firewall.Guard) *providers.Handler {
 	t.Helper()
-	gate := firewall.New(firewall.Config{
+	gate := firewall.New(firewall.Config{Stops: new(identity.Revocations),
 		Verify: verify, Log: log, Runs: firewall.NewRuns(0, new(firewall.Memory), time.Now), Budgets: firewall.NewBudgets(time.Now), Approvals: firewall.NewApprovals(new(firewall.Memory), 0, time.Now), Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 	}, &firewall.Law{Policy: except{"model:openai/secret": true}, Guards: guards})
 	cfg.Challenge = func(route string, _ error) string { return `Bearer realm="` + route + `"` }

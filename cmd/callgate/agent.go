@@ -130,33 +130,3 @@ func (p *program) agentRevoke() *cobra.Command {
 		},
 	})
 }
-
-func (p *program) token() *cobra.Command {
-	var ttl time.Duration
-	cmd := &cobra.Command{
-		Use:   "token NAME",
-		Short: "print an access token for an agent, and nothing else",
-		Long: `Print an access token for an agent, and nothing else, so that it can stand
-where an SDK or a client wants an API key or the command that prints one.`,
-		Example: `  export OPENAI_API_KEY=$(callgate token support-bot --ttl 15m)
-  curl -H "Authorization: Bearer $(callgate token support-bot)" http://127.0.0.1:8700/v1/models`,
-		Args: exactly(1, "the agent's name"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			var n console.NewToken
-			if ttl != 0 {
-				n.TTL = ttl.String()
-			}
-			var t console.Token
-			if err := p.ask(cmd, http.MethodPost, "/agents/"+url.PathEscape(args[0])+"/token", n, &t); err != nil {
-				return err
-			}
-			if p.json {
-				return p.printJSON(t)
-			}
-			_, err := fmt.Fprintln(p.out, t.AccessToken)
-			return err
-		},
-	}
-	cmd.Flags().DurationVar(&ttl, "ttl", 0, "its life, up to the agent's maximum (default: identity.ttl of the gate, 5m)")
-	return p.withJSON(cmd)
-}

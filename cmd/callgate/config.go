@@ -22,6 +22,8 @@ type Config struct {
 	PublicURL BaseURL `yaml:"public_url" restart:"yes"` // what agents call this gate; the issuer of their tokens
 	Data      Folder  `yaml:"data" restart:"yes"`       // ledger, index, keys
 
+	Database Reference `yaml:"database" restart:"yes"` // of what replicas must all know; none: in Data
+
 	Admin struct {
 		Listen Address `yaml:"listen" restart:"yes"` // where people and commands come in
 	} `yaml:"admin"`

@@ -38,6 +38,7 @@ type house struct {
 	db        *store.DB
 	index     *store.Index
 	registry  *identity.Registry
+	revoked   *identity.Revocations
 	authority *identity.Authority
 	gate      *firewall.Gate
 	guards    []firewall.Guard
@@ -80,7 +81,7 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	if h.ledger, err = audit.Open(filepath.Join(data, "ledger"), audit.Config{Logger: log}); err != nil {
 		return nil, err
 	}
-	if h.db, err = store.Open(filepath.Join(data, "callgate.db")); err != nil {
+	if h.db, err = store.Open(ctx, filepath.Join(data, "callgate.db"), cfg.Database.Secret.Reveal()); err != nil {
 		return nil, err
 	}
 	if h.registry, err = identity.OpenRegistry(ctx, h.db.Agents()); err != nil {
@@ -94,9 +95,15 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	if err != nil {
 		return nil, err
 	}
+	if h.revoked, err = identity.OpenRevocations(ctx, h.db.Revocations(), maxDuration, time.Now, h.changed); err != nil {
+		return nil, err
+	}
 	h.authority = identity.New(identity.Config{
 		Issuer: string(public), TTL: time.Duration(cfg.Identity.TTL), Now: time.Now, Logger: log,
-		Record: h.changed,
+		Record: h.changed, Grants: h.db.Grants(), Revocations: h.revoked,
+		Delegate: func(ctx context.Context, from *identity.Principal, to string) error {
+			return h.gate.Delegate(ctx, from, to)
+		},
 	}, keys, h.registry)
 	if h.vault, err = mcp.OpenVault(ctx, mcp.VaultConfig{
 		PublicURL: string(public), Store: h.db.Tokens(seal), Assert: h.authority.Assert, Record: h.changed, Logger: log,
@@ -125,7 +132,7 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	}
 	h.gate = firewall.New(firewall.Config{
 		Verify: h.authority.Verify, Log: h.ledger, Runs: h.runs,
-		Budgets: h.budgets, Approvals: h.approvals, Now: time.Now, Logger: log,
+		Budgets: h.budgets, Approvals: h.approvals, Stops: h.revoked, Now: time.Now, Logger: log,
 	}, h.lawOf(law, nil))
 	h.models = providers.New(providers.Config{Challenge: h.authority.Challenge, Logger: log}, h.gate)
 	h.tools = mcp.New(mcp.Config{PublicURL: string(public), Challenge: h.authority.Challenge, Version: thisVersion().Version, Logger: log}, h.gate)
@@ -159,6 +166,13 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	h.working.Go(func() { h.index.Run(working) })
 	h.working.Go(func() { h.shadow.Run(working) })
 	h.working.Go(func() { h.keep(working) })
+	if h.db.IsShared() {
+		h.working.Go(func() {
+			h.revoked.Follow(working, func(err error) {
+				h.log.Error("what other replicas revoke is not known: no token is taken", "error", err)
+			})
+		})
+	}
 	return h, nil
 }
 
@@ -188,6 +202,9 @@ func (h *house) keep(ctx context.Context) {
 			}
 			if err := h.runs.Tidy(ctx); err != nil {
 				h.log.Warn("runs that have ended are still stored", "error", err)
+			}
+			if err := h.authority.Tidy(ctx); err != nil {
+				h.log.Warn("grants and revocations that are over are still stored", "error", err)
 			}
 		case <-ctx.Done():
 			return

@@ -33,7 +33,7 @@ func (yields) Read(*firewall.Event) {}
 func recorded(t interface{ Fatal(...any) }, p *policy.Policy, calls []*firewall.Call) []audit.Record {
 	var log audit.Memory
 	var caller identity.Principal
-	gate := firewall.New(firewall.Config{
+	gate := firewall.New(firewall.Config{Stops: new(identity.Revocations),
 		Verify: func(context.Context, string, string) (identity.Principal, error) { return caller, nil },
 		Log:    &log, Runs: firewall.NewRuns(0, new(firewall.Memory), time.Now), Budgets: firewall.NewBudgets(time.Now), Approvals: firewall.NewApprovals(new(firewall.Memory), 0, time.Now), Now: time.Now,
 	}, &firewall.Law{Policy: p})

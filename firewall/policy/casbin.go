@@ -139,12 +139,12 @@ func enforcerOf(m model.Model, caller *identity.Principal) (*casbin.Enforcer, er
 			_ = m.AddPolicy("g", "g", r) // fails only where the model has no g
 		}
 	}
-	for _, name := range caller.Chain() {
+	for hop, name := range caller.Chain() {
 		known(name, everyone)
-	}
-	for _, role := range caller.Roles {
-		if prefixed(role, held) {
-			known(caller.Agent(), role)
+		for _, role := range caller.Held(hop) {
+			if prefixed(role, held) {
+				known(name, role)
+			}
 		}
 	}
 	e, err := casbin.NewEnforcer(m)

@@ -74,12 +74,23 @@ func anyPolicy(t *rapid.T) []string {
 }
 
 func anyCaller(t *rapid.T) identity.Principal {
-	return identity.Principal{
+	p := identity.Principal{
 		Tenant:  rapid.SampledFrom([]string{"default", "default", "default", "other", "third", "*"}).Draw(t, "caller's tenant"),
 		Subject: rapid.SampledFrom([]string{"agent:a", "agent:b", "user:u", "agent:unknown", "role:r1"}).Draw(t, "subject"),
 		Actors:  rapid.SliceOfN(rapid.SampledFrom([]string{"agent:a", "agent:b", "agent:unknown"}), 0, 2).Draw(t, "actors"),
-		Roles:   rapid.SliceOfN(rapid.SampledFrom([]string{"role:r1", "role:r2", "role:r4", "role:unknown", "agent:a"}), 0, 2).Draw(t, "roles"),
 	}
+	of := map[string][]string{} // the registry knows an agent by its name, wherever it is in a chain
+	for i, name := range p.Chain() {
+		if _, ok := of[name]; !ok && !strings.HasPrefix(name, "role:") { // what the registry knows is no role
+			of[name] = rapid.SliceOfN(rapid.SampledFrom([]string{"role:r1", "role:r2", "role:r4", "role:unknown", "agent:a"}), 0, 2).Draw(t, "roles")
+		}
+		if i == 0 {
+			p.Roles = of[name]
+		} else {
+			p.Above = append(p.Above, of[name])
+		}
+	}
+	return p
 }
 
 func anyCall(t *rapid.T, caller identity.Principal) *firewall.Call {
@@ -197,6 +208,14 @@ func TestWhatAChangeOfThePolicyCannotDo(t *testing.T) {
 			other.Caller.Subject, other.Caller.Roles = names.Replace(call.Caller.Subject), slices.Clone(call.Caller.Roles)
 			for i, r := range other.Caller.Roles {
 				other.Caller.Roles[i] = names.Replace(r)
+			}
+			other.Caller.Above = nil
+			for _, roles := range call.Caller.Above {
+				renamed := slices.Clone(roles)
+				for i, r := range renamed {
+					renamed[i] = names.Replace(r)
+				}
+				other.Caller.Above = append(other.Caller.Above, renamed)
 			}
 			if after := others.Decide(&other); said(after) != said(before) {
 				t.Fatalf("other names for roles made %s of %s", said(after), said(before))

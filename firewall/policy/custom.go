@@ -221,7 +221,11 @@ func (u *custom) fresh(rows []row) (_ *custom, err error) {
 
 // enforcer is Casbin with what is known of caller.
 func (u *custom) enforcer(caller *identity.Principal) (*enforcer, error) {
-	key := strings.Join(append(append([]string{caller.Tenant}, caller.Chain()...), caller.Roles...), "\x1f")
+	known := []string{caller.Tenant}
+	for hop, name := range caller.Chain() {
+		known = append(append(known, name), caller.Held(hop)...)
+	}
+	key := strings.Join(known, "\x1f")
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if e := u.enforcers[key]; e != nil {

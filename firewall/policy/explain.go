@@ -89,8 +89,8 @@ func (p *Policy) path(q *question, hop int, subject string) []string {
 	if way := members.path(name, subject); way != nil {
 		return way
 	}
-	for _, role := range q.caller.Roles {
-		if way := members.path(role, subject); way != nil && name == q.hop(0) {
+	for _, role := range q.caller.Held(hop) {
+		if way := members.path(role, subject); way != nil {
 			return append([]string{name}, way...)
 		}
 	}

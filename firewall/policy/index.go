@@ -114,11 +114,9 @@ func (x *index) of(in, name string) []*bucket {
 func (x *index) candidates(q *question, hop int) []int32 {
 	tenant, name, dst := q.caller.Tenant, q.hop(hop), q.found[:0]
 	dst = x.collect(dst, x.of(tenant, name), q)
-	if name == q.hop(0) { // the acting agent's roles are its own, and nobody else's
-		for _, role := range q.caller.Roles {
-			if prefixed(role, held) { // so that no role can be somebody's name
-				dst = x.collect(dst, x.of(tenant, role), q)
-			}
+	for _, role := range q.caller.Held(hop) {
+		if prefixed(role, held) { // so that no role can be somebody's name
+			dst = x.collect(dst, x.of(tenant, role), q)
 		}
 	}
 	dst = x.collect(dst, x.of(tenant, everyone), q)

@@ -151,8 +151,8 @@ func digest(rows []row) string {
 }
 
 // Decide answers for call. Every principal of its chain must be allowed; the
-// first that is not is named. Roles of the registry are those of the acting
-// agent, and everyone is in group:everyone.
+// first that is not is named. Roles of the registry are each principal's own, and
+// everyone is in group:everyone.
 func (p *Policy) Decide(call *firewall.Call) firewall.Decision {
 	d := firewall.Decision{Policy: p.digest}
 	if !known(&call.Caller) {

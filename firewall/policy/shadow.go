@@ -121,6 +121,7 @@ func kept(call *firewall.Call) *firewall.Call {
 	caller := identity.Principal{
 		Tenant: call.Caller.Tenant, Subject: call.Caller.Subject,
 		Actors: slices.Clone(call.Caller.Actors), Roles: slices.Clone(call.Caller.Roles),
+		Above: call.Caller.Above,
 	}
 	return &firewall.Call{
 		Kind: call.Kind, Target: strings.Clone(call.Target), Method: call.Method, Resource: strings.Clone(call.Resource),

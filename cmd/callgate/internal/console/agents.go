@@ -1,8 +1,10 @@
 package console
 
 import (
+	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"callgate/identity"
@@ -70,12 +72,37 @@ func (c *Console) mintToken(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	t, err := c.cfg.Authority.Mint(r.Context(), r.PathValue("name"), identity.MintOptions{TTL: ttl})
+	o := identity.MintOptions{TTL: ttl, Scope: n.Scope, Audience: n.Resource, Run: n.Run}
+	if len(n.Details) > 0 {
+		caps, err := identity.ParseCaps(n.Details)
+		if err != nil {
+			refuse(w, http.StatusBadRequest, "invalid", "%v", err)
+			return
+		}
+		o.Caps = caps
+	}
+	t, err := c.minted(r.Context(), r.PathValue("name"), n.From, o)
 	if err != nil {
 		failed(w, err)
 		return
 	}
-	answer(w, http.StatusOK, Token{t.Access.Reveal(), "Bearer", int64(t.TTL.Seconds())})
+	answer(w, http.StatusOK, Token{t.Access.Reveal(), "Bearer", int64(t.TTL.Seconds()), t.Grant, t.Scope, t.Caps})
+}
+
+// minted is a token of the agent name, by which it acts for from, if there is one: an
+// agent, or whoever has that access token.
+func (c *Console) minted(ctx context.Context, name, from string, o identity.MintOptions) (identity.Token, error) {
+	if from == "" {
+		return c.cfg.Authority.Mint(ctx, name, o)
+	}
+	if !strings.HasPrefix(from, "eyJ") { // as every JWT begins, and no name
+		parent, err := c.cfg.Authority.Mint(ctx, from, identity.MintOptions{TTL: o.TTL})
+		if err != nil {
+			return parent, err
+		}
+		from = parent.Access.Reveal()
+	}
+	return c.cfg.Authority.Exchange(ctx, from, name, o)
 }
 
 // duration reads an optional duration, or answers what is wrong with it.
@@ -100,7 +127,7 @@ func failed(w http.ResponseWriter, err error) {
 		refuse(w, http.StatusConflict, "conflict", "%v", err)
 	case errors.Is(err, identity.ErrRevoked):
 		refuse(w, http.StatusConflict, "revoked", "%v", err)
-	case errors.Is(err, identity.ErrInvalid):
+	case errors.Is(err, identity.ErrInvalid), errors.Is(err, identity.ErrScope), errors.Is(err, identity.ErrTarget), errors.As(err, new(identity.Refusal)):
 		refuse(w, http.StatusBadRequest, "invalid", "%v", err)
 	default:
 		refuse(w, http.StatusServiceUnavailable, "unavailable", "%v", err)

@@ -22,6 +22,7 @@ type Config struct {
 	Registry  *identity.Registry
 	Authority *identity.Authority
 	Secrets   *identity.Vault
+	Revoked   *identity.Revocations
 	Ledger    *audit.Ledger
 	Index     *store.Index
 	Policies  *policy.Versions
@@ -68,6 +69,9 @@ func (c *Console) Handler() http.Handler {
 		"POST /api/v1/secrets/{name}/rotate":       c.rotateSecret,
 		"POST /api/v1/secrets/{name}/scope":        c.scopeSecret,
 		"DELETE /api/v1/secrets/{name}":            c.removeSecret,
+		"GET /api/v1/revocations":                  c.revocations,
+		"POST /api/v1/revocations":                 c.revoke,
+		"DELETE /api/v1/revocations":               c.restore,
 		"GET /api/v1/calls":                        c.calls,
 		"GET /api/v1/calls/{id}":                   c.call,
 		"GET /api/v1/chains/{id}":                  c.chain,

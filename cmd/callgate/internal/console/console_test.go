@@ -52,7 +52,7 @@ g,  user:ana, group:finance, default`)})
 	if d.ledger, err = audit.Open(filepath.Join(dir, "ledger"), audit.Config{}); err != nil {
 		t.Fatal(err)
 	}
-	db, err := store.Open(filepath.Join(dir, "callgate.db"))
+	db, err := store.Open(t.Context(), filepath.Join(dir, "callgate.db"), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ g,  user:ana, group:finance, default`)})
 		}
 	})
 	d.approvals = firewall.NewApprovals(new(firewall.Memory), time.Hour, time.Now)
-	gate := firewall.New(firewall.Config{
+	gate := firewall.New(firewall.Config{Stops: new(identity.Revocations),
 		Verify: func(context.Context, string, string) (identity.Principal, error) {
 			return identity.Principal{Tenant: "default", Subject: "agent:bot"}, nil
 		},

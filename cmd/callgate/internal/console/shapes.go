@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"callgate/firewall"
+	"callgate/identity"
 	"callgate/mcp"
 )
 
@@ -40,7 +41,12 @@ type Credentials struct {
 
 // NewToken asks for an access token.
 type NewToken struct {
-	TTL string `json:"ttl,omitempty"` // as 15m; the gate's default if empty
+	TTL      string          `json:"ttl,omitempty"`  // as 15m; the gate's default if empty
+	From     string          `json:"from,omitempty"` // for whom the agent acts: another agent's name, or its access token
+	Scope    string          `json:"scope,omitempty"`
+	Resource string          `json:"resource,omitempty"`
+	Run      string          `json:"run,omitempty"`
+	Details  json.RawMessage `json:"authorization_details,omitempty"`
 }
 
 // Token is an access token, as RFC 6749 answers it.
@@ -48,6 +54,10 @@ type Token struct {
 	AccessToken string `json:"access_token"`
 	TokenType   string `json:"token_type"`
 	ExpiresIn   int64  `json:"expires_in"` // seconds
+	Grant       string `json:"grant"`      // the record of what it allows
+
+	Scope   string         `json:"scope,omitempty"`
+	Details []identity.Cap `json:"authorization_details,omitempty"`
 }
 
 // A Server is the state of an MCP server.

@@ -15,7 +15,7 @@ import (
 type Agents struct{ db *sql.DB }
 
 // Agents is where agents are kept.
-func (d *DB) Agents() *Agents { return &Agents{d.state} }
+func (d *DB) Agents() *Agents { return &Agents{d.shared} }
 
 // Agents implements [identity.Store].
 func (s *Agents) Agents(ctx context.Context) ([]identity.Agent, error) {

@@ -33,7 +33,7 @@ func TestAgentsOutliveTheProcess(t *testing.T) {
 		{"one of them changed", []identity.Agent{revoked}, []identity.Agent{bare, revoked}},
 	} {
 		t.Run(step.name, func(t *testing.T) {
-			db, err := store.Open(path)
+			db, err := store.Open(t.Context(), path, "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -45,7 +45,7 @@ func TestAgentsOutliveTheProcess(t *testing.T) {
 			if err := db.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if db, err = store.Open(path); err != nil {
+			if db, err = store.Open(t.Context(), path, ""); err != nil {
 				t.Fatal(err)
 			}
 			defer db.Close()
@@ -62,7 +62,7 @@ func TestAgentsOutliveTheProcess(t *testing.T) {
 
 func TestOnlyTheOwnerReadsTheFiles(t *testing.T) {
 	dir := t.TempDir()
-	db, err := store.Open(filepath.Join(dir, "callgate.db"))
+	db, err := store.Open(t.Context(), filepath.Join(dir, "callgate.db"), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func TestADatabaseOfAgentsThatIsNoneIsAnError(t *testing.T) {
 	if err := os.WriteFile(path, []byte("this is no database, and it is long enough to be seen as none at all, is it not? yes it is, quite long"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if db, err := store.Open(path); err == nil {
+	if db, err := store.Open(t.Context(), path, ""); err == nil {
 		db.Close()
 		t.Fatal("it was opened")
 	}
@@ -95,7 +95,7 @@ func TestADatabaseOfAgentsThatIsNoneIsAnError(t *testing.T) {
 func BenchmarkOpen(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "callgate.db")
 	for i := 0; b.Loop(); i++ {
-		db, err := store.Open(path)
+		db, err := store.Open(b.Context(), path, "")
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -31,7 +31,7 @@ func kept(t *testing.T, try func(t *testing.T, approvals firewall.ApprovalStore,
 					t.Fatal(err)
 				}
 			}
-			if db, err = store.Open(path); err != nil {
+			if db, err = store.Open(t.Context(), path, ""); err != nil {
 				t.Fatal(err)
 			}
 			return db.Approvals(), db.Counts()
@@ -71,7 +71,7 @@ func TestApprovalsAreFoundAgain(t *testing.T) {
 }
 
 func TestOldApprovalsAreReadOnlyWhileTheyAreOpen(t *testing.T) {
-	db, err := store.Open(filepath.Join(t.TempDir(), "callgate.db"))
+	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "callgate.db"), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestCountsAreFoundAgain(t *testing.T) {
 }
 
 func TestAWriteThatCannotBeMadeIsAnError(t *testing.T) {
-	db, err := store.Open(filepath.Join(t.TempDir(), "callgate.db"))
+	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "callgate.db"), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func TestAWriteThatCannotBeMadeIsAnError(t *testing.T) {
 func TestLabelsOfRunsAreFoundAgain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "callgate.db")
 	now := time.Date(2026, 11, 23, 1, 2, 3, 456789000, time.UTC)
-	db, err := store.Open(path)
+	db, err := store.Open(t.Context(), path, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +144,7 @@ func TestLabelsOfRunsAreFoundAgain(t *testing.T) {
 	if err := errors.Join(db.Runs().DropRun(t.Context(), "2"), db.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if db, err = store.Open(path); err != nil {
+	if db, err = store.Open(t.Context(), path, ""); err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()

@@ -17,16 +17,20 @@ import (
 	"os"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // A DB is callgate's database. It is used by many goroutines at once.
 type DB struct {
-	state *sql.DB
-	write *sql.DB // of the index: one connection
-	read  *sql.DB // of the index, beside that
+	state  *sql.DB
+	shared *sql.DB // what all replicas of a gate must know: state, or a database of theirs
+	write  *sql.DB // of the index: one connection
+	read   *sql.DB // of the index, beside that
 }
 
 //go:embed migrations/*.sql
@@ -36,10 +40,15 @@ var migrations embed.FS
 var indexSchema string
 
 // Open opens the database in the file path, which it makes if need be, and the
-// index beside it. An index that cannot be read is made anew.
-func Open(path string) (*DB, error) {
+// index beside it. An index that cannot be read is made anew. If shared is not "", it
+// is the URL of a PostgreSQL database for what all replicas of a gate must know of
+// identities: agents, grants, and what was revoked.
+func Open(ctx context.Context, path, shared string) (*DB, error) {
 	d := new(DB)
 	err := d.openState(path)
+	if err == nil {
+		err = d.openShared(ctx, shared)
+	}
 	if err == nil {
 		err = d.openIndex(strings.TrimSuffix(path, ".db") + "-index.db")
 	}
@@ -52,6 +61,9 @@ func Open(path string) (*DB, error) {
 // Close closes the database. Nothing must be under way in it.
 func (d *DB) Close() error {
 	err := d.closeIndex()
+	if d.shared != nil && d.shared != d.state {
+		err = errors.Join(err, d.shared.Close())
+	}
 	if d.state != nil {
 		err = errors.Join(err, d.state.Close())
 	}
@@ -74,20 +86,44 @@ func (d *DB) openState(path string) error {
 	if d.state, err = openFile(path, "synchronous(full)"); err != nil {
 		return err
 	}
-	return migrate(d.state)
+	return migrate(context.Background(), goose.DialectSQLite3, d.state)
 }
 
+func (d *DB) openShared(ctx context.Context, address string) error {
+	if d.shared = d.state; address == "" {
+		return nil
+	}
+	cfg, err := pgx.ParseConfig(address)
+	if err != nil {
+		return errors.New("the address of the shared database is none: want postgres://USER:PASSWORD@HOST/NAME") // the library's error quotes it
+	}
+	db := stdlib.OpenDB(*cfg)
+	db.SetMaxOpenConns(sharers)
+	d.shared = db
+	one, err := lock.NewPostgresSessionLocker() // replicas start together
+	if err == nil {
+		err = migrate(ctx, goose.DialectPostgres, db, goose.WithSessionLocker(one))
+	}
+	if err != nil {
+		return fmt.Errorf("the shared database at %s: %w", cfg.Host, err)
+	}
+	return nil
+}
+
+// IsShared says whether other processes may write what d.shared holds.
+func (d *DB) IsShared() bool { return d.shared != d.state }
+
 // migrate brings the schema to what this callgate needs.
-func migrate(db *sql.DB) error {
+func migrate(ctx context.Context, dialect goose.Dialect, db *sql.DB, o ...goose.ProviderOption) error {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return err
 	}
-	p, err := goose.NewProvider(goose.DialectSQLite3, db, files)
+	p, err := goose.NewProvider(dialect, db, files, o...)
 	if err != nil {
 		return err
 	}
-	_, err = p.Up(context.Background())
+	_, err = p.Up(ctx)
 	return err
 }
 
@@ -128,6 +164,7 @@ func (d *DB) tryIndex(path string) error {
 const (
 	indexVersion = 3 // of index.sql and of what is put there
 	readers      = 4
+	sharers      = 16
 )
 
 // emptyIndex makes the index one of nothing.

@@ -37,7 +37,7 @@ func open(t testing.TB, dir string) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	db, err := store.Open(filepath.Join(dir, "callgate.db"))
+	db, err := store.Open(t.Context(), filepath.Join(dir, "callgate.db"), "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,7 +24,7 @@ func TestPinsAreFoundAgain(t *testing.T) {
 				}
 			}
 			var err error
-			if db, err = store.Open(path); err != nil {
+			if db, err = store.Open(t.Context(), path, ""); err != nil {
 				t.Fatal(err)
 			}
 			return db.Pins()

@@ -27,7 +27,7 @@ func TestVersionsOfThePolicyAreFoundAgain(t *testing.T) {
 				}
 			}
 			var err error
-			if db, err = store.Open(path); err != nil {
+			if db, err = store.Open(t.Context(), path, ""); err != nil {
 				t.Fatal(err)
 			}
 			return db.Policies()

@@ -33,7 +33,7 @@ func TestSecretsAreFoundAgain(t *testing.T) {
 				}
 			}
 			var err error
-			if db, err = store.Open(path); err != nil {
+			if db, err = store.Open(t.Context(), path, ""); err != nil {
 				t.Fatal(err)
 			}
 			return db.Secrets()
@@ -70,7 +70,7 @@ func TestAVaultInSQLiteShowsNoValue(t *testing.T) {
 	}
 	path := filepath.Join(dir, "callgate.db")
 	for n := range 2 {
-		db, err := store.Open(path)
+		db, err := store.Open(t.Context(), path, "")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -31,7 +31,7 @@ func TestTokensAreFoundAgainAndNotRead(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if db, err = store.Open(path); err != nil {
+			if db, err = store.Open(t.Context(), path, ""); err != nil {
 				t.Fatal(err)
 			}
 			return db.Tokens(seal)

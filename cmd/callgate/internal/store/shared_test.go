@@ -1,0 +1,231 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"callgate/cmd/callgate/internal/store"
+	"callgate/identity"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// postgres is the URL of an empty database of a PostgreSQL server that is started for
+// the test. It must not run as root, so that a test of root's has nobody run it.
+func postgres(t *testing.T) string {
+	t.Helper()
+	bin := ""
+	installed, _ := filepath.Glob("/usr/lib/postgresql/*/bin")
+	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), installed...) {
+		if _, err := os.Stat(filepath.Join(dir, "initdb")); err == nil {
+			bin = dir
+		}
+	}
+	if bin == "" {
+		t.Skip("PostgreSQL's initdb is not on this machine: .ci/run installs it")
+	}
+	dir, err := os.MkdirTemp("/tmp", "pg") // the path of its socket must be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	run := func(name string, args ...string) *exec.Cmd {
+		cmd := exec.Command(filepath.Join(bin, name), args...)
+		cmd.Dir, cmd.Env = dir, []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
+		if os.Getuid() == 0 {
+			nobody, err := user.Lookup("nobody")
+			if err != nil {
+				t.Skip("root cannot run PostgreSQL, and there is no user nobody")
+			}
+			uid, _ := strconv.Atoi(nobody.Uid)
+			gid, _ := strconv.Atoi(nobody.Gid)
+			if err := os.Chown(dir, uid, gid); err != nil {
+				t.Fatal(err)
+			}
+			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+		}
+		return cmd
+	}
+	data := filepath.Join(dir, "data")
+	if out, err := run("initdb", "-D", data, "-U", "gate", "-A", "trust", "-N").CombinedOutput(); err != nil {
+		t.Fatalf("initdb: %v\n%s", err, out)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	l.Close()
+	server := run("postgres", "-D", data, "-p", port, "-k", dir, "-h", "127.0.0.1", "-F")
+	var log strings.Builder
+	server.Stdout, server.Stderr = &log, &log
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		server.Process.Signal(syscall.SIGINT)
+		server.Wait()
+		if t.Failed() {
+			t.Log(log.String())
+		}
+	})
+	for begun := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		if run("pg_isready", "-h", "127.0.0.1", "-p", port).Run() == nil {
+			return fmt.Sprintf("postgres://gate@127.0.0.1:%s/postgres?sslmode=disable", port)
+		}
+		if time.Since(begun) > 30*time.Second {
+			t.Fatal("PostgreSQL does not start")
+		}
+	}
+}
+
+// A replica is one gate's identities over a shared database.
+type replica struct {
+	*identity.Authority
+	registry *identity.Registry
+	revoked  *identity.Revocations
+	db       *store.DB
+}
+
+func openReplica(t *testing.T, shared, keys string) *replica {
+	t.Helper()
+	r := &replica{db: openDB(t, filepath.Join(t.TempDir(), "callgate.db"), shared)}
+	t.Cleanup(func() { r.db.Close() })
+	record := func(_, _, _, _ string) error { return nil }
+	var err error
+	if r.registry, err = identity.OpenRegistry(t.Context(), r.db.Agents()); err != nil {
+		t.Fatal(err)
+	}
+	if r.revoked, err = identity.OpenRevocations(t.Context(), r.db.Revocations(), time.Hour, time.Now, record); err != nil {
+		t.Fatal(err)
+	}
+	ring, err := identity.OpenKeys(keys, identity.Secret{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Authority = identity.New(identity.Config{Issuer: "https://gate.example", Record: record, Grants: r.db.Grants(), Revocations: r.revoked,
+		Delegate: func(context.Context, *identity.Principal, string) error { return nil }}, ring, r.registry)
+	following, stop := context.WithCancel(t.Context())
+	var work sync.WaitGroup
+	work.Go(func() { r.revoked.Follow(following, func(error) {}) })
+	t.Cleanup(func() { stop(); work.Wait() })
+	return r
+}
+
+func (r *replica) good(token identity.Token) bool {
+	_, err := r.Verify(context.Background(), token.Access.Reveal(), "/mcp")
+	return err == nil
+}
+
+func TestWhatOneReplicaRevokesTheOthersRefuseWithinASecond(t *testing.T) {
+	shared, keys := postgres(t), filepath.Join(t.TempDir(), "keys")
+	a := openReplica(t, shared, keys)
+	for _, name := range []string{"lead", "clerk", "gone"} {
+		if _, _, err := a.registry.Create(t.Context(), identity.Agent{Name: name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := openReplica(t, shared, keys) // began later, and reads what there is
+	mint := func(r *replica, name string) identity.Token {
+		token, err := r.Mint(t.Context(), name, identity.MintOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+	root := mint(a, "lead")
+	child, err := a.Exchange(t.Context(), root.Access.Reveal(), "clerk", identity.MintOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !b.good(root) || !b.good(child) {
+		t.Fatal("a replica does not take what another one issued")
+	}
+	within := func(what string, revoke func() error, ended func() bool) {
+		t.Helper()
+		begun := time.Now()
+		if err := revoke(); err != nil {
+			t.Fatal(err)
+		}
+		for !ended() {
+			if time.Since(begun) > time.Second {
+				t.Fatalf("%s: still taken a second after", what)
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		t.Logf("%s: refused by the other replica after %v", what, time.Since(begun).Round(time.Millisecond))
+	}
+	within("a grant", func() error { return a.revoked.Revoke(t.Context(), identity.RevokedGrant, child.Grant, "admin") }, func() bool { return !b.good(child) })
+	if !b.good(root) {
+		t.Error("and what it came from, too")
+	}
+	within("a chain", func() error {
+		p, err := a.Verify(t.Context(), root.Access.Reveal(), "/mcp")
+		if err != nil {
+			return err
+		}
+		return a.revoked.Revoke(t.Context(), identity.RevokedChain, p.Txn, "admin")
+	}, func() bool { return !b.good(root) })
+	token := mint(a, "clerk")
+	if !b.good(token) {
+		t.Fatal("good before")
+	}
+	b.db.Close() // the feed cannot be read any more
+	within("without the feed", func() error { return nil }, func() bool { return !b.good(token) })
+	if !a.good(token) {
+		t.Error("the other one is well")
+	}
+}
+
+func TestReplicasRevokeAtOnceWithoutMissingAny(t *testing.T) {
+	shared := postgres(t)
+	const writers, each = 8, 25
+	dbs := []*store.DB{openDB(t, filepath.Join(t.TempDir(), "a.db"), shared), openDB(t, filepath.Join(t.TempDir(), "b.db"), shared)}
+	var work sync.WaitGroup
+	seen := make(map[string]bool)
+	last, done := int64(0), make(chan struct{})
+	read := func() {
+		list, err := dbs[0].Revocations().RevocationsAfter(t.Context(), last)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, r := range list {
+			seen[r.ID], last = true, r.Seq
+		}
+	}
+	for w := range writers {
+		work.Go(func() {
+			for i := range each {
+				if _, err := dbs[w%2].Revocations().PutRevocation(t.Context(), identity.Revocation{Kind: identity.RevokedToken, ID: fmt.Sprint(w, "-", i), Until: time.Now().Add(time.Hour)}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	go func() { work.Wait(); close(done) }()
+	for over := false; !over; {
+		select {
+		case <-done:
+			over = true
+		default:
+		}
+		read()
+	}
+	if d := cmp.Diff(writers*each, len(seen)); d != "" {
+		t.Error("a reader that follows the feed missed some", d)
+	}
+	for _, db := range dbs {
+		db.Close()
+	}
+}

@@ -1,0 +1,124 @@
+package identity
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// token is POST /oauth/token.
+func (a *Authority) token(w http.ResponseWriter, r *http.Request) {
+	t, err := a.grant(w, r)
+	if err != nil {
+		a.failed(w, r, err)
+		return
+	}
+	kind := "Bearer"
+	if t.Bound {
+		kind = "DPoP"
+	}
+	answer(w, http.StatusOK, struct {
+		Access     string `json:"access_token"`
+		IssuedType string `json:"issued_token_type,omitempty"`
+		Type       string `json:"token_type"`
+		Expires    int64  `json:"expires_in"`
+		Scope      string `json:"scope,omitempty"`
+		Caps       []Cap  `json:"authorization_details,omitempty"`
+	}{t.Access.Reveal(), t.issuedType, kind, int64(t.TTL / time.Second), t.Scope, t.Caps})
+}
+
+// failed answers what went wrong at an endpoint of OAuth.
+func (a *Authority) failed(w http.ResponseWriter, r *http.Request, err error) {
+	var f *fault
+	if !errors.As(err, &f) {
+		a.cfg.Logger.ErrorContext(r.Context(), "a request to the authorization server failed", "path", r.URL.Path, "error", err)
+		f = &fault{status: http.StatusInternalServerError, code: "server_error", text: "callgate could not do this; its log says why"}
+	}
+	f.write(w)
+}
+
+// What a client can ask for at the token endpoint.
+const (
+	byCredentials = "client_credentials"
+	byExchange    = "urn:ietf:params:oauth:grant-type:token-exchange"
+)
+
+// grant answers a request for a token, in the way that it asks for.
+func (a *Authority) grant(w http.ResponseWriter, r *http.Request) (answered, error) {
+	form, err := readForm(w, r)
+	if err != nil {
+		return answered{}, err
+	}
+	var t answered
+	switch grant := form["grant_type"]; grant {
+	case byCredentials:
+		t.Token, err = a.credentialed(r, form)
+	case byExchange:
+		t.Token, err = a.exchanged(r, form)
+		t.issuedType = accessTokenType
+	case "":
+		err = badRequest("invalid_request", "grant_type is missing: write grant_type=client_credentials")
+	default:
+		err = badRequest("unsupported_grant_type", "there are grant_type=%s", strings.Join([]string{byCredentials, byExchange}, ", "))
+	}
+	return t, err
+}
+
+// answered is what the token endpoint answers with.
+type answered struct {
+	Token
+	issuedType string // of token exchange
+}
+
+// credentialed issues a token to a client that acts for itself.
+func (a *Authority) credentialed(r *http.Request, form map[string]string) (Token, error) {
+	name, err := a.client(r, form)
+	if err != nil {
+		return Token{}, err
+	}
+	o, err := asked(form)
+	if err != nil {
+		return Token{}, err
+	}
+	o.By = "agent:" + name
+	t, err := a.Mint(r.Context(), name, o)
+	return t, explained(err)
+}
+
+// asked is what a request says of the token that it wants.
+func asked(form map[string]string) (MintOptions, error) {
+	o := MintOptions{Scope: form["scope"], Audience: form["resource"], Run: form["run"]}
+	if details := form["authorization_details"]; details != "" {
+		caps, err := ParseCaps([]byte(details))
+		if err != nil {
+			return o, badRequest("invalid_authorization_details", "%v", err)
+		}
+		o.Caps = caps
+	}
+	return o, nil
+}
+
+// explained makes an error of [Authority.Mint] one of the token endpoint.
+func explained(err error) error {
+	switch {
+	case errors.Is(err, ErrScope):
+		return badRequest("invalid_scope", "%v", err)
+	case errors.Is(err, ErrTarget):
+		return badRequest("invalid_target", "%v", err)
+	case errors.Is(err, ErrInvalid):
+		return badRequest("invalid_request", "%v", err)
+	case errors.Is(err, ErrRevoked), errors.Is(err, ErrUnknown): // since it was authenticated
+		return badClient(err.Error())
+	}
+	return err
+}
+
+// client is the name of the agent that the request authenticates as.
+func (a *Authority) client(r *http.Request, form map[string]string) (string, error) {
+	c, err := readCredentials(r.Header, form)
+	if err != nil {
+		return "", err
+	}
+	return a.authenticate(c, origin(r.RemoteAddr))
+}
