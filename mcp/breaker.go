@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"callgate/firewall"
+	"callgate/identity"
 )
 
 const (
@@ -174,7 +175,7 @@ func (a *attempt) end(ctx context.Context, err error) {
 	switch cause := context.Cause(ctx); {
 	case err == nil || errors.Is(err, errAnswered):
 		a.answered()
-	case errors.Is(err, errTokenless):
+	case errors.Is(err, errTokenless), errors.As(err, new(*identity.Withheld)):
 		a.gone()
 	case cause == errTimeout:
 		a.failed(true)

@@ -251,7 +251,9 @@ func (p *passage) Forward(ctx context.Context, call *firewall.Call) firewall.Eve
 			yield(firewall.Event{}, err)
 			return
 		}
-		req := Request{Method: call.Method, Params: json.RawMessage(call.Body.JSON), Modern: p.modern, Header: p.header}
+		var used ledge
+		defer used.tell(call)
+		req := Request{Method: call.Method, Params: json.RawMessage(call.Body.JSON), Modern: p.modern, Header: p.header, lent: used.note}
 		if err := p.withLevel(ctx, &req); err != nil {
 			yield(firewall.Event{}, err)
 			return
@@ -266,6 +268,7 @@ func (p *passage) Forward(ctx context.Context, call *firewall.Call) firewall.Eve
 			if err == nil {
 				err = p.gives(&m)
 			}
+			used.tell(call)
 			if err != nil {
 				yield(firewall.Event{}, err)
 				return

@@ -369,6 +369,12 @@ func (v *visit) serve(ctx context.Context, m *Message, out *reply) {
 		ctx, done = v.sessions.begin(ctx, v.session, callKey(parsed(m.ID)))
 		defer done()
 	}
+	v.pass(whole, ctx, m, out)
+}
+
+// pass is serve for a request that has begun: ctx ends when the client cancels it, or
+// with whole.
+func (v *visit) pass(whole, ctx context.Context, m *Message, out *reply) {
 	call, up, f := v.call(ctx, m)
 	if f == nil {
 		err := v.gate.Do(ctx, call, up, func(ev firewall.Event) error { return v.down(m, call, ev, out) })

@@ -18,15 +18,14 @@ import (
 	"time"
 
 	"callgate/firewall"
+	"callgate/identity"
 	"callgate/mcp"
 
 	"github.com/tidwall/gjson"
 )
 
 // token is a credential of the operator.
-type token string
-
-func (t token) Reveal() string { return string(t) }
+func token(text string) identity.Secret { return identity.NewSecret(text) }
 
 // only returns the requests whose body asks for a method.
 func (w *web) only(keep func(*http.Request) bool) []*http.Request {
@@ -106,7 +105,7 @@ func TestAServerThatForgetsEverySessionIsGivenUp(t *testing.T) {
 func TestAModernServerCanRouteByHeaders(t *testing.T) {
 	w := newWeb(true, false)
 	s := overHTTP(t, w, func(c *mcp.ServerConfig) {
-		c.Headers = map[string]mcp.Credential{"Authorization": token("Bearer operator")}
+		c.Headers = map[string]identity.Credential{"Authorization": token("Bearer operator")}
 	})
 	for m, err := range s.Do(t.Context(), agent("ana"), mcp.Request{
 		Method: "tools/call",

@@ -38,6 +38,7 @@ type Config struct {
 	Users     []User              `yaml:"users"`
 	Groups    []Group             `yaml:"groups"`
 	Policy    []File              `yaml:"policy"`
+	Vault     HashiVault          `yaml:"vault"` // where vault: leads
 
 	Identity struct {
 		TTL     Duration  `yaml:"ttl" restart:"yes"`      // of a token for which no other was asked
@@ -53,7 +54,8 @@ type Config struct {
 
 	ShutdownTimeout Duration `yaml:"shutdown_timeout"` // for calls in flight
 
-	file string // that it was read from; "" if there is none
+	file string                           // that it was read from; "" if there is none
+	env  func(name string) (string, bool) // that it was read with; nil: of the process
 }
 
 // A Server is an MCP server: a command to run, or a URL to reach it at.
@@ -98,12 +100,12 @@ type Process struct {
 
 // OAuth says how callgate gets access tokens for an MCP server.
 type OAuth struct {
-	Grant        string    `yaml:"grant"` // authorization_code, client_credentials, token_exchange
-	Per          string    `yaml:"per"`   // whose they are: gate, agent, user
-	Issuer       string    `yaml:"issuer"`
-	ClientID     string    `yaml:"client_id"`
-	ClientSecret Reference `yaml:"client_secret"`
-	Scopes       []string  `yaml:"scopes"`
+	Grant        string     `yaml:"grant"` // authorization_code, client_credentials, token_exchange
+	Per          string     `yaml:"per"`   // whose they are: gate, agent, user
+	Issuer       string     `yaml:"issuer"`
+	ClientID     string     `yaml:"client_id"`
+	ClientSecret Credential `yaml:"client_secret"`
+	Scopes       []string   `yaml:"scopes"`
 
 	given bool // the key stands there, whatever is behind it
 }
@@ -128,7 +130,7 @@ type Argument struct {
 // A Provider is a model API.
 type Provider struct {
 	Kind     string           `yaml:"kind"` // the dialect: openai, anthropic
-	APIKey   Reference        `yaml:"api_key"`
+	APIKey   Credential       `yaml:"api_key"`
 	BaseURL  ServerURL        `yaml:"base_url"`
 	Models   []string         `yaml:"models"` // that it has; asked for where empty
 	Prices   map[string]Price `yaml:"prices"` // by model, or by what the names of several begin with and *
@@ -197,7 +199,7 @@ type Overrides struct {
 // [Mistakes]: everything that is wrong, in the file and in what it names.
 func readConfig(file string, over Overrides, env func(string) (string, bool)) (Config, error) {
 	c := defaults()
-	c.file = file
+	c.file, c.env = file, env
 	r := &reader{file: file, dir: filepath.Dir(file), env: env}
 	var root ast.Node
 	if file != "" {
@@ -231,11 +233,14 @@ func (c *Config) reach(r *reader, root ast.Node) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.MCP.Servers)) {
 		s := c.MCP.Servers[name]
-		if err := s.reached(name, slog.New(slog.DiscardHandler)).Check(); err != nil {
+		if err := s.reached(name, slog.New(slog.DiscardHandler), unlent).Check(); err != nil {
 			r.note(at(at(at(root, "mcp"), "servers"), name), "mcp.servers.%s: %s", name, strings.ReplaceAll(err.Error(), "\n", "; "))
 		}
 	}
 }
+
+// unlent is a credential where only its being there matters.
+func unlent(Credential, string) identity.Credential { return identity.Secret{} }
 
 func (o Overrides) apply(c *Config, r *reader) {
 	flag := &reader{dir: "."} // what is wrong with a flag stands in no file
@@ -265,6 +270,11 @@ func (o Overrides) apply(c *Config, r *reader) {
 func (c *Config) check(r *reader, n ast.Node) {
 	if c.PublicURL == "" && !c.Listen.loopback() {
 		r.note(at(n, "listen"), "listen: %s can be reached from other machines, so public_url must say the https URL at which agents do", c.Listen)
+	}
+	if c.Vault.Address == "" {
+		for _, v := range r.vaulted {
+			r.note(v.n, "%s: there is no HashiCorp Vault yet; write vault: {address: …}", v.key)
+		}
 	}
 	seen := make(map[string]bool, len(c.Agents))
 	list, _ := at(n, "agents").(*ast.SequenceNode)
@@ -357,8 +367,8 @@ func secrets(r *reader, n ast.Node, key string, values map[string]Value) {
 	}
 	for _, pair := range mapping.Values {
 		name := pair.Key.GetToken().Value
-		if v, ok := values[name]; ok && !v.Referred && v.Text.Reveal() != "" && secretive.MatchString(name) {
-			r.note(pair.Value, "%s: a secret must not stand in the file; write env:NAME or file:/path", join(key, name))
+		if v, ok := values[name]; ok && v.Ref == "" && v.Text.Reveal() != "" && secretive.MatchString(name) {
+			r.note(pair.Value, "%s: a secret must not stand in the file; write secret:NAME, env:NAME or file:/path", join(key, name))
 		}
 	}
 }
@@ -384,7 +394,7 @@ func (p *Provider) check(r *reader, n ast.Node, key string) {
 	if p.BaseURL == "" {
 		if p.BaseURL = dialects[name]; p.BaseURL == "" {
 			r.note(n, "%s: write base_url: the URL before /chat/completions or /messages", key)
-		} else if !p.APIKey.Given {
+		} else if p.APIKey.Ref == "" {
 			r.note(n, "%s: write api_key: env:%s_API_KEY", key, strings.ToUpper(name))
 		}
 	}

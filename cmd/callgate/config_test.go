@@ -95,14 +95,28 @@ func TestConfigSaysEveryMistake(t *testing.T) {
 			"1:9: listen: 0.0.0.0:8700 can be reached from other machines, so public_url must say the https URL at which agents do"}},
 		{"listening to the world with one", "listen: 0.0.0.0:8700\npublic_url: https://gate.example\n", nil},
 		{"secrets that stand in the file", "providers: {openai: {api_key: sk-123}}\nmcp:\n  servers:\n    a: {url: https://a.example, headers: {Authorization: Bearer 1, X-Tenant: acme}}\n    b: {command: [b], env: {GITHUB_TOKEN: ghp, REGION: eu}}\nagents: [{name: bot, secret: hunter2}]\n", []string{
-			"1:31: providers.openai.api_key: a secret must not stand in the file; write env:NAME or file:/path",
-			"4:58: mcp.servers.a.headers.Authorization: a secret must not stand in the file; write env:NAME or file:/path",
-			"5:43: mcp.servers.b.env.GITHUB_TOKEN: a secret must not stand in the file; write env:NAME or file:/path",
+			"1:31: providers.openai.api_key: a secret must not stand in the file; write secret:NAME, env:NAME or file:/path",
+			"4:58: mcp.servers.a.headers.Authorization: a secret must not stand in the file; write secret:NAME, env:NAME or file:/path",
+			"5:43: mcp.servers.b.env.GITHUB_TOKEN: a secret must not stand in the file; write secret:NAME, env:NAME or file:/path",
 			"6:30: agents.secret: a secret must not stand in the file; write env:NAME or file:/path"}},
 		{"secrets that are missing", "providers:\n  openai: {api_key: env:NOT_SET}\n  anthropic: {api_key: file:none}\n  lab: {kind: openai, base_url: http://127.0.0.1:1/v1, api_key: file:empty}\n", []string{
 			"2:21: providers.openai.api_key: NOT_SET is not set in the environment of callgate",
 			"3:24: providers.anthropic.api_key: none: no such file or directory",
 			"4:65: providers.lab.api_key: empty is empty"}},
+		{"references that lead nowhere", "providers:\n  openai: {api_key: secret:Open/AI}\n  anthropic: {api_key: 'vault:secret/a#key'}\n  lab: {kind: openai, base_url: 'http://127.0.0.1:1', api_key: 'aws:role'}\n  cloud: {kind: openai, base_url: 'http://127.0.0.1:1', api_key: 'Bearer gcp:'}\nmcp: {servers: {a: {url: 'https://a.example', headers: {Authorization: Bearer env:NOT_SET}}}}\n", []string{
+			`2:21: providers.openai.api_key: "Open/AI" is no name for a secret: it has 1 to 64 of a-z 0-9 . _ - and begins with a letter or digit`,
+			"3:24: providers.anthropic.api_key: there is no HashiCorp Vault yet; write vault: {address: …}",
+			"4:64: providers.lab.api_key: aws: is not in this version of callgate: AWS wants each request signed, and not a token",
+			"5:66: providers.cloud.api_key: want gcp:SCOPE or azure:RESOURCE",
+			"5:66: providers.cloud.api_key: write the reference alone; callgate puts Bearer before it",
+			"6:72: mcp.servers.a.headers.Authorization: NOT_SET is not set in the environment of callgate"}},
+		{"a HashiCorp Vault that nobody is known to", "vault: {address: 'https://vault.example:8200'}\nproviders: {openai: {api_key: 'vault:secret'}}\n", []string{
+			"1:9: vault: give one of token, approle and kubernetes",
+			"2:31: providers.openai.api_key: want vault:MOUNT/PATH#FIELD"}},
+		{"a HashiCorp Vault without an address, and half a login", "vault: {namespace: a}\n", []string{"1:9: vault: write address: https://vault.example:8200"}},
+		{"half a login", "vault: {address: 'https://vault.example:8200', approle: {role_id: a}}\n", []string{"1:58: vault.approle: write role_id and secret_id"}},
+		{"a secret of callgate's own that is in its vault", "agents: [{name: bot, secret: secret:bot}]\n", []string{
+			"1:30: agents.secret: a secret must not stand in the file; write env:NAME or file:/path"}},
 		{"a provider of unknown kind", "providers:\n  lab: {base_url: https://a.example}\n  other: {kind: gemini, base_url: ftp://x}\n  openai:\n", []string{
 			"2:9: providers.lab: write kind: openai or kind: anthropic, the dialect that it speaks",
 			"3:17: providers.other.kind: want openai or anthropic",
@@ -196,7 +210,7 @@ policy: [policy.csv]
 	if diff := cmp.Diff(want, files.Process.confinement()); diff != "" {
 		t.Error(diff)
 	}
-	if got := c.MCP.Servers["hub"].Headers["Authorization"]; got.Text.Reveal() != "Bearer h" || !got.Referred {
+	if got := c.MCP.Servers["hub"].Headers["Authorization"]; got.Ref != "env:HUB" {
 		t.Errorf("header: %+v", got)
 	}
 	imported := c.MCP.Servers["imported"]
@@ -210,7 +224,7 @@ policy: [policy.csv]
 		t.Error("a disabled server was imported")
 	}
 	p := c.Providers["openai"]
-	if p.Kind != "openai" || p.BaseURL != "https://api.openai.com/v1" || p.APIKey.Secret.Reveal() != "s3cret" {
+	if p.Kind != "openai" || p.BaseURL != "https://api.openai.com/v1" || p.APIKey.Ref != "file:"+filepath.Join(dir, "key") {
 		t.Errorf("provider: %+v", p)
 	}
 	if a := c.Agents[0]; a.Name != "bot" || time.Duration(a.MaxTTL) != 2*time.Hour || a.Roles[0] != "support" {
@@ -326,7 +340,7 @@ mcp:
 		t.Fatal(err)
 	}
 	server := c.MCP.Servers["a"]
-	got := server.reached("a", slog.New(slog.DiscardHandler))
+	got := server.reached("a", slog.New(slog.DiscardHandler), unlent)
 	want := map[string]mcp.ToolConfig{
 		"*":     {Timeout: 7 * time.Second, Arguments: map[string]mcp.Mark{"path": {Class: mcp.PathClass, Within: []string{"/srv/docs"}}}},
 		"fetch": {Labels: new(firewall.Labels(0)), Arguments: map[string]mcp.Mark{"target.url": {Class: mcp.URLClass, Hosts: []string{"example.com"}, Private: true}}},

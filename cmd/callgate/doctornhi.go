@@ -188,7 +188,7 @@ func (n *inventory) leakage() (list []string) {
 		}
 		for kind, values := range map[string]map[string]Value{"env": s.Env, "headers": s.Headers} {
 			for key, v := range values {
-				if !v.Referred {
+				if v.Ref == "" {
 					texts[kind+"."+key] = v.Text.Reveal()
 				}
 			}

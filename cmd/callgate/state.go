@@ -110,7 +110,7 @@ func say(ctx context.Context, state *console.Server, server *mcp.Server, tools b
 func (s *Server) credential() string {
 	secret := func(values map[string]Value) bool {
 		for name, v := range values {
-			if v.Referred || secretive.MatchString(name) {
+			if v.Ref != "" || secretive.MatchString(name) {
 				return true
 			}
 		}

@@ -21,6 +21,7 @@ type Config struct {
 	Token     identity.Secret // of the admin
 	Registry  *identity.Registry
 	Authority *identity.Authority
+	Secrets   *identity.Vault
 	Revoked   *identity.Revocations
 	Ledger    *audit.Ledger
 	Index     *store.Index
@@ -74,6 +75,12 @@ func (c *Console) Handler() http.Handler {
 		"GET /api/v1/groups":                       c.groups,
 		"POST /api/v1/agents/{name}/revoke":        c.revokeAgent,
 		"POST /api/v1/agents/{name}/token":         c.mintToken,
+		"GET /api/v1/secrets":                      c.secrets,
+		"POST /api/v1/secrets":                     c.putSecret,
+		"GET /api/v1/secrets/{name}":               c.secret,
+		"POST /api/v1/secrets/{name}/rotate":       c.rotateSecret,
+		"POST /api/v1/secrets/{name}/scope":        c.scopeSecret,
+		"DELETE /api/v1/secrets/{name}":            c.removeSecret,
 		"GET /api/v1/revocations":                  c.revocations,
 		"POST /api/v1/revocations":                 c.revoke,
 		"DELETE /api/v1/revocations":               c.restore,
