@@ -428,7 +428,7 @@ type many struct {
 	list []identity.Agent
 }
 
-func (m *many) Agents(context.Context) ([]identity.Agent, error) {
+func (m *many) Agents(context.Context, string) ([]identity.Agent, error) {
 	l := m.list
 	m.list = nil
 	return l, nil

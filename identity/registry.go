@@ -43,11 +43,11 @@ type place struct {
 // OpenRegistry reads all agents from store. Those that come from the config are
 // unknown until [Registry.Configure] names them.
 func OpenRegistry(ctx context.Context, store Store) (*Registry, error) {
-	agents, err := store.Agents(ctx)
+	agents, err := store.Agents(ctx, "")
 	if err != nil {
 		return nil, fmt.Errorf("read agents: %w", err)
 	}
-	users, err := store.Users(ctx)
+	users, err := store.Users(ctx, "")
 	if err != nil {
 		return nil, fmt.Errorf("read users: %w", err)
 	}

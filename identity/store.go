@@ -11,8 +11,9 @@ import (
 
 // A Store keeps agents and users. It is used by one [Registry].
 type Store interface {
-	// Agents is all agents that were ever put, in any order.
-	Agents(ctx context.Context) ([]Agent, error)
+	// Agents is all agents that were ever put, in any order; or the one of a name,
+	// where that is not "".
+	Agents(ctx context.Context, name string) ([]Agent, error)
 	// PutAgent makes a durable before it returns nil, in place of the agent that
 	// has its tenant and name; LastSeen is left to PutSeen. Times are kept to the
 	// microsecond.
@@ -20,8 +21,8 @@ type Store interface {
 	// PutSeen notes when agents were last seen, by their names.
 	PutSeen(ctx context.Context, tenant string, at map[string]time.Time) error
 	// Users is all users that were ever put, in any order; without their Groups,
-	// which follow from Claims and the configuration.
-	Users(ctx context.Context) ([]User, error)
+	// which follow from Claims and the configuration. Or the one of a name.
+	Users(ctx context.Context, name string) ([]User, error)
 	// PutUser makes u durable before it returns nil, in place of the user that has
 	// its tenant and name.
 	PutUser(ctx context.Context, u User) error
@@ -36,12 +37,14 @@ type Memory struct {
 }
 
 // Agents implements [Store].
-func (m *Memory) Agents(context.Context) ([]Agent, error) {
+func (m *Memory) Agents(_ context.Context, name string) ([]Agent, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	list := make([]Agent, 0, len(m.agents))
 	for _, a := range m.agents {
-		list = append(list, a.clone())
+		if name == "" || name == a.Name {
+			list = append(list, a.clone())
+		}
 	}
 	return list, nil
 }
@@ -73,10 +76,11 @@ func (m *Memory) PutSeen(_ context.Context, tenant string, at map[string]time.Ti
 }
 
 // Users implements [Store].
-func (m *Memory) Users(context.Context) ([]User, error) {
+func (m *Memory) Users(_ context.Context, name string) ([]User, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.SortedFunc(maps.Values(m.users), func(a, b User) int { return strings.Compare(a.Name, b.Name) }), nil
+	list := slices.SortedFunc(maps.Values(m.users), func(a, b User) int { return strings.Compare(a.Name, b.Name) })
+	return slices.DeleteFunc(list, func(u User) bool { return name != "" && name != u.Name }), nil
 }
 
 // PutUser implements [Store].

@@ -13,17 +13,20 @@ import (
 )
 
 // Agents keeps agents and users. It is an [identity.Store].
-type Agents struct{ db *sql.DB }
+type Agents struct {
+	db     *sql.DB
+	shared bool // what is put is told to other replicas
+}
 
 // Agents is where agents and users are kept.
-func (d *DB) Agents() *Agents { return &Agents{d.shared} }
+func (d *DB) Agents() *Agents { return &Agents{d.shared, d.IsShared()} }
 
 // Agents implements [identity.Store].
-func (s *Agents) Agents(ctx context.Context) ([]identity.Agent, error) {
+func (s *Agents) Agents(ctx context.Context, name string) ([]identity.Agent, error) {
 	rows, err := s.db.QueryContext(ctx, `
 		SELECT tenant, name, roles, owner, purpose, status, secret_hash, max_ttl_us, epoch, created_us, revoked_us, source,
 			environment, models, servers, expires_us, since_us, seen_us, secret_since_us, old_secret_hash, old_until_us, jwks, jwks_uri
-		FROM agents ORDER BY tenant, name`)
+		FROM agents WHERE $1 = '' OR name = $1 ORDER BY tenant, name`, name)
 	if err != nil {
 		return nil, fmt.Errorf("read agents: %w", err)
 	}
@@ -58,7 +61,7 @@ func (s *Agents) PutAgent(ctx context.Context, a identity.Agent) error {
 	if err != nil {
 		return fmt.Errorf("store agent %s: %w", a.Name, err)
 	}
-	_, err = s.db.ExecContext(ctx, `
+	err = s.put(ctx, identity.RevokedAgent, a.Name, `
 		INSERT INTO agents (tenant, name, roles, owner, purpose, status, secret_hash, max_ttl_us, epoch, created_us, revoked_us, source,
 			environment, models, servers, expires_us, since_us, secret_since_us, old_secret_hash, old_until_us, jwks, jwks_uri)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
@@ -78,6 +81,19 @@ func (s *Agents) PutAgent(ctx context.Context, a identity.Agent) error {
 		return fmt.Errorf("store agent %s: %w", a.Name, err)
 	}
 	return nil
+}
+
+// put writes what is known of an agent or user, and has other replicas read it again.
+func (s *Agents) put(ctx context.Context, kind, name, statement string, args ...any) error {
+	return within(ctx, s.db, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, statement, args...)
+		if err != nil || !s.shared {
+			return err
+		}
+		now := time.Now()
+		_, err = tell(ctx, tx, identity.Revocation{Kind: kind, ID: name, By: "system", At: now, Until: now.Add(time.Hour)})
+		return err
+	})
 }
 
 // PutSeen implements [identity.Store].

@@ -52,7 +52,7 @@ func TestAgentsOutliveTheProcess(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer db.Close()
-			got, err := db.Agents().Agents(t.Context())
+			got, err := db.Agents().Agents(t.Context(), "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -136,11 +136,11 @@ func TestUsersAndWhenAgentsWereSeenOutliveTheProcess(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	users, err := again().Users(t.Context())
+	users, err := again().Users(t.Context(), "")
 	if d := cmp.Diff([]identity.User{gone}, users, cmpopts.IgnoreUnexported(identity.User{})); err != nil || d != "" {
 		t.Error(err, d)
 	}
-	agents, err := again().Agents(t.Context())
+	agents, err := again().Agents(t.Context(), "")
 	if err != nil || len(agents) != 1 || !agents[0].LastSeen.Equal(now) {
 		t.Error(err, agents)
 	}

@@ -9,10 +9,10 @@ import (
 )
 
 // Users implements [identity.Store].
-func (s *Agents) Users(ctx context.Context) ([]identity.User, error) {
+func (s *Agents) Users(ctx context.Context, name string) ([]identity.User, error) {
 	rows, err := s.db.QueryContext(ctx, `
 		SELECT tenant, name, issuer, subject, email, claims, status, source, epoch, created_us, since_us, login_us
-		FROM users ORDER BY tenant, name`)
+		FROM users WHERE $1 = '' OR name = $1 ORDER BY tenant, name`, name)
 	if err != nil {
 		return nil, fmt.Errorf("read users: %w", err)
 	}
@@ -42,7 +42,7 @@ func (s *Agents) Users(ctx context.Context) ([]identity.User, error) {
 func (s *Agents) PutUser(ctx context.Context, u identity.User) error {
 	claims, err := json.Marshal(u.Claims)
 	if err == nil {
-		_, err = s.db.ExecContext(ctx, `
+		err = s.put(ctx, identity.RevokedUser, u.Name, `
 			INSERT INTO users (tenant, name, issuer, subject, email, claims, status, source, epoch, created_us, since_us, login_us)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 			ON CONFLICT (tenant, name) DO UPDATE SET
