@@ -23,6 +23,7 @@ type reply struct {
 	streaming bool   // the head of a stream is out
 	array     []byte // responses of a batch that will be one document
 	answered  bool
+	nameless  bool // an error leaves out an id that is not known, where it would be null else
 
 	keep func() *replay         // keeps the stream, once there is one; nil: nobody could come back to it
 	kept atomic.Pointer[replay] // that does
@@ -100,14 +101,16 @@ func (o *reply) failed(id []byte, status int, rpcError []byte) error {
 const slowBytes = 64 << 10 // beyond which a client must take a document in time
 
 func (o *reply) respond(status int, id []byte, member string, doc []byte) error {
-	if id == nil {
-		id = []byte("null")
-	}
 	o.answered = true
-	n := len(`{"jsonrpc":"2.0","id":}`) + len(id) + len(member) + len(doc)
-	buf := make([]byte, 0, n)
-	buf = append(append(append(buf, `{"jsonrpc":"2.0","id":`...), id...), member...)
-	buf = append(append(buf, doc...), '}')
+	buf := append(make([]byte, 0, len(`{"jsonrpc":"2.0","id":null}`)+len(id)+len(member)+len(doc)), `{"jsonrpc":"2.0"`...)
+	switch {
+	case id != nil:
+		buf = append(append(buf, `,"id":`...), id...)
+	case !o.nameless:
+		buf = append(buf, `,"id":null`...)
+	}
+	buf = append(append(append(buf, member...), doc...), '}')
+	n := len(buf)
 	switch {
 	case o.batch && !o.sse:
 		if o.array == nil {
