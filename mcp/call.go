@@ -251,6 +251,7 @@ func (p *passage) Forward(ctx context.Context, call *firewall.Call) firewall.Eve
 			yield(firewall.Event{}, err)
 			return
 		}
+		p.out.prime(call.ID)
 		req := Request{Method: call.Method, Params: json.RawMessage(call.Body.JSON), Modern: p.modern, Header: p.header}
 		if err := p.withLevel(ctx, &req); err != nil {
 			yield(firewall.Event{}, err)

@@ -27,6 +27,9 @@ type reply struct {
 
 	keep func() *replay         // keeps the stream, once there is one; nil: nobody could come back to it
 	kept atomic.Pointer[replay] // that does
+
+	primes bool // the stream may begin with an event that only has an id
+	primer primer
 }
 
 // answerer sees what the client sends and takes.
@@ -101,6 +104,7 @@ func (o *reply) failed(id []byte, status int, rpcError []byte) error {
 const slowBytes = 64 << 10 // beyond which a client must take a document in time
 
 func (o *reply) respond(status int, id []byte, member string, doc []byte) error {
+	o.settle()
 	o.answered = true
 	buf := append(make([]byte, 0, len(`{"jsonrpc":"2.0","id":null}`)+len(id)+len(member)+len(doc)), `{"jsonrpc":"2.0"`...)
 	switch {
@@ -143,9 +147,13 @@ func (o *reply) head(kind string, status, length int) {
 
 // open sends the head of a stream, once.
 func (o *reply) open() {
-	if o.streaming {
-		return
+	o.settle()
+	if !o.streaming {
+		o.begin()
 	}
+}
+
+func (o *reply) begin() {
 	o.streaming = true
 	o.w.Header().Set("X-Accel-Buffering", "no") // a proxy in between must not collect events
 	o.head("text/event-stream", http.StatusOK, -1)
@@ -210,6 +218,7 @@ func (o *reply) hurry(on bool) {
 // end completes a reply: to messages that want no response it says that they
 // have come.
 func (o *reply) end() {
+	o.settle()
 	switch {
 	case o.array != nil:
 		o.array = append(o.array, ']')

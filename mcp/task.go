@@ -135,6 +135,7 @@ func (e *errand) Forward(ctx context.Context, call *firewall.Call) firewall.Even
 			yield(firewall.Event{}, err)
 			return
 		}
+		e.out.prime(call.ID) // tasks/result waits for the task
 		req := Request{Method: call.Method, Params: json.RawMessage(call.Body.JSON), Modern: e.modern}
 		for m, err := range e.carried(ctx, call, req) {
 			if err == nil && m.Result != nil {
