@@ -54,7 +54,10 @@ func (v *visit) call(ctx context.Context, m *Message) (*firewall.Call, firewall.
 	}
 	switch {
 	case isTask(m.Method) && (v.modern || m.Method != "tasks/update") && !(v.modern && m.Method == "tasks/result"):
-		return v.task(m, call)
+		return v.task(ctx, m, call)
+	case m.Method == "tasks/list" && !v.modern:
+		call.Kind = firewall.List
+		return call, local(v.listTasks), nil
 	case m.Method == "server/discover" && v.modern:
 		return call, local(v.discover), nil
 	case v.modern:
@@ -234,6 +237,9 @@ type passage struct {
 	parked *exchange         // that the request goes on with
 	shape  *shape            // of the tool; nil where it is not known
 	barred bool              // it leads nowhere; see held
+
+	theirs, ours string // ids of the task that is asked for; "" where it is none
+	of           *begun // that task; nil if it is forgotten
 }
 
 // Forward implements [firewall.Upstream].

@@ -62,6 +62,7 @@ type Handler struct {
 	seals     *sealer
 	exchanges exchanges
 	streams   streams
+	tasks     tasks
 }
 
 // behind is the servers behind the door at one time. It is never changed.

@@ -208,6 +208,7 @@ type byHand struct {
 	header  http.Header
 	version string // that ask speaks
 	able26  bool   // as a modern client, it takes requests from servers
+	tasks26 bool   // as a modern client, it takes tasks
 }
 
 // visit is a client at a path of the house. The header is what it always sends.
@@ -320,13 +321,17 @@ func (a *byHand) request(method, params, meta string) (*byHand, string) {
 			header = append(header, "Mcp-Name", gjson.Get(params, "name").Str)
 		case "resources/read":
 			header = append(header, "Mcp-Name", gjson.Get(params, "uri").Str)
-		case "tasks/get", "tasks/cancel":
+		case "tasks/get", "tasks/cancel", "tasks/update":
 			header = append(header, "Mcp-Name", gjson.Get(params, "taskId").Str)
 		}
 		a = a.with(header...)
 		own := modernMeta
 		if a.able26 {
 			own = strings.Replace(modernMeta, `/clientCapabilities":{}`, `/client`+strings.Replace(able, "c", "C", 1)[1:], 1)
+		}
+		if a.tasks26 {
+			own = strings.Replace(own, `/clientCapabilities":{`, `/clientCapabilities":{`+taskExtension+`,`, 1)
+			own = strings.Replace(own, ",}", "}", 1)
 		}
 		meta = strings.TrimSuffix(own+","+meta, ",")
 	}
