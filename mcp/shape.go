@@ -17,6 +17,7 @@ import (
 // have is never called.
 type shape struct {
 	def     json.RawMessage
+	known   *schemas
 	once    sync.Once
 	in, out *schema // nil: anything
 }
@@ -24,7 +25,7 @@ type shape struct {
 func (s *shape) read() {
 	s.once.Do(func() {
 		def := parsed(s.def)
-		s.in, s.out = newSchema(def.Get("inputSchema")), newSchema(def.Get("outputSchema"))
+		s.in, s.out = s.known.of(def.Get("inputSchema"), true), s.known.of(def.Get("outputSchema"), false)
 	})
 }
 
