@@ -117,6 +117,9 @@ func (g *Gate) Do(ctx context.Context, call *Call, up Upstream, down func(Event)
 	if err := g.approve(ctx, call); err != nil {
 		return g.refuse(ctx, call, err)
 	}
+	if err := g.resolve(ctx, law, call); err != nil {
+		return g.refuse(ctx, call, err)
+	}
 	if err := g.open(ctx, call); err != nil {
 		return g.refuse(ctx, call, err)
 	}

@@ -131,6 +131,7 @@ type Server struct {
 	about string // callgate, as its servers know it: clientInfo
 	wire  wire
 	lists listings
+	known schemas       // of its tools
 	ids   atomic.Uint64 // of requests, and of their progress tokens
 	pins  pinned
 
