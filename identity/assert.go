@@ -45,10 +45,7 @@ func (a *Authority) Assert(_ context.Context, issuer, subject, audience string) 
 	}
 	at := a.cfg.Now().Unix()
 	c := &assertion{issuer, subject, audience, at + int64(assertionLife/time.Second), at, randomID()}
-	k := a.keys.active
-	t := jwt.NewWithClaims(k.method, c)
-	t.Header["typ"], t.Header["kid"] = assertionType, k.id
-	text, err := t.SignedString(k.private)
+	text, err := a.keys.ring.Load().active.sign(assertionType, c)
 	if err != nil {
 		return Secret{}, fmt.Errorf("sign an assertion for %s: %w", subject, err)
 	}

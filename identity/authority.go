@@ -21,6 +21,8 @@ import (
 type Config struct {
 	Issuer string           // public_url as agents call the gate, scheme and host; required. It is also the audience of its tokens.
 	TTL    time.Duration    // of a token for which no other was asked; default 300 s
+	Alg    string           // of signing keys: ES256 (the default), EdDSA or RS256
+	Rotate time.Duration    // how long a key signs; default 720 h
 	Now    func() time.Time // default time.Now
 
 	// Record puts on record that something happened: a token was issued or
@@ -65,6 +67,12 @@ func New(cfg Config, keys *Keys, registry *Registry) *Authority {
 	if cfg.TTL <= 0 {
 		cfg.TTL = defaultTTL
 	}
+	if cfg.Alg == "" {
+		cfg.Alg = ES256
+	}
+	if cfg.Rotate <= 0 {
+		cfg.Rotate = defaultRotate
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -89,7 +97,7 @@ func New(cfg Config, keys *Keys, registry *Registry) *Authority {
 		cfg: cfg, base: strings.TrimSuffix(cfg.Issuer, "/"), keys: keys, registry: registry, grants: newGrants(cfg.Grants),
 		seen: newSeen(), failures: newFailures(),
 		parser: jwt.NewParser(
-			jwt.WithValidMethods([]string{jwt.SigningMethodES256.Alg()}),
+			jwt.WithValidMethods([]string{ES256, EdDSA, RS256}), // each key has one of its own
 			jwt.WithStrictDecoding(),
 			jwt.WithIssuer(cfg.Issuer),
 			jwt.WithExpirationRequired(),
@@ -101,14 +109,14 @@ func New(cfg Config, keys *Keys, registry *Registry) *Authority {
 	}
 }
 
-// Tidy forgets grants that have ended, and revocations of what nothing is left of. It
+// Tidy turns signing keys as their time comes, and forgets grants that have ended, and revocations of what nothing is left of. It
 // may be called often, and does its work once a minute.
 func (a *Authority) Tidy(ctx context.Context) error {
 	now := a.cfg.Now()
 	if last := a.tidied.Load(); now.Unix() < last+60 || !a.tidied.CompareAndSwap(last, now.Unix()) {
 		return nil
 	}
-	return errors.Join(a.grants.tidy(ctx, now.Add(-time.Minute)), a.cfg.Revocations.Tidy(ctx))
+	return errors.Join(a.turn(), a.grants.tidy(ctx, now.Add(-time.Minute)), a.cfg.Revocations.Tidy(ctx))
 }
 
 // audience is what a token for path, which is "" for all of the gate, says as

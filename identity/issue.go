@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-
-	"github.com/golang-jwt/jwt/v5"
 )
 
 // MintOptions are what a token may be asked to be. The zero MintOptions ask for
@@ -159,10 +157,7 @@ func (a *Authority) issue(agent Agent, g *Grant, o MintOptions) (Token, error) {
 	if o.Thumbprint != "" || o.Certificate != "" {
 		c.Confirm = &confirmation{o.Thumbprint, o.Certificate}
 	}
-	k := a.keys.active
-	t := jwt.NewWithClaims(k.method, c)
-	t.Header["typ"], t.Header["kid"] = tokenType, k.id
-	text, err := t.SignedString(k.private)
+	text, err := a.keys.ring.Load().active.sign(tokenType, c)
 	if err != nil {
 		return Token{}, fmt.Errorf("sign a token for %s: %w", c.Subject, err)
 	}

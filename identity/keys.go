@@ -2,49 +2,38 @@ package identity
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/sha256"
-	"crypto/x509"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"runtime"
-	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"filippo.io/age"
-	"github.com/golang-jwt/jwt/v5"
 )
 
-// Keys are what tokens are signed and verified with. They do not change after
-// [OpenKeys].
+// Keys are what tokens are signed and verified with. They change by [Authority.RotateKeys]
+// and [Authority.DropKey], and by themselves as time passes. They are used by many
+// goroutines at once.
 type Keys struct {
+	file    string
+	seal    *age.X25519Identity
+	ring    atomic.Pointer[keyring]
+	writing sync.Mutex
+	save    func(file string, text []byte) error // writePrivate; tests let it fail
+}
+
+// A keyring is the keys at one time. It never changes.
+type keyring struct {
 	active *key            // signs
-	byID   map[string]*key // verify: the active one, and those that retire
+	byID   map[string]*key // verify
 	order  []*key          // as in the file
 }
 
-// A key is one signing key. Its alg is pinned: a token that names the key and
-// another alg is refused, whatever its signature.
-type key struct {
-	id      string // RFC 7638 thumbprint, base64url
-	method  jwt.SigningMethod
-	private *ecdsa.PrivateKey
-	state   string // active or retiring
-	created time.Time
-}
-
 const (
-	active   = "active"   // signs and verifies
-	retiring = "retiring" // verifies what it signed before
-
 	sealFile    = "seal.key"    // the age identity that signingFile is sealed to, unless one is given
 	signingFile = "signing.age" // the signing keys
 	maxKeyFile  = 64 << 10      // bytes
@@ -60,6 +49,8 @@ type ringKey struct {
 	Alg     string    `json:"alg"`
 	State   string    `json:"state"`
 	Created time.Time `json:"created"`
+	Since   time.Time `json:"since,omitzero"`
+	Until   time.Time `json:"until,omitzero"`
 	PKCS8   []byte    `json:"pkcs8"`
 }
 
@@ -71,103 +62,71 @@ func OpenKeys(dir string, seal Secret) (*Keys, error) {
 	if err := makeFolder(dir); err != nil {
 		return nil, err
 	}
-	sealed, err := readPrivate(filepath.Join(dir, signingFile))
+	ks := &Keys{file: filepath.Join(dir, signingFile), save: writePrivate}
+	sealed, err := readPrivate(ks.file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	first := err != nil
-	identity, err := sealKey(dir, seal, first)
-	if err != nil {
+	if ks.seal, err = sealKey(dir, seal, first); err != nil {
 		return nil, err
 	}
 	if !first {
-		return unsealKeys(filepath.Join(dir, signingFile), sealed, identity)
+		r, err := unsealKeys(ks.file, sealed, ks.seal)
+		if err != nil {
+			return nil, err
+		}
+		ks.ring.Store(r)
+		return ks, nil
 	}
-	k, err := newKey()
+	at := time.Now()
+	k, err := newKey(ES256, at)
 	if err != nil {
 		return nil, err
 	}
-	keys, err := newKeys([]*key{k})
-	if err != nil {
-		return nil, err
-	}
-	return keys, keys.save(filepath.Join(dir, signingFile), identity.Recipient())
+	return ks, ks.put([]*key{k.in(active, at)})
 }
 
-// newKeys is list, of which exactly one key must be active.
-func newKeys(list []*key) (*Keys, error) {
-	ks := &Keys{byID: make(map[string]*key, len(list)), order: list}
+// newRing is list, of which exactly one key must be active.
+func newRing(list []*key) (*keyring, error) {
+	r := &keyring{byID: make(map[string]*key, len(list)), order: list}
 	for _, k := range list {
-		if ks.byID[k.id] != nil {
+		if r.byID[k.id] != nil {
 			return nil, fmt.Errorf("key %s is there twice", k.id)
 		}
-		ks.byID[k.id] = k
+		r.byID[k.id] = k
 		switch {
-		case k.state == retiring:
-		case k.state == active && ks.active == nil:
-			ks.active = k
+		case k.state == retiring || k.state == pending:
+		case k.state == active && r.active == nil:
+			r.active = k
 		default:
 			return nil, fmt.Errorf("key %s is a second active one, or in state %q", k.id, k.state)
 		}
 	}
-	if ks.active == nil {
+	if r.active == nil {
 		return nil, errors.New("no key is active")
 	}
-	return ks, nil
+	return r, nil
 }
 
-func newKey() (*key, error) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+// put makes list durable and then the keys in force.
+func (ks *Keys) put(list []*key) error {
+	r, err := newRing(list)
 	if err != nil {
-		return nil, fmt.Errorf("make a signing key: %w", err)
+		return err
 	}
-	return &key{thumbprint(&private.PublicKey), jwt.SigningMethodES256, private, active, time.Now().UTC().Truncate(time.Second)}, nil
-}
-
-// sealKey is the age identity that the signing keys are sealed to.
-func sealKey(dir string, given Secret, first bool) (*age.X25519Identity, error) {
-	if text := given.Reveal(); text != "" {
-		id, err := parseSealKey(text)
-		if err != nil {
-			return nil, fmt.Errorf("the seal key that was given: %w", err)
-		}
-		return id, nil
-	}
-	file := filepath.Join(dir, sealFile)
-	text, err := readPrivate(file)
-	switch {
-	case err == nil:
-		id, err := parseSealKey(string(text))
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
-		}
-		return id, nil
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, err
-	case !first:
-		return nil, fmt.Errorf("%s is not there, so the signing keys in %s cannot be opened: put it back, give the seal key, or remove %s to begin with a new signing key, which ends all tokens",
-			file, signingFile, signingFile)
-	}
-	id, err := age.GenerateX25519Identity()
+	sealed, err := r.sealed(ks.seal.Recipient())
 	if err != nil {
-		return nil, fmt.Errorf("make a seal key: %w", err)
+		return err
 	}
-	return id, writePrivate(file, []byte("# callgate: opens "+signingFile+"\n"+id.String()+"\n"))
+	if err := ks.save(ks.file, sealed); err != nil {
+		return err
+	}
+	ks.ring.Store(r)
+	return nil
 }
 
-// parseSealKey reads the one X25519 identity in text, as age-keygen writes it.
-// Its errors do not tell of the text.
-func parseSealKey(text string) (*age.X25519Identity, error) {
-	list, err := age.ParseIdentities(strings.NewReader(text))
-	if err == nil && len(list) == 1 {
-		if id, ok := list[0].(*age.X25519Identity); ok {
-			return id, nil
-		}
-	}
-	return nil, errors.New("want one age identity, AGE-SECRET-KEY-1…; age-keygen makes one")
-}
-
-func unsealKeys(file string, sealed []byte, identity age.Identity) (*Keys, error) {
+func unsealKeys(file string, sealed []byte, identity age.Identity) (*keyring, error) {
 	plain, err := age.Decrypt(bytes.NewReader(sealed), identity)
 	if err != nil {
 		var other *age.NoIdentityMatchError
@@ -180,46 +139,42 @@ func unsealKeys(file string, sealed []byte, identity age.Identity) (*Keys, error
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", file, err)
 	}
-	keys, err := readRing(doc)
+	r, err := readRing(doc)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	return keys, nil
+	return r, nil
 }
 
-func readRing(doc []byte) (*Keys, error) {
+func readRing(doc []byte) (*keyring, error) {
 	var r ring
 	if err := json.Unmarshal(doc, &r); err != nil {
 		return nil, errors.New("holds no signing keys that this version can read")
 	}
 	var list []*key
-	for _, k := range r.Keys {
-		parsed, err := x509.ParsePKCS8PrivateKey(k.PKCS8)
+	for _, entry := range r.Keys {
+		k, err := parseKey(entry)
 		if err != nil {
-			return nil, fmt.Errorf("key %s cannot be read", k.ID)
+			return nil, err
 		}
-		private, ok := parsed.(*ecdsa.PrivateKey)
-		if !ok || private.Curve != elliptic.P256() || k.Alg != jwt.SigningMethodES256.Alg() || k.ID != thumbprint(&private.PublicKey) {
-			return nil, fmt.Errorf("key %s is not the %s key that it says it is", k.ID, jwt.SigningMethodES256.Alg())
-		}
-		list = append(list, &key{k.ID, jwt.SigningMethodES256, private, k.State, k.Created})
+		list = append(list, k)
 	}
-	return newKeys(list)
+	return newRing(list)
 }
 
-// save puts the keys in file, sealed to recipient.
-func (ks *Keys) save(file string, recipient age.Recipient) error {
-	var r ring
-	for _, k := range ks.order {
-		pkcs8, err := x509.MarshalPKCS8PrivateKey(k.private)
+// sealed is the keys as they are stored.
+func (r *keyring) sealed(recipient age.Recipient) ([]byte, error) {
+	var out ring
+	for _, k := range r.order {
+		pkcs8, err := k.pkcs8()
 		if err != nil {
-			return fmt.Errorf("encode key %s: %w", k.id, err)
+			return nil, fmt.Errorf("encode key %s: %w", k.id, err)
 		}
-		r.Keys = append(r.Keys, ringKey{k.id, k.method.Alg(), k.state, k.created, pkcs8})
+		out.Keys = append(out.Keys, ringKey{k.id, k.method.Alg(), k.state, k.created, k.since, k.until, pkcs8})
 	}
-	doc, err := json.Marshal(r)
+	doc, err := json.Marshal(out)
 	if err != nil {
-		return fmt.Errorf("encode the signing keys: %w", err)
+		return nil, fmt.Errorf("encode the signing keys: %w", err)
 	}
 	var sealed bytes.Buffer
 	w, err := age.Encrypt(&sealed, recipient)
@@ -230,129 +185,17 @@ func (ks *Keys) save(file string, recipient age.Recipient) error {
 		err = w.Close()
 	}
 	if err != nil {
-		return fmt.Errorf("seal the signing keys: %w", err)
+		return nil, fmt.Errorf("seal the signing keys: %w", err)
 	}
-	return writePrivate(file, sealed.Bytes())
-}
-
-// A jwk is a public key as RFC 7517 writes it. Field order is that of RFC 7638.
-type jwk struct {
-	Curve string `json:"crv"`
-	Type  string `json:"kty"`
-	X     string `json:"x"`
-	Y     string `json:"y"`
-	ID    string `json:"kid,omitempty"`
-	Alg   string `json:"alg,omitempty"`
-	Use   string `json:"use,omitempty"`
-}
-
-func newJWK(public *ecdsa.PublicKey) jwk {
-	point, err := public.Bytes() // 4, then X and Y of equal length
-	if err != nil {
-		panic(err) // a key that was not made or parsed here
-	}
-	b64 := base64.RawURLEncoding
-	half := len(point) / 2
-	return jwk{Curve: public.Curve.Params().Name, Type: "EC", X: b64.EncodeToString(point[1 : 1+half]), Y: b64.EncodeToString(point[1+half:])}
-}
-
-// thumbprint is the RFC 7638 name of a key.
-func thumbprint(public *ecdsa.PublicKey) string {
-	doc, err := json.Marshal(newJWK(public))
-	if err != nil {
-		panic(err) // strings only
-	}
-	sum := sha256.Sum256(doc)
-	return base64.RawURLEncoding.EncodeToString(sum[:])
+	return sealed.Bytes(), nil
 }
 
 // jwks is the document that tells others how to verify our tokens.
-func (ks *Keys) jwks() any {
-	list := make([]jwk, len(ks.order))
-	for i, k := range ks.order {
-		list[i] = newJWK(&k.private.PublicKey)
+func (r *keyring) jwks() any {
+	list := make([]jwk, len(r.order))
+	for i, k := range r.order {
+		list[i] = newJWK(k.private.Public())
 		list[i].ID, list[i].Alg, list[i].Use = k.id, k.method.Alg(), "sig"
 	}
 	return map[string][]jwk{"keys": list}
-}
-
-// checkPrivate refuses an open file or folder that others than its owner can
-// read or change.
-func checkPrivate(f *os.File, mode string) error {
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if open := info.Mode().Perm() & 0o077; open != 0 && runtime.GOOS != "windows" { // where modes say nothing
-		return fmt.Errorf("%s is open to other users of this machine (mode %04o): chmod %s %s", f.Name(), info.Mode().Perm(), mode, f.Name())
-	}
-	return nil
-}
-
-func makeFolder(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make the folder for keys: %w", err)
-	}
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return checkPrivate(f, "700")
-}
-
-func readPrivate(file string) ([]byte, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if err := checkPrivate(f, "600"); err != nil {
-		return nil, err
-	}
-	text, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(text) > maxKeyFile {
-		return nil, fmt.Errorf("%s is larger than %d bytes: it is no file of callgate's", file, maxKeyFile)
-	}
-	return text, nil
-}
-
-// writePrivate makes file with text, whole or not at all, durable, and for its
-// owner's eyes alone.
-func writePrivate(file string, text []byte) error {
-	dir := filepath.Dir(file)
-	f, err := os.CreateTemp(dir, ".new-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), file)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-		return fmt.Errorf("write %s: %w", file, err)
-	}
-	return syncFolder(dir)
-}
-
-// syncFolder makes durable that a file in dir has its name.
-func syncFolder(dir string) error {
-	if runtime.GOOS == "windows" { // which has no way to, and no need
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return fmt.Errorf("sync %s: %w", dir, err)
-	}
-	return nil
 }

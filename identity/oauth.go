@@ -33,7 +33,7 @@ func (a *Authority) Handler() http.Handler {
 	mux.HandleFunc("POST "+tokenPath, a.token)
 	mux.HandleFunc("POST "+introspectPath, a.introspect)
 	mux.HandleFunc("POST "+revokePath, a.revoke)
-	mux.Handle("GET "+jwksPath, document(a.keys.jwks()))
+	mux.HandleFunc("GET "+jwksPath, func(w http.ResponseWriter, r *http.Request) { document(a.keys.ring.Load().jwks()).ServeHTTP(w, r) })
 	mux.Handle("GET "+serverPath, document(map[string]any{ // RFC 8414
 		"issuer":                                a.cfg.Issuer,
 		"token_endpoint":                        a.base + tokenPath,

@@ -28,6 +28,7 @@ type verified struct {
 	hops    []Hop     // of the same, by its grant
 	deepest int       // how many hops more may come before those, less one
 	scope   string
+	key     *key          // that signed it
 	path    string        // of its audience, below the gate's own URL
 	confirm confirmation  // the key that must be shown along with it
 	checked atomic.Uint64 // how far revocations were seen not to name it, less one

@@ -87,6 +87,7 @@ type claims struct {
 
 	path string // of Audience below the gate's own URL, set by Validate
 	base string // the gate's own URL
+	key  *key   // that signed it
 }
 
 // actor is one of the act chain (RFC 8693), the current one outermost.

@@ -80,6 +80,9 @@ func (a *Authority) stands(v *verified) (*Agent, error) {
 	if !at.Before(v.says.Expires.Add(leeway)) {
 		return nil, errExpired
 	}
+	if v.key.gone.Load() {
+		return nil, errForeign
+	}
 	if err := a.unrevoked(v); err != nil {
 		return nil, err
 	}
@@ -165,7 +168,7 @@ func (a *Authority) prove(ctx context.Context, token string) (*verified, error) 
 			Subject: c.Subject, Actors: c.chain(), Client: c.Client, TokenID: c.ID, Grant: c.Grant, Txn: c.Txn, Run: c.Run,
 			Expires: time.Unix(c.Expires, 0),
 		},
-		path: c.path, scope: c.Scope,
+		path: c.path, scope: c.Scope, key: c.key,
 	}
 	if c.Confirm != nil {
 		v.confirm = *c.Confirm
@@ -233,19 +236,19 @@ func (a *Authority) read(token string) (*claims, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := a.keys.byID[h.kid]
+	k := a.keys.ring.Load().byID[h.kid]
 	if k == nil {
 		return nil, errForeign
 	}
 	if h.alg != k.method.Alg() {
 		return nil, errAlg
 	}
-	c := &claims{base: a.base}
+	c := &claims{base: a.base, key: k}
 	_, err = a.parser.ParseWithClaims(token, c, func(t *jwt.Token) (any, error) {
 		if t.Method != k.method { // the library read the same header as we did
 			return nil, errAlg
 		}
-		return &k.private.PublicKey, nil
+		return k.private.Public(), nil
 	})
 	if err != nil {
 		return nil, refusal(err)

@@ -43,6 +43,8 @@ type Config struct {
 	Identity struct {
 		TTL     Duration  `yaml:"ttl" restart:"yes"`      // of a token for which no other was asked
 		SealKey Reference `yaml:"seal_key" restart:"yes"` // age identity that the signing keys are sealed to
+		Alg     KeyAlg    `yaml:"alg" restart:"yes"`      // of the signing keys
+		Rotate  Duration  `yaml:"rotate" restart:"yes"`   // how long a key signs
 	} `yaml:"identity"`
 	Runs struct {
 		Idle Duration `yaml:"idle" restart:"yes"` // a run ends after this long without a call

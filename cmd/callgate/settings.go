@@ -309,6 +309,18 @@ func (t *Trust) read(r *reader, n ast.Node, key string) {
 	}
 }
 
+// A KeyAlg is what signing keys are for.
+type KeyAlg string
+
+func (a *KeyAlg) read(r *reader, n ast.Node, key string) {
+	s, ok := r.text(n, key)
+	if ok && !identity.IsKeyAlg(s) {
+		r.note(n, "%s: want %s, %s or %s", key, identity.ES256, identity.EdDSA, identity.RS256)
+		return
+	}
+	*a = KeyAlg(s)
+}
+
 // A Reference is a secret of callgate's own, by where it is: env:NAME or file:/path.
 // It is read with the configuration.
 type Reference struct {
