@@ -94,6 +94,8 @@ type Call struct {
 	brought  Labels       // that the run did not have before this reply
 	limits   []Obligation // of what its callers were given
 	shares   []share      // of limits, that were taken and are not settled
+
+	credential string // those that were used for it, with spaces between them
 }
 
 // Object is the name of what the call acts on, in the words of the policy:
