@@ -277,7 +277,9 @@ func TestWhatIsSaidOfToolsIsChecked(t *testing.T) {
 	}{
 		{"no class", "a", mcp.Mark{}, "class: want path or url"},
 		{"an empty name", "a..b", mcp.Mark{Class: mcp.PathClass}, "single dots"},
-		{"within for a URL", "a", mcp.Mark{Class: mcp.URLClass, Within: []string{"/x"}}, "within is for"},
+		{"within for a URL", "a", mcp.Mark{Class: mcp.URLClass, Within: []string{"/x"}}, "within and windows are for"},
+		{"windows for a URL", "a", mcp.Mark{Class: mcp.URLClass, Windows: true}, "within and windows are for"},
+		{"a directory of Windows with backslashes", "a", mcp.Mark{Class: mcp.PathClass, Windows: true, Within: []string{`C:\srv`}}, "in lower case and with slashes"},
 		{"hosts for a path", "a", mcp.Mark{Class: mcp.PathClass, Hosts: []string{"x"}}, "hosts and private are for"},
 		{"a directory with ..", "a", mcp.Mark{Class: mcp.PathClass, Within: []string{"/x/../y"}}, "write each directory plainly"},
 		{"a directory with a slash at its end", "a", mcp.Mark{Class: mcp.PathClass, Within: []string{"/x/"}}, "write each directory plainly"},

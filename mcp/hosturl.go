@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -164,59 +163,6 @@ func (m Mark) url(text string) (string, error) {
 		return "", err
 	}
 	return scheme + "://" + name + port + rest, nil
-}
-
-// plainURLPath is what follows a URL's host, without the dot segments of its path,
-// as browsers and libraries send it. Where dots are encoded, some servers would
-// follow them and others would not.
-func plainURLPath(rest string) (string, error) {
-	end := strings.IndexAny(rest, "?#")
-	if end < 0 {
-		end = len(rest)
-	}
-	path, after := rest[:end], rest[end:]
-	if path == "" {
-		return "/" + after, nil
-	}
-	var kept []string
-	segments := strings.Split(path[1:], "/")
-	for i, segment := range segments {
-		last := i == len(segments)-1
-		switch {
-		case hidesDots(segment):
-			return "", firewall.Refuse(firewall.Invalid, "%s", "the path of a URL may not have encoded dot segments")
-		case segment == "..":
-			kept = kept[:max(len(kept)-1, 0)]
-		case segment != ".":
-			kept = append(kept, segment)
-			continue
-		}
-		if last { // what it leads to is a folder
-			kept = append(kept, "")
-		}
-	}
-	return "/" + strings.Join(kept, "/") + after, nil
-}
-
-// hidesDots says whether a segment, decoded once or twice, has an element of dots
-// that it does not have as it is written.
-func hidesDots(segment string) bool {
-	if !strings.Contains(segment, "%") {
-		return false
-	}
-	for range 2 {
-		decoded, err := url.PathUnescape(segment)
-		if err != nil || decoded == segment {
-			return false
-		}
-		for element := range strings.FieldsFuncSeq(decoded, func(c rune) bool { return c == '/' || c == '\\' }) {
-			if element == "." || element == ".." {
-				return true
-			}
-		}
-		segment = decoded
-	}
-	return false
 }
 
 // allows refuses hosts that m does not allow, by their names and addresses.

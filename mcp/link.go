@@ -16,8 +16,12 @@ import (
 // names. It errs where that is not in one of them.
 //
 // The disk of a server that is reached by a URL is another one's; where this machine
-// has the directory, too, its links count all the same.
+// has the directory, too, its links count all the same. That of a server on Windows is
+// its own to watch.
 func (m Mark) led(s *Server, clean string) (string, error) {
+	if m.Windows {
+		return clean, nil
+	}
 	dirs := m.Within
 	local := len(s.cfg.Command) > 0
 	if len(dirs) == 0 || !path.IsAbs(clean) {

@@ -26,6 +26,7 @@ const (
 type Mark struct {
 	Class   Class
 	Within  []string // of a path: directories that it must be in or below; none: anywhere
+	Windows bool     // of a path: the tool is on Windows
 	Hosts   []string // of a URL: hosts that it may name, and those below them; none: any
 	Private bool     // of a URL: addresses of private networks and of this machine are allowed
 }
@@ -41,14 +42,18 @@ func (m Mark) check(path string) error {
 		if len(m.Hosts) > 0 || m.Private {
 			errs = append(errs, errors.New("hosts and private are for arguments of class url"))
 		}
+		plain, how := canonicalPath, ""
+		if m.Windows {
+			plain, how = windowsPath, ", in lower case and with slashes, as c:/srv"
+		}
 		for _, dir := range m.Within {
-			if canonical, err := canonicalPath(dir); err != nil || canonical != dir {
-				errs = append(errs, errors.New("within: write each directory plainly, without . and .. and without a slash at its end"))
+			if canonical, err := plain(dir); err != nil || canonical != dir {
+				errs = append(errs, errors.New("within: write each directory plainly, without . and .. and without a slash at its end"+how))
 			}
 		}
 	case URLClass:
-		if len(m.Within) > 0 {
-			errs = append(errs, errors.New("within is for arguments of class path"))
+		if len(m.Within) > 0 || m.Windows {
+			errs = append(errs, errors.New("within and windows are for arguments of class path"))
 		}
 		for _, name := range m.Hosts {
 			if h, err := parseHost(name); err != nil || h.text != name {

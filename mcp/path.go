@@ -39,6 +39,11 @@ func canonicalPath(text string) (string, error) {
 		return refuse("the path is too long")
 	case !utf8.ValidString(text):
 		return refuse("the path is not valid UTF-8")
+	}
+	text = norm.NFC.String(text) // letters with accents have one form: some systems take both for the same
+	switch {
+	case len(text) > maxPath:
+		return refuse("the path is too long")
 	case strings.Contains(text, `\`):
 		return refuse(`a backslash may separate directories: write /`)
 	case strings.HasPrefix(text, "//"):
@@ -56,7 +61,7 @@ func canonicalPath(text string) (string, error) {
 	}
 	for _, run := range escapedSigns.FindAllString(text, -1) {
 		if !harmless(run) {
-			return refuse("the path has an encoded slash, dot or other sign that another program may decode: write it plainly")
+			return refuse("the path has an encoded slash, dot, letter or other sign that another program may decode: write it plainly")
 		}
 	}
 	if oldEscape.MatchString(text) {
@@ -67,6 +72,8 @@ func canonicalPath(text string) (string, error) {
 		case element == "" || element == "." || element == "..":
 		case element[0] == '~' || shortName.MatchString(element):
 			return refuse("~ may stand for another directory: write the path in full")
+		case isDevice(element):
+			return refuse("a name such as CON or NUL is a device to some systems")
 		case strings.HasSuffix(element, ".") || strings.TrimSpace(element) != element:
 			return refuse("a name that ends in a dot, or has a space at its beginning or end, is another name to some systems")
 		}
@@ -88,6 +95,21 @@ func isLookAlike(c rune) bool {
 	return strings.ContainsRune(lookAlikes, c) || strings.ContainsAny(norm.NFKC.String(string(c)), `/\.~%:`)
 }
 
+// isDevice says whether a name is a device of Windows, whatever stands behind a dot.
+func isDevice(name string) bool {
+	name, _, _ = strings.Cut(strings.ToLower(name), ".")
+	name, _, _ = strings.Cut(name, ":")
+	switch name = strings.TrimRight(name, " "); name {
+	case "con", "prn", "aux", "nul", "conin$", "conout$", "clock$":
+		return true
+	}
+	rest, com := strings.CutPrefix(name, "com")
+	if !com {
+		rest, com = strings.CutPrefix(name, "lpt")
+	}
+	return com && utf8.RuneCountInString(rest) == 1 && strings.ContainsAny(rest, "0123456789¹²³")
+}
+
 // harmless says whether a run of escapedSigns decodes to nothing that matters in a path.
 func harmless(run string) bool {
 	plain, err := url.PathUnescape(run)
@@ -95,14 +117,18 @@ func harmless(run string) bool {
 		return false
 	}
 	return !strings.ContainsFunc(plain, func(c rune) bool {
-		return strings.ContainsRune(`./\%~:`, c) || unicode.IsControl(c) || unicode.Is(unicode.Cf, c) || isLookAlike(c)
+		return unicode.In(c, unicode.L, unicode.M, unicode.N) || strings.ContainsRune(`./\%~:`, c) || unicode.IsControl(c) || unicode.Is(unicode.Cf, c) || isLookAlike(c)
 	})
 }
 
 // path is the canonical form of a path that m allows, as far as its text says.
 func (m Mark) path(text string) (string, error) {
-	clean, err := canonicalPath(text)
-	if err != nil || len(m.Within) == 0 || slices.ContainsFunc(m.Within, func(dir string) bool { return below(clean, dir) }) {
+	plain, in := canonicalPath, below
+	if m.Windows {
+		plain, in = windowsPath, belowWindows
+	}
+	clean, err := plain(text)
+	if err != nil || len(m.Within) == 0 || slices.ContainsFunc(m.Within, func(dir string) bool { return in(clean, dir) }) {
 		return clean, err
 	}
 	return "", firewall.Refuse(firewall.Denied, "it must be in %s", strings.Join(m.Within, " or "))

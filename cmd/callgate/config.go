@@ -125,6 +125,7 @@ type Tool struct {
 type Argument struct {
 	Class   string   `yaml:"class"`   // path or url
 	Within  []string `yaml:"within"`  // directories that a path must be in
+	Windows bool     `yaml:"windows"` // a path is one of Windows
 	Hosts   []string `yaml:"hosts"`   // that a URL may name
 	Private bool     `yaml:"private"` // a URL may lead into private networks
 }

@@ -134,7 +134,7 @@ func TestConfigSaysEveryMistake(t *testing.T) {
 			`5:18: mcp.servers.a.max_reply: "32MB" is no size; write 512MiB or 2GiB`,
 			"6:34: mcp.servers.b.max_reply: want at least 1KiB and at most 256MiB",
 			"7:44: mcp.servers.c.tools.t.timeout: a duration needs a unit: 500ms, 30s, 15m, 1h",
-			"7:76: unknown key mcp.servers.c.tools.t.arguments.p.dirs; known here: class, hosts, private, within"}},
+			"7:76: unknown key mcp.servers.c.tools.t.arguments.p.dirs; known here: class, hosts, private, windows, within"}},
 		{"arguments that callgate cannot judge", "mcp:\n  servers:\n    a: {command: [a], tools: {'*': {reads: secret, arguments: {p.q: {class: file}}}}}\n", []string{
 			"3:9: mcp.servers.a: tools.*: what the replies of all tools bring is said of the server; tools.*.arguments.p.q: class: want path or url"}},
 		{"limits of a process", "mcp:\n  servers:\n    a:\n      command: [x]\n      process: {nice: 1.5, memory: 512, open_files: many, network: no, sandbox: off, user: 7}\n    b: {command: [x], process: {memory: 5TB, nice: 0}}\n", []string{

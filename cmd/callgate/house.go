@@ -452,7 +452,7 @@ func (s *Server) reached(name string, log *slog.Logger, lend func(c Credential, 
 			tool.Labels = new(firewall.Labels(t.Reads.Labels))
 		}
 		for path, a := range t.Arguments {
-			tool.Arguments[path] = mcp.Mark{Class: mcp.Class(a.Class), Within: a.Within, Hosts: a.Hosts, Private: a.Private}
+			tool.Arguments[path] = mcp.Mark{Class: mcp.Class(a.Class), Within: a.Within, Windows: a.Windows, Hosts: a.Hosts, Private: a.Private}
 		}
 		c.Tools[name] = tool
 	}
