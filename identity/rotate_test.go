@@ -2,6 +2,7 @@ package identity_test
 
 import (
 	"context"
+	"crypto"
 	"crypto/ed25519"
 	"encoding/json"
 	"errors"
@@ -38,15 +39,17 @@ func readable(t *testing.T, h *house, token identity.Token) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, k := range set.Key(jws.Signatures[0].Header.KeyID) {
-		thumb, err := k.Thumbprint(5) // SHA-256
-		if err != nil || b64(thumb) != k.KeyID || string(k.Algorithm) != jws.Signatures[0].Header.Algorithm {
-			t.Fatalf("key %s: thumbprint %s, alg %s, %v", k.KeyID, b64(thumb), k.Algorithm, err)
-		}
-		_, err = jws.Verify(k.Key)
-		return err == nil
+	found := set.Key(jws.Signatures[0].Header.KeyID)
+	if len(found) == 0 {
+		return false
 	}
-	return false
+	k := found[0]
+	thumb, err := k.Thumbprint(crypto.SHA256)
+	if err != nil || b64(thumb) != k.KeyID || k.Algorithm != jws.Signatures[0].Header.Algorithm {
+		t.Fatalf("key %s: thumbprint %s, alg %s, %v", k.KeyID, b64(thumb), k.Algorithm, err)
+	}
+	_, err = jws.Verify(k.Key)
+	return err == nil
 }
 
 func good(h *house, token identity.Token) bool {
