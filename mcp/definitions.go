@@ -104,9 +104,9 @@ func (s *Server) listed(ctx context.Context, client *Client, method string) (*li
 	return s.listing(ctx, client, method)
 }
 
-// known is what [Server.listing] is where it needs to ask nobody and to wait for
+// believed is what [Server.listing] is where it needs to ask nobody and to wait for
 // nothing, else nil.
-func (s *Server) known(client *Client, method string) *listing {
+func (s *Server) believed(client *Client, method string) *listing {
 	info := s.wire.known()
 	which, ok := listOf(method)
 	if info == nil || !ok || !info.has(which.capability) {
@@ -279,7 +279,7 @@ func (s *Server) define(which list, item gjson.Result) (Definition, error) {
 			d.Impact = impact(item.Get("annotations"))
 		}
 		d.Headers, err = paramHeaders(item.Get("inputSchema"))
-		d.shape = &shape{def: d.Raw}
+		d.shape = &shape{def: d.Raw, known: &s.known}
 	}
 	return d, err
 }

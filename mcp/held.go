@@ -153,7 +153,7 @@ func (p *passage) find(ctx context.Context, call *firewall.Call) *fault {
 // waits only where the server must be asked.
 func (p *passage) defined(ctx context.Context, call *firewall.Call, wait time.Duration) (*Definition, error) {
 	method := call.Kind.String() + "s/list"
-	l := p.to.known(p.client, method)
+	l := p.to.believed(p.client, method)
 	if l == nil {
 		ctx, cancel := context.WithTimeout(ctx, wait)
 		defer cancel()

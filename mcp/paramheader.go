@@ -125,7 +125,7 @@ func (s *Server) mirror(ctx context.Context, client *Client, req Request) map[st
 			h[name] = value
 		}
 	}
-	tools := s.known(client, "tools/list")
+	tools := s.believed(client, "tools/list")
 	if tools == nil {
 		var err error
 		if tools, err = s.listing(ctx, client, "tools/list"); err != nil {

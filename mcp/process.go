@@ -7,7 +7,10 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"sync/atomic"
 	"time"
+
+	"callgate/identity"
 )
 
 const (
@@ -26,16 +29,25 @@ type process struct {
 	gone chan struct{} // closed when it has ended
 
 	lines lineReader // of out
+
+	held     map[string]identity.Secret // that it was started with, by variable
+	outdated atomic.Pointer[time.Time]  // when one of them was first seen to have changed
 }
 
 // newProcess starts cfg.Command, within cfg.Confine. It gets few variables of
 // callgate's own environment: nothing that could be a secret.
 func newProcess(ctx context.Context, cfg *ServerConfig) (*process, error) {
-	cmd, err := cfg.command(ctx)
+	own := *cfg
+	var held map[string]identity.Secret
+	var err error
+	if own.Env, held, err = cfg.furnished(ctx); err != nil {
+		return nil, err
+	}
+	cmd, err := own.command(ctx)
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cmd: cmd, gone: make(chan struct{})}
+	p := &process{cmd: cmd, held: held, gone: make(chan struct{})}
 	setGroup(p.cmd)
 
 	stdin, in, err := os.Pipe()

@@ -104,6 +104,7 @@ func (p *program) examine(ctx context.Context, file string) *checkup {
 	c.sandbox(ctx, &cfg)
 	c.policy(&cfg)
 	p.servers(ctx, c)
+	p.identities(ctx, c, &cfg)
 	return c
 }
 

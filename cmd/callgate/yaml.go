@@ -20,6 +20,7 @@ type reader struct {
 	dir      string // what relative paths are relative to
 	env      func(name string) (string, bool)
 	mistakes Mistakes
+	vaulted  []need // that want a HashiCorp Vault
 }
 
 // A setting is a value with a reading of its own.
