@@ -25,6 +25,7 @@ func (v *visit) client(s *Server) *Client {
 	if v.said != "" {
 		c.Can = able(v.said, v.maySample(s), v.modern)
 	}
+	c.named = c.key()
 	return c
 }
 

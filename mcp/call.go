@@ -115,7 +115,7 @@ func (v *visit) act(ctx context.Context, m *Message, call *firewall.Call, at str
 	call.ResultAt = resultsAt[call.Kind]
 	call.Brings = server.brings(call)
 	p := &passage{visit: v, to: server, client: v.client(server), at: at, said: call.Args()}
-	if f := p.held(ctx, call); f != nil {
+	if f := p.find(ctx, call); f != nil {
 		return call, nil, f
 	}
 	if call.Kind == firewall.Tool {
@@ -129,7 +129,7 @@ func (v *visit) act(ctx context.Context, m *Message, call *firewall.Call, at str
 		}
 	}
 	if call.Kind == firewall.Tool {
-		if f := v.look(ctx, call, p); f != nil {
+		if f := p.look(call); f != nil {
 			return call, nil, f
 		}
 	}
@@ -149,34 +149,24 @@ func rename(body *firewall.Body, at int, name string) {
 }
 
 // look reads the definition of the tool that is to be called: what it says of its
-// impact, and which arguments are to be in headers too. A server hears nothing of
-// a call that is denied anyway.
-func (v *visit) look(ctx context.Context, call *firewall.Call, p *passage) *fault {
+// impact and its arguments, and which of these are to be in headers too.
+func (p *passage) look(call *firewall.Call) *fault {
 	var f *fault
-	if v.modern {
-		if p.header, f = v.paramHeaders(); f != nil {
+	if p.modern {
+		if p.header, f = p.paramHeaders(); f != nil {
 			return f
 		}
 	}
-	if v.gate.May(&v.caller, firewall.Tool, call.Target, call.Resource) == firewall.No {
+	if p.def == nil { // then its impact is unknown, which is the careful assumption
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, v.cfg.Wait)
-	defer cancel()
-	def, ok, err := p.to.Find(ctx, p.client, "tools/list", call.Resource)
-	if err != nil || !ok {
-		return nil // then its impact is unknown, which is the careful assumption
-	}
-	if def.Held != "" { // since held asked
-		return v.fault(refusal(def.Held), call.Method)
-	}
-	call.Impact = def.Impact
-	if v.modern {
-		if f := checkParamHeaders(def.Headers, p.said, p.header); f != nil {
+	call.Impact = p.def.Impact
+	if p.modern {
+		if f := checkParamHeaders(p.def.Headers, p.said, p.header); f != nil {
 			return f
 		}
 	}
-	return p.takes(call, &def)
+	return p.takes(call, p.def)
 }
 
 const maxHint = 256 // bytes
@@ -236,7 +226,8 @@ type passage struct {
 	header map[string]string // Mcp-Param headers that the client sent
 	parked *exchange         // that the request goes on with
 	shape  *shape            // of the tool; nil where it is not known
-	barred bool              // it leads nowhere; see held
+	def    *Definition       // of the tool; nil where it is not known
+	barred bool              // it leads nowhere; see find
 
 	theirs, ours string // ids of the task that is asked for; "" where it is none
 	of           *begun // that task; nil if it is forgotten

@@ -13,12 +13,17 @@ import (
 type Client struct {
 	identity.Principal
 	Can string // its capabilities, as the server is to know them: a JSON object; "" for none
+
+	named string // its key, where that is known
 }
 
 // key names the client. What a server keeps for one key is never used for another.
 func (c *Client) key() string {
-	if c == nil {
+	switch {
+	case c == nil:
 		return ""
+	case c.named != "":
+		return c.named
 	}
 	return c.owner() + "\x00\x00" + c.Can
 }
@@ -33,7 +38,7 @@ func (c *Client) owner() string {
 
 // principal is on whose behalf the client asks, nil for callgate itself.
 func (c *Client) principal() *identity.Principal {
-	if c.owner() == "" {
+	if c == nil || c.Subject == "" {
 		return nil
 	}
 	return &c.Principal

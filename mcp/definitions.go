@@ -75,11 +75,7 @@ type listing struct {
 // It is cached until the server says that it changed, or for as long as the
 // server says, or else for a minute. The answer is shared and must not be changed.
 func (s *Server) List(ctx context.Context, client *Client, method string) ([]Definition, error) {
-	if err := s.enter(); err != nil {
-		return nil, err
-	}
-	defer s.leave()
-	l, err := s.listing(ctx, client, method)
+	l, err := s.listed(ctx, client, method)
 	if err != nil {
 		return nil, err
 	}
@@ -88,11 +84,7 @@ func (s *Server) List(ctx context.Context, client *Client, method string) ([]Def
 
 // Find is what [Server.List] has under a name, and whether it has it.
 func (s *Server) Find(ctx context.Context, client *Client, method, name string) (Definition, bool, error) {
-	if err := s.enter(); err != nil {
-		return Definition{}, false, err
-	}
-	defer s.leave()
-	l, err := s.listing(ctx, client, method)
+	l, err := s.listed(ctx, client, method)
 	if err != nil {
 		return Definition{}, false, err
 	}
@@ -101,6 +93,26 @@ func (s *Server) Find(ctx context.Context, client *Client, method, name string) 
 		return Definition{}, false, nil
 	}
 	return l.defs[i], true, nil
+}
+
+// listed is [Server.listing] for whoever is in no call to the server.
+func (s *Server) listed(ctx context.Context, client *Client, method string) (*listing, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	return s.listing(ctx, client, method)
+}
+
+// believed is what [Server.listing] is where it needs to ask nobody and to wait for
+// nothing, else nil.
+func (s *Server) believed(client *Client, method string) *listing {
+	info := s.wire.known()
+	which, ok := listOf(method)
+	if info == nil || !ok || !info.has(which.capability) {
+		return nil
+	}
+	return s.lists.believed(method, client.seenBy(s, info).key(), time.Now())
 }
 
 func (s *Server) listing(ctx context.Context, client *Client, method string) (*listing, error) {

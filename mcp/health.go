@@ -143,12 +143,5 @@ func (s *Server) stillKnown(client *Client, method string) *listing {
 	if info == nil || s.cfg.OAuth != nil {
 		return nil
 	}
-	s.lists.mu.Lock()
-	defer s.lists.mu.Unlock()
-	for _, at := range []listKey{{method: method}, {method, client.seenBy(s, info).key()}} {
-		if f := s.lists.known[at]; f != nil && f.landed() && f.err == nil && time.Now().Before(f.val.until) {
-			return f.val
-		}
-	}
-	return nil
+	return s.lists.believed(method, client.seenBy(s, info).key(), time.Now())
 }

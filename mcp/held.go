@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"callgate/firewall"
 )
@@ -118,44 +119,62 @@ func usableOf(defs []Definition) []Definition {
 	return slices.DeleteFunc(slices.Clone(defs), func(d Definition) bool { return d.Held != "" })
 }
 
-// held refuses a call of a thing whose definition is withheld or not known. A
-// server hears nothing of a call that the policy denies anyway; should the policy
-// change its mind before the gate asks it, the call ends all the same.
-func (p *passage) held(ctx context.Context, call *firewall.Call) *fault {
-	if pins := p.to.cfg.Pins; pins == nil || pins.open(p.to.Name()) {
+// find looks up what is to be called, once, and refuses what is withheld and, where
+// the server is held to its definitions, what is not known. A server hears nothing of
+// a call that the policy denies anyway; should the policy change its mind before the
+// gate asks it, the call ends all the same.
+func (p *passage) find(ctx context.Context, call *firewall.Call) *fault {
+	if p.barred = p.gate.May(&p.caller, call.Kind, call.Target, call.Resource) == firewall.No; p.barred {
 		return nil
 	}
-	if p.gate.May(&p.caller, call.Kind, call.Target, call.Resource) == firewall.No {
-		p.barred = true
+	pins := p.to.cfg.Pins
+	pinned, wait := pins != nil && !pins.open(p.to.Name()), singleWait // nothing else waits with it
+	if !pinned {
+		if call.Kind != firewall.Tool {
+			return nil
+		}
+		wait = p.cfg.Wait
+	}
+	var err error
+	if call.Kind == firewall.Resource {
+		ctx, cancel := context.WithTimeout(ctx, wait)
+		defer cancel()
+		err = late(ctx, p.to, p.to.allowsURI(ctx, p.client, call.Resource))
+	} else {
+		p.def, err = p.defined(ctx, call, wait)
+	}
+	if err == nil || p.def == nil && !pinned {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, singleWait) // nothing else waits with it
-	defer cancel()
-	if err := p.to.allows(ctx, p.client, call); err != nil {
-		return p.fault(late(ctx, p.to, err), call.Method)
+	return p.fault(err, call.Method)
+}
+
+// defined is the definition of what is to be called, and why that must not be. It
+// waits only where the server must be asked.
+func (p *passage) defined(ctx context.Context, call *firewall.Call, wait time.Duration) (*Definition, error) {
+	method := call.Kind.String() + "s/list"
+	l := p.to.believed(p.client, method)
+	if l == nil {
+		ctx, cancel := context.WithTimeout(ctx, wait)
+		defer cancel()
+		var err error
+		if l, err = p.to.listed(ctx, p.client, method); err != nil {
+			return nil, late(ctx, p.to, err)
+		}
 	}
-	return nil
+	i, ok := l.byName[call.Resource]
+	if !ok {
+		return nil, firewall.Refuse(firewall.NotFound, "server %s does not list %s %q: use a name of its list", p.to.Name(), call.Kind, clip(call.Resource))
+	}
+	d := &l.defs[i]
+	if d.Held != "" {
+		return d, refusal(d.Held)
+	}
+	return d, nil
 }
 
 func errBarred() error {
 	return firewall.Refuse(firewall.Unavailable, "the policy changed while the call was judged: try again")
-}
-
-// allows is the reason why what is called must not be, nil if it may.
-func (s *Server) allows(ctx context.Context, client *Client, call *firewall.Call) error {
-	if call.Kind == firewall.Resource {
-		return s.allowsURI(ctx, client, call.Resource)
-	}
-	d, ok, err := s.Find(ctx, client, call.Kind.String()+"s/list", call.Resource)
-	switch {
-	case err != nil:
-		return err
-	case !ok:
-		return firewall.Refuse(firewall.NotFound, "server %s does not list %s %q: use a name of its list", s.Name(), call.Kind, clip(call.Resource))
-	case d.Held != "":
-		return refusal(d.Held)
-	}
-	return nil
 }
 
 // allowsURI says why a resource must not be read: it is withheld itself, or comes

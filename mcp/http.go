@@ -112,6 +112,15 @@ func (w *httpWire) info(ctx context.Context, client *Client) (*Info, error) {
 	return f.wait(ctx)
 }
 
+func (w *httpWire) known() *Info {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.oauth != nil || w.found == nil || !w.found.landed() {
+		return nil
+	}
+	return w.found.val
+}
+
 // discovery is the one that is done or under way, else a new one. It needs mu.
 func (w *httpWire) discovery(a *account) *flight[*Info] {
 	if w.found != nil && !(w.found.landed() && w.found.err != nil) {

@@ -26,7 +26,7 @@ type listKey struct{ method, principal string }
 func (k *listings) take(key listKey, now time.Time) (f *flight[*listing], mine bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for _, at := range []listKey{{method: key.method}, key} {
+	for _, at := range [...]listKey{{method: key.method}, key} {
 		if f := k.known[at]; f != nil && (!f.landed() || now.Before(f.val.until)) {
 			return f, false
 		}
@@ -38,6 +38,19 @@ func (k *listings) take(key listKey, now time.Time) (f *flight[*listing], mine b
 	k.drop(key)
 	k.known[key] = f
 	return f, true
+}
+
+// believed is the listing of principal, or of all, nil where it is not there or not to be
+// believed any more.
+func (k *listings) believed(method, principal string, now time.Time) *listing {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, at := range [...]listKey{{method: method}, {method, principal}} {
+		if f := k.known[at]; f != nil && f.landed() && f.err == nil && now.Before(f.val.until) {
+			return f.val
+		}
+	}
+	return nil
 }
 
 // put makes l known, to all callers if it is for all. What was forgotten while

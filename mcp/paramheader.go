@@ -125,9 +125,12 @@ func (s *Server) mirror(ctx context.Context, client *Client, req Request) map[st
 			h[name] = value
 		}
 	}
-	tools, err := s.listing(ctx, client, "tools/list")
-	if err != nil {
-		return h // the server says itself what it misses
+	tools := s.believed(client, "tools/list")
+	if tools == nil {
+		var err error
+		if tools, err = s.listing(ctx, client, "tools/list"); err != nil {
+			return h // the server says itself what it misses
+		}
 	}
 	call := parsed(req.Params)
 	i, ok := tools.byName[call.Get("name").String()]

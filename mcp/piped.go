@@ -58,6 +58,16 @@ func (w *piped) info(ctx context.Context, _ *Client) (*Info, error) {
 	return &p.about, nil
 }
 
+func (w *piped) known() *Info {
+	w.own.mu.Lock()
+	up := w.own.up
+	w.own.mu.Unlock()
+	if !up.landed() || up.err != nil {
+		return nil
+	}
+	return &up.val.about
+}
+
 func (w *piped) link(ctx context.Context, client *Client) (link, error) {
 	info, err := w.info(ctx, client)
 	if err != nil {

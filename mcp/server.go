@@ -165,6 +165,8 @@ type wire interface {
 	// info waits until the server is discovered. Who asks matters where the server
 	// must be asked with a token of theirs.
 	info(ctx context.Context, client *Client) (*Info, error)
+	// known is what info is if it is that for everybody and needs no waiting, else nil.
+	known() *Info
 	// link is the way to the server for one client.
 	link(ctx context.Context, client *Client) (link, error)
 	// tell sends a notification to the session of a client, if there is one.

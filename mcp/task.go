@@ -179,19 +179,10 @@ func (p *passage) shaped(ctx context.Context, call *firewall.Call) *fault {
 		return nil
 	}
 	of := firewall.Call{Kind: firewall.Tool, Target: call.Target, Resource: call.Resource, Method: call.Method}
-	if f := p.held(ctx, &of); f != nil {
+	if f := p.find(ctx, &of); f != nil || p.def == nil {
 		return f
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.cfg.Wait)
-	defer cancel()
-	def, ok, err := p.to.Find(ctx, p.client, "tools/list", call.Resource)
-	switch {
-	case err != nil || !ok: // as for calls
-		return nil
-	case def.Held != "": // since held asked
-		return p.fault(refusal(def.Held), call.Method)
-	}
-	p.shape = def.shape
+	p.shape = p.def.shape
 	p.shape.read()
 	return nil
 }
