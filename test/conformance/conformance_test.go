@@ -18,12 +18,10 @@
 package conformance
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -38,6 +36,7 @@ import (
 	"time"
 
 	"callgate/test/conformance/fixture"
+	"callgate/test/program"
 
 	"github.com/goccy/go-yaml"
 )
@@ -67,9 +66,8 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		defer os.RemoveAll(dir)
-		binary = filepath.Join(dir, "callgate")
-		if out, err := exec.Command("go", "build", "-race", "-o", binary, "callgate/cmd/callgate").CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "build callgate: %v\n%s", err, out)
+		if binary, err = program.Build(dir, true); err != nil {
+			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 		return m.Run()
@@ -392,13 +390,17 @@ func gate(t *testing.T, url string) string {
 	t.Helper()
 	dir := t.TempDir()
 	data := filepath.Join(dir, "data")
-	port := freePort(t)
+	port := program.FreePort(t)
 	must(t, os.WriteFile(filepath.Join(dir, "policy.csv"), []byte(policy), 0o644))
-	must(t, os.WriteFile(filepath.Join(dir, "callgate.yaml"), []byte(fmt.Sprintf(config, port, data, freePort(t), url)), 0o644))
-	start(t, dir, binary, "serve", "-c", filepath.Join(dir, "callgate.yaml"))
-	waitFor(t, "http://127.0.0.1:"+port+"/healthz")
-	command(t, data, "agent", "create", "suite", "--role", "suite")
-	token := strings.TrimSpace(command(t, data, "token", "suite", "--ttl", "15m"))
+	must(t, os.WriteFile(filepath.Join(dir, "callgate.yaml"), []byte(fmt.Sprintf(config, port, data, program.FreePort(t), url)), 0o644))
+	log := filepath.Join(dir, "callgate.log")
+	if keep := os.Getenv("CONFORMANCE_OUT"); keep != "" {
+		log = filepath.Join(keep, strings.NewReplacer("/", " ", " ", "-").Replace(t.Name())+".log")
+	}
+	program.Start(t, program.Program{Args: []string{binary, "serve", "-c", filepath.Join(dir, "callgate.yaml")}, Dir: dir, Log: log, Clean: true})
+	program.WaitFor(t, "http://127.0.0.1:"+port+"/healthz")
+	program.Command(t, binary, data, "agent", "create", "suite", "--role", "suite")
+	token := strings.TrimSpace(program.Command(t, binary, data, "token", "suite", "--ttl", "15m"))
 	return bearer(t, "http://127.0.0.1:"+port, token) + "/mcp/fixture"
 }
 
@@ -424,51 +426,6 @@ func bearer(t *testing.T, to, token string) string {
 	return proxy.URL
 }
 
-func command(t *testing.T, data string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command(binary, append(args, "--data", data)...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("callgate %s: %v\n%s%s", strings.Join(args, " "), err, out.String(), errs.String())
-	}
-	return out.String()
-}
-
-// start runs callgate until the test ends.
-func start(t *testing.T, dir string, args ...string) {
-	t.Helper()
-	path := filepath.Join(dir, "callgate.log")
-	if keep := os.Getenv("CONFORMANCE_OUT"); keep != "" {
-		path = filepath.Join(keep, strings.NewReplacer("/", " ", " ", "-").Replace(t.Name())+".log")
-	}
-	log, err := os.Create(path)
-	must(t, err)
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
-	must(t, cmd.Start())
-	t.Cleanup(func() {
-		cmd.Process.Signal(os.Interrupt)
-		done := make(chan error, 1)
-		go func() { done <- cmd.Wait() }()
-		select {
-		case err := <-done:
-			if err != nil {
-				t.Errorf("callgate did not stop cleanly: %v", err)
-			}
-		case <-time.After(20 * time.Second):
-			cmd.Process.Kill()
-			<-done
-			t.Error("callgate did not stop when asked")
-		}
-		log.Close()
-		said, _ := os.ReadFile(path)
-		if bytes.Contains(said, []byte("DATA RACE")) {
-			t.Errorf("data race in callgate:\n%s", said[max(0, len(said)-6000):])
-		}
-	})
-}
-
 func mustAbs(t *testing.T, path string) string {
 	t.Helper()
 	abs, err := filepath.Abs(path)
@@ -481,28 +438,4 @@ func must(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
-}
-
-// waitFor returns once url answers anything.
-func waitFor(t *testing.T, url string) {
-	t.Helper()
-	var last error
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		res, err := http.Get(url)
-		if err == nil {
-			res.Body.Close()
-			return
-		}
-		last = err
-	}
-	t.Fatalf("%s does not answer: %v", url, last)
 }
