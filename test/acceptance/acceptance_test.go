@@ -11,8 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -21,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"callgate/test/program"
 	"callgate/test/upstream"
 )
 
@@ -51,10 +50,8 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		defer os.RemoveAll(dir)
-		the.callgate = filepath.Join(dir, "callgate")
-		build := exec.Command("go", "build", "-race", "-o", the.callgate, "callgate/cmd/callgate")
-		if out, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "build callgate: %v\n%s", err, out)
+		if the.callgate, err = program.Build(dir, true); err != nil {
+			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 		os.Setenv("PATH", filepath.Dir(the.node)+":"+os.Getenv("PATH")) // the npm programs start node by its name
@@ -91,17 +88,17 @@ func newWorld(t *testing.T, script func(upstream.Turn) upstream.Say) *world {
 	must(t, os.MkdirAll(docs, 0o755))
 	must(t, os.WriteFile(filepath.Join(docs, "hello.txt"), []byte("hello from a file\n"), 0o644))
 
-	everythingPort := freePort(t)
-	start(t, dir, "everything", append(os.Environ(), "PORT="+everythingPort), the.everything, "streamableHttp")
-	waitFor(t, "http://127.0.0.1:"+everythingPort+"/mcp")
+	everythingPort := program.FreePort(t)
+	program.Start(t, program.Program{Args: []string{the.everything, "streamableHttp"}, Dir: dir, Env: append(os.Environ(), "PORT="+everythingPort), Log: filepath.Join(dir, "everything.log")})
+	program.WaitFor(t, "http://127.0.0.1:"+everythingPort+"/mcp")
 
-	gate, admin := freePort(t), freePort(t)
+	gate, admin := program.FreePort(t), program.FreePort(t)
 	w.url = "http://127.0.0.1:" + gate
 	must(t, os.WriteFile(filepath.Join(dir, "policy.csv"), []byte(policy), 0o644))
 	config := fmt.Sprintf(config, gate, w.data, admin, everythingPort, the.everything, the.filesystem, docs, models.URL, models.URL)
 	must(t, os.WriteFile(filepath.Join(dir, "callgate.yaml"), []byte(config), 0o644))
-	start(t, dir, "callgate", append(os.Environ(), "MODEL_KEY="+modelKey), the.callgate, "serve", "-c", filepath.Join(dir, "callgate.yaml"))
-	waitFor(t, w.url+"/healthz")
+	program.Start(t, program.Program{Args: []string{the.callgate, "serve", "-c", filepath.Join(dir, "callgate.yaml")}, Dir: dir, Env: append(os.Environ(), "MODEL_KEY="+modelKey), Log: filepath.Join(dir, "callgate.log"), Clean: true})
+	program.WaitFor(t, w.url+"/healthz")
 	w.gate("agent", "create", "bot", "--role", "dev")
 	return w
 }
@@ -138,13 +135,7 @@ policy: [policy.csv]
 // gate runs a callgate command against the running gate and returns its output.
 func (w *world) gate(args ...string) string {
 	w.t.Helper()
-	cmd := exec.Command(the.callgate, append(args, "--data", w.data)...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := cmd.Run(); err != nil {
-		w.t.Fatalf("callgate %s: %v\n%s%s", strings.Join(args, " "), err, out.String(), errs.String())
-	}
-	return out.String()
+	return program.Command(w.t, the.callgate, w.data, args...)
 }
 
 func (w *world) token() string { return strings.TrimSpace(w.gate("token", "bot", "--ttl", "15m")) }
@@ -167,70 +158,11 @@ func (w *world) run(name string, env []string, stdin string, args ...string) str
 	return out.String()
 }
 
-// start runs a server until the test ends, and shows its output if the test fails.
-func start(t *testing.T, dir, name string, env []string, args ...string) {
-	t.Helper()
-	log, err := os.Create(filepath.Join(dir, name+".log"))
-	must(t, err)
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, env, log, log
-	must(t, cmd.Start())
-	t.Cleanup(func() {
-		cmd.Process.Signal(os.Interrupt)
-		done := make(chan error, 1)
-		go func() { done <- cmd.Wait() }()
-		select {
-		case err := <-done:
-			if name == "callgate" && err != nil {
-				t.Errorf("callgate did not stop cleanly: %v", err)
-			}
-		case <-time.After(20 * time.Second):
-			cmd.Process.Kill()
-			<-done
-			t.Errorf("%s did not stop when asked", name)
-		}
-		log.Close()
-		out, _ := os.ReadFile(log.Name())
-		if bytes.Contains(out, []byte("DATA RACE")) {
-			t.Errorf("%s: data race", name)
-		}
-		if t.Failed() {
-			t.Logf("%s said:\n%s", name, tail(out))
-		}
-	})
-}
-
-func tail(b []byte) []byte { return b[max(0, len(b)-6000):] }
-
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
-}
-
-// waitFor returns once url answers anything.
-func waitFor(t *testing.T, url string) {
-	t.Helper()
-	var last error
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		res, err := http.Get(url)
-		if err == nil {
-			res.Body.Close()
-			return
-		}
-		last = err
-	}
-	t.Fatalf("%s does not answer: %v", url, last)
 }
 
 // decode reads JSON that a program printed.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"callgate/test/program"
 	"callgate/test/upstream"
 )
 
@@ -150,10 +151,10 @@ func TestRealAgentsDoTheSameLoopWithoutTheGate(t *testing.T) {
 	w := &world{t: t, dir: t.TempDir(), model: &upstream.Model{Script: loop}}
 	models := httptest.NewServer(w.model)
 	defer models.Close()
-	port := freePort(t)
-	start(t, w.dir, "everything", append(os.Environ(), "PORT="+port), the.everything, "streamableHttp")
+	port := program.FreePort(t)
+	program.Start(t, program.Program{Args: []string{the.everything, "streamableHttp"}, Dir: w.dir, Env: append(os.Environ(), "PORT="+port), Log: filepath.Join(w.dir, "everything.log")})
 	mcp := "http://127.0.0.1:" + port + "/mcp"
-	waitFor(t, mcp)
+	program.WaitFor(t, mcp)
 	for name, out := range map[string]string{"claude-code": runClaude(w, models.URL, mcp, "none"), "codex": runCodex(w, models.URL, mcp, "none")} {
 		if !strings.Contains(out, "The sum of 1000 and 1 is 1001.") {
 			t.Errorf("%s: the second call did not get through:\n%s", name, out)

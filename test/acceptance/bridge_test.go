@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/tidwall/gjson"
+
+	"callgate/test/program"
 )
 
 // The official clients, of both generations and the one that finds out itself,
@@ -47,7 +49,7 @@ func (b *bridged) up() {
 	b.cmd = exec.Command(the.callgate, "serve", "-c", filepath.Join(b.dir, "callgate.yaml"))
 	b.cmd.Dir, b.cmd.Stdout, b.cmd.Stderr = b.dir, b.log, b.log
 	must(b.t, b.cmd.Start())
-	waitFor(b.t, "http://127.0.0.1:"+b.port+"/healthz")
+	program.WaitFor(b.t, "http://127.0.0.1:"+b.port+"/healthz")
 }
 
 func (b *bridged) down() {
@@ -62,7 +64,7 @@ func overBridge(t *testing.T, generation, version, server string) {
 	dir := t.TempDir()
 	log, err := os.Create(filepath.Join(dir, "callgate.log"))
 	must(t, err)
-	b := &bridged{world: world{t: t, dir: dir, data: filepath.Join(dir, "data")}, port: freePort(t), admin: freePort(t), log: log}
+	b := &bridged{world: world{t: t, dir: dir, data: filepath.Join(dir, "data")}, port: program.FreePort(t), admin: program.FreePort(t), log: log}
 	must(t, os.WriteFile(filepath.Join(dir, "callgate.yaml"), []byte(fmt.Sprintf(`
 listen: 127.0.0.1:%s
 data: %s
@@ -80,7 +82,7 @@ policy: [policy.csv]
 			t.Error("data race")
 		}
 		if t.Failed() {
-			t.Logf("callgate said:\n%s", tail(out))
+			t.Logf("callgate said:\n%s", out[max(0, len(out)-6000):])
 		}
 	})
 	b.gate("agent", "create", "bot", "--role", "dev")
