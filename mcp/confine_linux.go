@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -26,6 +27,9 @@ func become(l limits, argv []string) error {
 	}
 	if err := lower(unix.RLIMIT_NOFILE, l.OpenFiles); err != nil {
 		return fmt.Errorf("limit open files: %w", err)
+	}
+	if err := lower(unix.RLIMIT_NPROC, l.Processes); err != nil { // as root still, for whom it does not count
+		return fmt.Errorf("limit processes: %w", err)
 	}
 	if l.User != nil {
 		if err := l.User.take(); err != nil {
@@ -53,6 +57,22 @@ func (u *ids) take() error {
 		return err
 	}
 	return syscall.Setuid(u.UID)
+}
+
+// enters says whether who may go through a folder, as far as its mode says.
+func (who *systemUser) enters(folder os.FileInfo) bool {
+	stat, ok := folder.Sys().(*syscall.Stat_t)
+	if !ok {
+		return false
+	}
+	mode := folder.Mode().Perm()
+	switch {
+	case int(stat.Uid) == who.ids.UID:
+		return mode&0o100 != 0
+	case int(stat.Gid) == who.ids.GID || slices.Contains(who.ids.Groups, int(stat.Gid)):
+		return mode&0o010 != 0
+	}
+	return mode&0o001 != 0
 }
 
 // lower sets a limit, which may have been lower before; 0 leaves it.

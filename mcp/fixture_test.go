@@ -210,7 +210,10 @@ func (f *fixture) call(m gjson.Result, result func(string), fail func(int, strin
 		said, _ := json.Marshal(os.Args[1:])
 		result(`{"content":[],"structuredContent":` + string(said) + `}`)
 	case "look": // whether a path can be read, and written
-		_, read := os.Stat(args.Get("path").Str)
+		f, read := os.Open(args.Get("path").Str)
+		if read == nil {
+			_ = f.Close()
+		}
 		write := os.WriteFile(args.Get("path").Str+"/new", nil, 0o600)
 		result(fmt.Sprintf(`{"content":[],"structuredContent":{"read":%v,"write":%v}}`, read == nil, write == nil))
 	case "reserve": // addresses, and no memory

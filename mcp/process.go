@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"sync/atomic"
 	"time"
 )
 
@@ -29,9 +30,10 @@ type process struct {
 }
 
 // newProcess starts cfg.Command, within cfg.Confine. It gets few variables of
-// callgate's own environment: nothing that could be a secret.
-func newProcess(ctx context.Context, cfg *ServerConfig) (*process, error) {
-	cmd, err := cfg.command(ctx)
+// callgate's own environment: nothing that could be a secret. boxes is whether this
+// machine has made a sandbox like that of the server before.
+func newProcess(ctx context.Context, cfg *ServerConfig, boxes *atomic.Bool) (*process, error) {
+	cmd, err := cfg.command(ctx, boxes)
 	if err != nil {
 		return nil, err
 	}

@@ -49,7 +49,8 @@ type Config struct {
 
 	ShutdownTimeout Duration `yaml:"shutdown_timeout"` // for calls in flight
 
-	file string // that it was read from; "" if there is none
+	file    string   // that it was read from; "" if there is none
+	secrets []string // files that secrets were read from
 }
 
 // A Server is an MCP server: a command to run, or a URL to reach it at.
@@ -83,10 +84,12 @@ type Process struct {
 	Nice      Count    `yaml:"nice"`       // how far it gives way to others
 	Memory    Size     `yaml:"memory"`     // of its own, of each of its processes
 	OpenFiles Count    `yaml:"open_files"` // of each of its processes
+	Processes Count    `yaml:"processes"`  // that its user may have
 	Sandbox   string   `yaml:"sandbox"`    // off, auto, required
 	Network   Switch   `yaml:"network"`    // whether the sandbox has one; it has
 	Writable  []Folder `yaml:"writable"`   // what may be changed in the sandbox
-	Readable  []Folder `yaml:"readable"`   // what is there, besides the system's programs; all, where this is empty
+	Readable  []Folder `yaml:"readable"`   // what is there, besides the system's programs; all but what is private, where this is empty
+	Home      Folder   `yaml:"home"`       // its HOME, which may be changed in the sandbox
 }
 
 // OAuth says how callgate gets access tokens for an MCP server.
@@ -194,6 +197,8 @@ func readConfig(file string, over Overrides, env func(string) (string, bool)) (C
 	over.apply(&c, r)
 	c.check(r, root)
 	c.importServers(r)
+	slices.Sort(r.secrets)
+	c.secrets = slices.Compact(r.secrets)
 	if len(r.mistakes) == 0 {
 		c.reach(r, root)
 	}
@@ -212,10 +217,12 @@ func (c *Config) reach(r *reader, root ast.Node) {
 			r.note(at(at(at(at(root, "mcp"), "servers"), name), "prefix"), "mcp.servers.%s: the prefix %s is that of server %s already; write prefix: with another one", name, prefix, of)
 		}
 		owners[prefix] = name
+		if other, named := c.MCP.Servers[prefix]; named && cmp.Or(other.Prefix, prefix) != prefix && prefix != name { // policies and records go by names
+			r.note(at(at(at(at(root, "mcp"), "servers"), name), "prefix"), "mcp.servers.%s: the prefix %s is the name of another server; write another prefix", name, prefix)
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.MCP.Servers)) {
-		s := c.MCP.Servers[name]
-		if err := s.reached(name, slog.New(slog.DiscardHandler)).Check(); err != nil {
+		if err := c.reached(name, slog.New(slog.DiscardHandler)).Check(); err != nil {
 			r.note(at(at(at(root, "mcp"), "servers"), name), "mcp.servers.%s: %s", name, strings.ReplaceAll(err.Error(), "\n", "; "))
 		}
 	}

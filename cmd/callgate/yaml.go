@@ -20,6 +20,7 @@ type reader struct {
 	dir      string // what relative paths are relative to
 	env      func(name string) (string, bool)
 	mistakes Mistakes
+	secrets  []string // files that secrets were read from
 }
 
 // A setting is a value with a reading of its own.
