@@ -192,37 +192,38 @@ type limits struct {
 	Processes uint64 `json:"processes,omitempty"`
 	User      *ids   `json:"user,omitempty"`
 	Boxed     bool   `json:"boxed,omitempty"` // bubblewrap itself takes the right to gain rights
+	Keep      bool   `json:"keep,omitempty"`  // it is to be the keeper, and nothing else of this
 }
 
 // command is what is to be run for a server: its program, or the helper that sets
 // limits and then becomes the program. No shell is among it: each argument stays
-// one, as it stands in c.
-func (c *ServerConfig) command(ctx context.Context, tried *atomic.Bool) (*exec.Cmd, error) {
+// one, as it stands in c. boxed says whether it is in a sandbox.
+func (c *ServerConfig) command(ctx context.Context, tried *atomic.Bool) (cmd *exec.Cmd, boxed bool, err error) {
 	if c.Confine.none() {
-		cmd := exec.Command(c.Command[0], c.Command[1:]...)
+		cmd = exec.Command(c.Command[0], c.Command[1:]...)
 		cmd.Dir, cmd.Env = c.Dir, environment(c.Env)
-		return cmd, nil
+		return cmd, false, nil
 	}
 	who, err := accountOf(c.Confine.User)
 	if err != nil {
-		return nil, fmt.Errorf("process.%w", err)
+		return nil, false, fmt.Errorf("process.%w", err)
 	}
 	argv := append([]string(nil), c.Command...)
 	if argv[0], err = exec.LookPath(argv[0]); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	dir, home := c.Dir, c.Confine.Home
 	if dir == "" && who != nil {
 		dir = "/" // callgate's own may be closed to the user
 	}
-	boxed, err := c.box(ctx, who, tried)
+	boxed, err = c.box(ctx, who, tried)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if boxed {
-		var box *box
-		if box, err = c.sandbox(argv, who); err != nil {
-			return nil, err
+		box, err := c.sandbox(argv, who)
+		if err != nil {
+			return nil, false, err
 		}
 		argv, home, dir = box.argv, box.home, "/"
 	}
@@ -230,12 +231,12 @@ func (c *ServerConfig) command(ctx context.Context, tried *atomic.Bool) (*exec.C
 	if boxed {
 		env = unset(env, "TMPDIR")
 	}
-	cmd, err := c.helped(who, boxed, argv)
+	cmd, err = c.helped(who, boxed, argv)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	cmd.Dir, cmd.Env = dir, env
-	return cmd, nil
+	return cmd, boxed, nil
 }
 
 // box says whether the process runs in a sandbox. It fails if there can be none and
@@ -269,6 +270,11 @@ func (c *ServerConfig) helped(who *systemUser, boxed bool, argv []string) (*exec
 	if who != nil {
 		l.User = &who.ids
 	}
+	return c.help(l, argv)
+}
+
+// help is a command that has the helper run argv.
+func (c *ServerConfig) help(l limits, argv []string) (*exec.Cmd, error) {
 	doc, err := json.Marshal(l)
 	if err != nil {
 		return nil, err
@@ -279,11 +285,16 @@ func (c *ServerConfig) helped(who *systemUser, boxed bool, argv []string) (*exec
 		if err != nil {
 			return nil, err
 		}
+		if there(selfPath) {
+			exe = selfPath // though another version was put in its place
+		}
 		helper = []string{exe, ConfineWord}
 	}
-	args := append(append(append([]string(nil), helper[1:]...), string(doc), "--"), argv...)
-	return exec.Command(helper[0], args...), nil
+	return exec.Command(helper[0], slices.Concat(helper[1:], []string{string(doc), "--"}, argv)...), nil
 }
+
+// selfPath is the program that runs, on systems with such a path.
+const selfPath = "/proc/self/exe"
 
 // as is the variables of a process that runs as who, at home: its own home and name,
 // but for what the operator says of them. No home is that of who.
@@ -305,16 +316,23 @@ func unset(env []string, name string) []string {
 }
 
 // ConfineWord is the first argument by which a program knows that it was started
-// as the helper: callgate __confine JSON -- program argument…
+// as the helper, or the keeper: callgate __confine JSON -- program argument…
 const ConfineWord = "__confine"
 
-// Confine makes this process another program within limits: args are those of the
-// command line behind [ConfineWord]. It returns only if that failed, and then the
-// process must end.
+// Confine makes this process another program within limits, or the keeper of one
+// until both end: args are those of the command line behind [ConfineWord]. It
+// returns only if that failed, and then the process must end.
 func Confine(args []string) error {
 	var l limits
 	if len(args) < 3 || args[1] != "--" || json.Unmarshal([]byte(args[0]), &l) != nil {
 		return errors.New(ConfineWord + " is for callgate's own use")
+	}
+	if l.Keep {
+		status, err := keep(args[2:])
+		if err == nil {
+			os.Exit(status)
+		}
+		return err
 	}
 	return become(l, args[2:])
 }

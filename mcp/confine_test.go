@@ -3,20 +3,15 @@
 package mcp_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/user"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
-	"time"
 
 	"callgate/mcp"
 
@@ -384,56 +379,6 @@ func TestWithoutBubblewrapARequiredSandboxStartsNothing(t *testing.T) {
 			if n := said(t, s, `{"name":"nice"}`).Int(); n < 3 {
 				t.Errorf("without a sandbox there are limits still: nice %d", n)
 			}
-		})
-	}
-}
-
-func TestCloseEndsWhatAProcessStarted(t *testing.T) {
-	for _, test := range []struct {
-		name    string
-		confine mcp.Confinement
-		away    bool // it leaves its parent's session
-	}{
-		{"a child that ignores SIGTERM", mcp.Confinement{}, false},
-		{"within limits", mcp.Confinement{Nice: 1}, false},
-		{"in a sandbox, of whatever session", mcp.Confinement{Sandbox: mcp.SandboxRequired}, true},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			if test.confine.Sandbox != "" {
-				sandboxed(t)
-			}
-			dir := t.TempDir()
-			pipe := filepath.Join(dir, "pipe")
-			if err := syscall.Mkfifo(pipe, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			s := overStdio(t, "legacy", func(c *mcp.ServerConfig) {
-				c.Confine = test.confine
-				if c.Confine.Sandbox != "" {
-					c.Confine.Writable = []string{dir}
-				}
-			})
-			if _, _, err := call(t.Context(), s, "ana", fmt.Sprintf(`{"name":"fork","arguments":{"pipe":%q,"away":%v}}`, pipe, test.away)); err != nil {
-				t.Fatal(err)
-			}
-			held, err := os.Open(pipe) // when the child has opened it
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer held.Close()
-			var ended sync.WaitGroup
-			ended.Go(func() {
-				if err := held.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
-					t.Error(err)
-				}
-				if _, err := io.ReadAll(held); err != nil {
-					t.Errorf("the child lives: %v", err)
-				}
-			})
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-			defer cancel()
-			s.Close(ctx)
-			ended.Wait()
 		})
 	}
 }

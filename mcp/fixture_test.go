@@ -237,7 +237,12 @@ func (f *fixture) call(m gjson.Result, result func(string), fail func(int, strin
 		if args.Get("away").Bool() {
 			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 		}
-		_ = cmd.Start()
+		if args.Get("orphan").Bool() { // its parent ends at once
+			cmd.Args[2] = "(" + cmd.Args[2] + ") > /dev/null &"
+			_ = cmd.Run()
+		} else {
+			_ = cmd.Start()
+		}
 		result(done)
 	case "pid":
 		result(fmt.Sprintf(`{"content":[],"structuredContent":%d}`, os.Getpid()))
