@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"syscall"
@@ -38,6 +39,7 @@ func keep(argv []string) (int, error) {
 	}
 	_ = os.Stdin.Close() // whether the server has closed its own is to be seen
 	_ = os.Stdout.Close()
+	debug.FreeOSMemory() // what all of callgate takes at its start: the keeper needs none of it, and there is one for each server
 	let := make(chan struct{})
 	go func() {
 		_, _ = leash.Read(make([]byte, 1)) // ends when callgate lets go, or is gone
