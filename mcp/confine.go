@@ -193,6 +193,7 @@ type limits struct {
 	User      *ids   `json:"user,omitempty"`
 	Boxed     bool   `json:"boxed,omitempty"` // bubblewrap itself takes the right to gain rights
 	Keep      bool   `json:"keep,omitempty"`  // it is to be the keeper, and nothing else of this
+	Look      bool   `json:"look,omitempty"`  // it is to see, as User, whether a program can be started in a folder
 }
 
 // command is what is to be run for a server: its program, or the helper that sets
@@ -224,6 +225,9 @@ func (c *ServerConfig) command(ctx context.Context, tried *atomic.Bool) (cmd *ex
 		box, err := c.sandbox(argv, who)
 		if err != nil {
 			return nil, false, err
+		}
+		if from := c.withheld(argv[0], who); from != "" {
+			c.Logger.Warn("the sandbox shows nothing of the folder that the server's program is in; name where it is installed in process.readable", "program", argv[0], "folder", from)
 		}
 		argv, home, dir = box.argv, box.home, "/"
 	}
@@ -266,11 +270,10 @@ func (c *ServerConfig) box(ctx context.Context, who *systemUser, tried *atomic.B
 
 // helped is a command that runs argv within the limits.
 func (c *ServerConfig) helped(who *systemUser, boxed bool, argv []string) (*exec.Cmd, error) {
-	l := limits{Nice: c.Confine.Nice, Memory: uint64(c.Confine.Memory), OpenFiles: uint64(c.Confine.OpenFiles), Processes: uint64(c.Confine.Processes), Boxed: boxed}
-	if who != nil {
-		l.User = &who.ids
-	}
-	return c.help(l, argv)
+	return c.help(limits{
+		Nice: c.Confine.Nice, Memory: uint64(c.Confine.Memory), OpenFiles: uint64(c.Confine.OpenFiles), Processes: uint64(c.Confine.Processes),
+		User: who.idsOf(), Boxed: boxed,
+	}, argv)
 }
 
 // help is a command that has the helper run argv.
@@ -295,6 +298,14 @@ func (c *ServerConfig) help(l limits, argv []string) (*exec.Cmd, error) {
 
 // selfPath is the program that runs, on systems with such a path.
 const selfPath = "/proc/self/exe"
+
+// idsOf is those of who, nil for callgate's own user.
+func (who *systemUser) idsOf() *ids {
+	if who == nil {
+		return nil
+	}
+	return &who.ids
+}
 
 // as is the variables of a process that runs as who, at home: its own home and name,
 // but for what the operator says of them. No home is that of who.
@@ -327,7 +338,13 @@ func Confine(args []string) error {
 	if len(args) < 3 || args[1] != "--" || json.Unmarshal([]byte(args[0]), &l) != nil {
 		return errors.New(ConfineWord + " is for callgate's own use")
 	}
-	if l.Keep {
+	switch {
+	case l.Look:
+		if err := look(l.User, args[2:]); err != nil {
+			return err
+		}
+		os.Exit(0)
+	case l.Keep:
 		status, err := keep(args[2:])
 		if err == nil {
 			os.Exit(status)

@@ -1,6 +1,7 @@
 package mcp
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -57,6 +58,28 @@ func (u *ids) take() error {
 		return err
 	}
 	return syscall.Setuid(u.UID)
+}
+
+// look says, as who, what keeps args[0] from being started in the folder args[1];
+// "" is any.
+func look(who *ids, args []string) error {
+	if len(args) != 2 {
+		return errors.New("want a program and a folder")
+	}
+	if who != nil {
+		if err := who.take(); err != nil {
+			return fmt.Errorf("become another user: %w", err)
+		}
+	}
+	if args[1] != "" {
+		if err := os.Chdir(args[1]); err != nil {
+			return fmt.Errorf("its folder dir cannot be entered: %w", err)
+		}
+	}
+	if err := unix.Faccessat(unix.AT_FDCWD, args[0], unix.X_OK, unix.AT_EACCESS); err != nil {
+		return fmt.Errorf("its program %s may not be started: %w", args[0], err)
+	}
+	return nil
 }
 
 // enters says whether who may go through a folder, as far as its mode says.

@@ -151,9 +151,9 @@ func (l *layout) ground() {
 	}
 }
 
-// withhold empties what is somebody's own.
-func (l *layout) withhold(private []string, who *systemUser) {
-	paths := slices.Concat(homePaths, rootsPaths)
+// privatePaths is what is somebody's own, where who runs the server.
+func privatePaths(private []string, who *systemUser) []string {
+	paths := slices.Clone(homePaths)
 	own := append(slices.Clone(private), os.Getenv("HOME"))
 	if who != nil {
 		own = append(own, who.home)
@@ -163,9 +163,30 @@ func (l *layout) withhold(private []string, who *systemUser) {
 			paths = append(paths, path)
 		}
 	}
-	for _, path := range paths {
+	return paths
+}
+
+// withhold empties what is somebody's own.
+func (l *layout) withhold(private []string, who *systemUser) {
+	for _, path := range slices.Concat(rootsPaths, privatePaths(private, who)) {
 		l.cover(who.stop(resolved(path)), ofNobody)
 	}
+}
+
+// withheld is the private folder that a program is in, of which the sandbox shows
+// nothing else; "" if it is in none.
+func (c *ServerConfig) withheld(program string, who *systemUser) string {
+	program = resolved(program)
+	named := slices.Concat(c.Confine.Readable, c.Confine.Writable, []string{c.Dir, c.Confine.Home})
+	if len(c.Confine.Readable) > 0 || slices.ContainsFunc(named, func(path string) bool { return path != "" && inside(program, resolved(path)) }) {
+		return "" // with readable nothing but what is named is there anyway
+	}
+	for _, path := range privatePaths(c.Confine.Private, who) {
+		if inside(program, resolved(path)) {
+			return path
+		}
+	}
+	return ""
 }
 
 // ofTheSystem says whether programs are in path, or path is among them.
