@@ -18,6 +18,7 @@ import (
 type Config struct {
 	Listen    Address `yaml:"listen" restart:"yes"`     // where agents come in
 	PublicURL BaseURL `yaml:"public_url" restart:"yes"` // what agents call this gate; the issuer of their tokens
+	Strangers Count   `yaml:"strangers" restart:"yes"`  // connections of one address that have shown no token yet
 	Data      Folder  `yaml:"data" restart:"yes"`       // ledger, index, keys
 
 	Database Reference `yaml:"database" restart:"yes"` // of what replicas must all know; none: in Data
@@ -168,6 +169,7 @@ const (
 
 func defaults() Config {
 	var c Config
+	c.Strangers = defaultStrangers
 	c.Listen, c.Admin.Listen, c.Data = defaultListen, defaultAdminListen, defaultData
 	c.Identity.TTL, c.Runs.Idle, c.ShutdownTimeout = Duration(defaultTTL), Duration(defaultIdle), Duration(defaultShutdown)
 	c.Approvals.TTL = Duration(defaultApproval)

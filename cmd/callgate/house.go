@@ -125,7 +125,7 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 		return nil, err
 	}
 	h.gate = firewall.New(firewall.Config{
-		Verify: h.authority.Verify, Log: h.ledger, Runs: h.runs,
+		Verify: h.verify, Log: h.ledger, Runs: h.runs,
 		Budgets: h.budgets, Approvals: h.approvals, Stops: h.revoked, Now: time.Now, Logger: log,
 	}, h.lawOf(law, nil))
 	h.models = providers.New(providers.Config{Challenge: h.authority.Challenge, Logger: log}, h.gate)
@@ -168,6 +168,15 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 		})
 	}
 	return h, nil
+}
+
+// verify proves who comes, and then the connection is no stranger's any more.
+func (h *house) verify(ctx context.Context, token, route string) (identity.Principal, error) {
+	p, err := h.authority.Verify(ctx, token, route)
+	if err == nil {
+		known(ctx)
+	}
+	return p, err
 }
 
 // lawOf is the law of a policy, with everything that judges besides.
