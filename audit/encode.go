@@ -71,6 +71,7 @@ func appendJSON(b []byte, r *Record) []byte {
 	}
 	b = amount(b, `,"cost_microusd":`, r.Cost)
 	b = texts(b, `,"labels":`, r.Labels)
+	b = text(b, `,"credential":`, r.Credential)
 	if r.Proposal != nil {
 		b = appendProposal(append(b, `,"proposal":`...), r.Proposal)
 	}

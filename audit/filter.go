@@ -4,20 +4,21 @@ import "time"
 
 // A Filter says which calls are asked for: those that fit every field that is set.
 type Filter struct {
-	Agent     string // "agent:support-bot"
-	Run       string
-	Chain     string // as the client named it
-	Kind      string // "model", "tool"…
-	Target    string
-	Resource  string
-	ArgsHash  string
-	Effect    string    // "allow", "ask", "deny"
-	Otherwise string    // the same, as a candidate would have decided where that is something else; or [Any]
-	Outcome   string    // as in [Call]
-	Since     time.Time // not before
-	Until     time.Time // before
-	Before    uint64    // only calls whose Seq is smaller: the last one of the page before
-	Limit     int       // most calls wanted, newest first; default 100, at most 1,000
+	Agent      string // "agent:support-bot"
+	Run        string
+	Chain      string // as the client named it
+	Kind       string // "model", "tool"…
+	Target     string
+	Resource   string
+	ArgsHash   string
+	Effect     string    // "allow", "ask", "deny"
+	Otherwise  string    // the same, as a candidate would have decided where that is something else; or [Any]
+	Outcome    string    // as in [Call]
+	Credential string    // that was used: secret:openai, in any version, or secret:openai@3
+	Since      time.Time // not before
+	Until      time.Time // before
+	Before     uint64    // only calls whose Seq is smaller: the last one of the page before
+	Limit      int       // most calls wanted, newest first; default 100, at most 1,000
 }
 
 // Any is a value of a [Filter] that every value fits but that there is none.

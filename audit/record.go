@@ -63,13 +63,14 @@ type Record struct {
 	Checks      []Check    `json:"checks,omitempty"`
 
 	// What came of it.
-	Outcome  string    `json:"outcome,omitempty"` // "ok", "fault" (the target's own error), or the code of the error
-	Fault    string    `json:"fault,omitempty"`   // the cause: what the target answered, or what broke
-	TookUS   int64     `json:"took_us,omitempty"` // from the call's arrival, in microseconds
-	Usage    *Usage    `json:"usage,omitempty"`
-	Cost     *int64    `json:"cost_microusd,omitempty"` // of Usage, in millionths of a US dollar; absent where no price is known
-	Labels   []string  `json:"labels,omitempty"`        // that the reply brought into the run, which did not have them
-	Proposal *Proposal `json:"proposal,omitempty"`      // in Proposed
+	Outcome    string    `json:"outcome,omitempty"` // "ok", "fault" (the target's own error), or the code of the error
+	Fault      string    `json:"fault,omitempty"`   // the cause: what the target answered, or what broke
+	TookUS     int64     `json:"took_us,omitempty"` // from the call's arrival, in microseconds
+	Usage      *Usage    `json:"usage,omitempty"`
+	Cost       *int64    `json:"cost_microusd,omitempty"` // of Usage, in millionths of a US dollar; absent where no price is known
+	Labels     []string  `json:"labels,omitempty"`        // that the reply brought into the run, which did not have them
+	Credential string    `json:"credential,omitempty"`    // which of callgate's own were used: names and versions, with spaces between them
+	Proposal   *Proposal `json:"proposal,omitempty"`      // in Proposed
 
 	// In Changed: what, by whom, and the new state in a few words.
 	What  string `json:"what,omitempty"` // "agent.created", "agent.revoked", "policy.activated", "gate.started"…

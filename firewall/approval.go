@@ -19,8 +19,8 @@ import (
 )
 
 // An Approval is a call that a policy lets pass only once people have agreed. It
-// is for that call alone: the same principals, the same target, the same
-// arguments, under the same policy, once.
+// is for that call alone: the same principals, the same target as it was defined, the
+// same arguments, under the same policy, once.
 type Approval struct {
 	ID      string
 	State   string // [Asked], [Granted], [Denied], [Used] or [Expired]
@@ -32,6 +32,7 @@ type Approval struct {
 	Actors               []string
 	Action, Object       string          // in the words of the policy
 	Args                 json.RawMessage `json:",omitempty"` // as forwarded, after masking; nil when too large
+	Definition           string          `json:",omitempty"` // SHA-256 of what the target said of Object
 	Labels               []string        // of what the run had read
 	Policy, Rule, Reason string
 
@@ -227,7 +228,7 @@ func (s *Approvals) ask(ctx context.Context, call *Call, binding string, groups 
 	a := Approval{
 		ID: newID(), State: ApprovalAsked, Binding: binding, Call: call.ID, Run: call.Run,
 		Tenant: call.Caller.Tenant, Subject: call.Caller.Subject, Actors: slices.Clone(call.Caller.Actors),
-		Action: call.Action(), Object: call.Object(),
+		Action: call.Action(), Object: call.Object(), Definition: call.Definition,
 		Labels: call.Labels.Names(), Policy: call.Decision.Policy, Rule: call.Decision.Rule, Reason: call.Decision.Reason,
 		Groups: groups, Asked: now, Expires: now.Add(s.life),
 	}
@@ -346,8 +347,8 @@ func subset(a, b []string) bool {
 	return !slices.ContainsFunc(a, func(s string) bool { return !slices.Contains(b, s) })
 }
 
-// bind is what an approval of call is for: who, what, with which arguments, under
-// which policy.
+// bind is what an approval of call is for: who, what, as it was defined, with which
+// arguments, under which policy.
 func bind(call *Call) string {
 	h := sha256.New()
 	part := func(s string) {
@@ -356,7 +357,7 @@ func bind(call *Call) string {
 		h.Write(n[:])
 		h.Write([]byte(s))
 	}
-	for _, s := range []string{call.Decision.Policy, call.Caller.Tenant, call.Kind.String(), call.Target, call.Method, call.Resource} {
+	for _, s := range []string{call.Decision.Policy, call.Caller.Tenant, call.Kind.String(), call.Target, call.Method, call.Resource, call.Definition} {
 		part(s)
 	}
 	for _, s := range call.Caller.Chain() {

@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"context"
 	"time"
 	"unsafe"
 
@@ -59,6 +60,15 @@ type Call struct {
 	Continues string   // id of an allowed call of the same caller that this request goes on with, by the word of the front door
 	During    *Call    // the call in the course of which its server asks the client for this; nil for what an agent asks for
 
+	// Definition is the SHA-256 of what the target says of what is called; "" if that is
+	// not known. An approval is for no other.
+	Definition string
+
+	// Resolve puts into Body what the arguments lead to outside of the call, and says
+	// whether that is anything else. It is asked once the law has let the call pass;
+	// then the law is asked again. It is nil where they lead nowhere.
+	Resolve func(context.Context) (bool, error)
+
 	ID       string // UUIDv7
 	At       time.Time
 	Caller   identity.Principal
@@ -84,6 +94,8 @@ type Call struct {
 	brought  Labels       // that the run did not have before this reply
 	limits   []Obligation // of what its callers were given
 	shares   []share      // of limits, that were taken and are not settled
+
+	credential string // those that were used for it, with spaces between them
 }
 
 // Object is the name of what the call acts on, in the words of the policy:

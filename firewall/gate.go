@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -24,7 +25,7 @@ type Gate struct {
 	flying flying
 }
 
-// Config is what a Gate needs. All fields are required.
+// Config is what a Gate needs. All fields but Person are required.
 type Config struct {
 	Verify    func(ctx context.Context, token, route string) (identity.Principal, error) // proves who presents a token for a route
 	Log       audit.Log
@@ -34,6 +35,10 @@ type Config struct {
 	Stops     *identity.Revocations // runs and objects that are stopped, and what was revoked
 	Now       func() time.Time
 	Logger    *slog.Logger
+
+	// Person is the groups of a user of the registry, and why nothing goes on for
+	// that user any more. nil knows nobody; it is the one field that may be.
+	Person func(name string) (groups []string, err error)
 }
 
 // A Law is what calls are judged by. A Law in force is never changed, only
@@ -112,6 +117,9 @@ func (g *Gate) Do(ctx context.Context, call *Call, up Upstream, down func(Event)
 	if err := g.approve(ctx, call); err != nil {
 		return g.refuse(ctx, call, err)
 	}
+	if err := g.resolve(ctx, law, call); err != nil {
+		return g.refuse(ctx, call, err)
+	}
 	if err := g.open(ctx, call); err != nil {
 		return g.refuse(ctx, call, err)
 	}
@@ -160,6 +168,7 @@ func (g *Gate) decide(ctx context.Context, law *Law, call *Call) error {
 	if call.answerable() {
 		call.Decision.Effect, call.Decision.Reason = Allow, "no rule forbids it, and the client answers for itself"
 	}
+	call.Decision = call.Within(call.Decision)
 	if err := call.redactor().request(); err != nil {
 		return err
 	}
@@ -333,7 +342,7 @@ func (g *Gate) Refuse(ctx context.Context, call *Call, err error) error {
 // does. It asks the policy that would decide.
 func (g *Gate) May(caller *identity.Principal, kind Kind, target, resource string) Answer {
 	object, act := Object(kind, target, resource), action(kind, "")
-	if g.cfg.Stops.Stopped(identity.RevokedObject, object) {
+	if !permitted(caller, object) || g.cfg.Stops.Stopped(identity.RevokedObject, object) {
 		return No
 	}
 	return min(g.law.Load().Policy.May(caller, object, act), may(caller, act, object))
@@ -349,9 +358,19 @@ func (g *Gate) Delegate(_ context.Context, from *identity.Principal, to string) 
 }
 
 // Approve notes what somebody says of the approval id; see [Approvals.Decide].
-// Who belongs to a group is what the policy in force says.
+// Who belongs to a group is what the policy in force says, and the registry.
 func (g *Gate) Approve(ctx context.Context, id string, v Vote, record func(Approval) error) (Approval, error) {
-	return g.cfg.Approvals.Decide(ctx, id, v, g.law.Load().Policy.Member, record)
+	var groups []string
+	if g.cfg.Person != nil {
+		var gone error
+		if groups, gone = g.cfg.Person(v.By); gone != nil {
+			return Approval{}, fmt.Errorf("%w: %w", ErrMayNot, gone)
+		}
+	}
+	p := g.law.Load().Policy
+	return g.cfg.Approvals.Decide(ctx, id, v, func(tenant, name, group string) bool {
+		return p.Member(tenant, name, group) || slices.ContainsFunc(groups, func(of string) bool { return of == group || p.Member(tenant, of, group) })
+	}, record)
 }
 
 // recorded makes a failure of the log one that the agent may see.

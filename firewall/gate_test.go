@@ -85,9 +85,14 @@ func (u *replies) Forward(context.Context, *firewall.Call) firewall.Events {
 func (u *replies) Read(*firewall.Event) {}
 
 func newGate(log audit.Log, policy firewall.Policy, guards ...firewall.Guard) *firewall.Gate {
-	return firewall.New(firewall.Config{Stops: new(identity.Revocations),
+	return firewall.New(config(log), &firewall.Law{Policy: policy, Guards: guards})
+}
+
+func config(log audit.Log) firewall.Config {
+	return firewall.Config{
+		Stops:  new(identity.Revocations),
 		Verify: verify, Log: log, Runs: firewall.NewRuns(0, new(firewall.Memory), time.Now), Budgets: firewall.NewBudgets(time.Now), Approvals: firewall.NewApprovals(new(firewall.Memory), 0, time.Now), Now: time.Now, Logger: slog.New(slog.DiscardHandler),
-	}, &firewall.Law{Policy: policy, Guards: guards})
+	}
 }
 
 func toolCall(tool, args string) *firewall.Call {

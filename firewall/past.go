@@ -122,7 +122,7 @@ func (p *Past) verdict(effect string) (ok bool, other string) {
 		p.Effect = Ask
 	case p.Passed || len(p.Duties) > 0:
 		p.Effect = Allow
-	case effect == Deny.String() && p.outcome == Denied.String() && !slices.Contains(p.guards, p.fell) && p.fell != stoppedRule && !strings.HasPrefix(p.fell, "gr_"):
+	case effect == Deny.String() && p.outcome == Denied.String() && !slices.Contains(p.guards, p.fell) && p.fell != ByIdentity && p.fell != stoppedRule && !strings.HasPrefix(p.fell, "gr_"):
 		p.Effect = Deny
 	default:
 		return false, "refused"

@@ -1,10 +1,8 @@
 package identity
 
 import (
-	"context"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -13,27 +11,43 @@ import (
 // An Agent is one that may call: a name, what it may be taken for, and who
 // answers for it. The zero Agent is not active, so nothing is allowed to it.
 type Agent struct {
-	Tenant     string        // "default", the only one
-	Name       string        // unique in its tenant and never used again: 1 to 64 of a-z 0-9 - _ . beginning with a letter or digit
-	Roles      []string      // prefixed: "role:support"; what is given as "support" becomes that
-	Owner      string        // who answers for it: "user:ana" or "group:ops"; "" if nobody was named
-	Purpose    string        // what it is for, in a few words
-	Status     string        // Active or Revoked
-	SecretHash []byte        // SHA-256 of its secret; empty if it has none and so cannot get tokens itself
-	MaxTTL     time.Duration // longest life of its tokens, in whole seconds; default 1 h
-	Epoch      int64         // goes up when all tokens issued so far must end
-	Created    time.Time
-	Revoked    time.Time // zero unless Status is Revoked
-	Source     string    // FromConfig or FromAPI
+	Tenant  string        // "default", the only one
+	Name    string        // unique in its tenant and never used again: 1 to 64 of a-z 0-9 - _ . beginning with a letter or digit
+	Roles   []string      // prefixed: "role:support"; what is given as "support" becomes that
+	Owner   string        // who answers for it: "user:ana" or "group:ops"; "" if nobody was named
+	Purpose string        // what it is for, in a few words
+	Status  string        // Active, Suspended, Retired or Revoked
+	MaxTTL  time.Duration // longest life of its tokens, in whole seconds; default 1 h
+	Epoch   int64         // goes up when all tokens issued so far must end
+	Created time.Time
+	Revoked time.Time // zero unless Status is Revoked
+	Source  string    // FromConfig or FromAPI
+
+	Environment string    // where it works, one word: dev, staging, prod; "" if nobody said
+	Models      []string  // the only models that it may use, as patterns: "model:openai/*"; none: no limit besides policy
+	Servers     []string  // the only MCP servers that it may reach: "server:files"; none: no limit besides policy
+	Expires     time.Time // from then on no call passes and no token is issued; zero: never
+	Since       time.Time // when Status became what it is
+	LastSeen    time.Time // when a token of it was last verified, within a minute; zero: never
+
+	SecretHash  []byte    // SHA-256 of its secret; empty if it has none
+	SecretSince time.Time // when it got that secret
+	OldSecret   []byte    // SHA-256 of the secret before, while that is still good
+	OldUntil    time.Time // when OldSecret ends; zero: when it is taken away
+	JWKS        string    // public keys with which it may prove who it is (RFC 7523), as [ReadClientKeys] writes them
+	JWKSURI     string    // where such keys are published, instead
 }
 
-// What an [Agent]'s Status and Source may be.
+// What an [Agent]'s Status and Source may be, and a [User]'s.
 const (
-	Active  = "active"
-	Revoked = "revoked"
+	Active    = "active"
+	Suspended = "suspended" // until it is resumed; its tokens have ended
+	Retired   = "retired"   // ended in good order, for good
+	Revoked   = "revoked"   // ended by force, for good
 
 	FromConfig = "config"
 	FromAPI    = "api"
+	FromLogin  = "login" // of a [User], by its identity provider
 )
 
 const (
@@ -43,51 +57,16 @@ const (
 	maxName       = 64
 	maxRoles      = 64
 	maxPurpose    = 256 // bytes
+	maxWithin     = 64  // patterns, of models and of servers
+	maxURI        = 512 // bytes
 )
-
-// A Store keeps agents. It is used by one [Registry].
-type Store interface {
-	// Agents is all agents that were ever put, in any order.
-	Agents(ctx context.Context) ([]Agent, error)
-	// PutAgent makes a durable before it returns nil, in place of the agent that
-	// has its tenant and name. Times are kept to the microsecond.
-	PutAgent(ctx context.Context, a Agent) error
-}
-
-// Memory is a [Store] in memory, for tests and for trying things out. The zero
-// Memory is empty and ready.
-type Memory struct {
-	mu     sync.Mutex
-	agents map[string]Agent
-}
-
-// Agents implements [Store].
-func (m *Memory) Agents(context.Context) ([]Agent, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	list := make([]Agent, 0, len(m.agents))
-	for _, a := range m.agents {
-		list = append(list, a.clone())
-	}
-	return list, nil
-}
-
-// PutAgent implements [Store].
-func (m *Memory) PutAgent(_ context.Context, a Agent) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.agents == nil {
-		m.agents = make(map[string]Agent)
-	}
-	m.agents[a.Tenant+"/"+a.Name] = a.clone()
-	return nil
-}
 
 // subject is the agent's name as tokens, rules and records have it.
 func (a *Agent) subject() string { return "agent:" + a.Name }
 
 func (a Agent) clone() Agent {
-	a.Roles, a.SecretHash = slices.Clone(a.Roles), slices.Clone(a.SecretHash)
+	a.Roles, a.SecretHash, a.OldSecret = slices.Clone(a.Roles), slices.Clone(a.SecretHash), slices.Clone(a.OldSecret)
+	a.Models, a.Servers = slices.Clone(a.Models), slices.Clone(a.Servers)
 	return a
 }
 
@@ -128,6 +107,28 @@ func (a Agent) register() (Agent, error) {
 	}
 	if len(a.Purpose) > maxPurpose || !utf8.ValidString(a.Purpose) || strings.ContainsFunc(a.Purpose, unicode.IsControl) {
 		return a, invalid("agent %s: want a purpose of one line and at most %d bytes", a.Name, maxPurpose)
+	}
+	if a.Environment != "" && (!isWord(a.Environment) || a.Environment != strings.ToLower(a.Environment)) {
+		return a, invalid("agent %s: environment %.80q: want one word of a-z 0-9 - _ ., such as dev, staging or prod", a.Name, a.Environment)
+	}
+	w, err := NewWithin(a.Models, a.Servers)
+	if err != nil {
+		return a, invalid("agent %s: %v", a.Name, err)
+	}
+	a.Models, a.Servers = w.Models, w.Servers
+	if !a.Expires.IsZero() {
+		a.Expires = a.Expires.UTC().Truncate(time.Microsecond)
+	}
+	if a.JWKS != "" && a.JWKSURI != "" {
+		return a, invalid("agent %s has both keys and a jwks_uri: give it one of them", a.Name)
+	}
+	if a.JWKS != "" {
+		if a.JWKS, err = ReadClientKeys([]byte(a.JWKS)); err != nil {
+			return a, invalid("agent %s: %v", a.Name, err)
+		}
+	}
+	if a.JWKSURI != "" && !isKeysURI(a.JWKSURI) {
+		return a, invalid("agent %s: jwks_uri: want an https URL of at most %d bytes, without user and without # (http on this machine)", a.Name, maxURI)
 	}
 	if a.MaxTTL == 0 {
 		a.MaxTTL = defaultMaxTTL

@@ -84,6 +84,7 @@ func New(cfg Config, keys *Keys, registry *Registry) *Authority {
 		cfg.Logger = slog.Default()
 	}
 	registry.tellTo(cfg.Record, cfg.Revocations.tell)
+	cfg.Revocations.reread = registry.reread
 	return &Authority{
 		cfg: cfg, base: strings.TrimSuffix(cfg.Issuer, "/"), keys: keys, registry: registry, grants: newGrants(cfg.Grants),
 		seen: newSeen(), failures: newFailures(),

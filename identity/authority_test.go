@@ -716,12 +716,12 @@ func TestChangesAreRecorded(t *testing.T) {
 	want := []string{
 		"agent.created | admin | agent:bot | active, epoch 1, roles role:support, owner user:ana",
 		"agent.created | config | agent:conf | active, epoch 1",
-		"agent.changed | config | agent:conf | active, epoch 1, roles role:dev",
+		"agent.changed | config | agent:conf | roles none → role:dev",
 		"agent.removed | config | agent:conf | active, epoch 1, roles role:dev",
 		"token.issued | admin | agent:bot | jti " + byAdmin.ID + ", for 5m0s, at " + gateURL + ", of " + byAdmin.Grant,
 		"token.issued | agent:bot | agent:bot | ",
 		"token.refused | agent:bot | agent:bot | wrong client_id or client_secret, from 192.0.2.1",
-		"agent.revoked | admin | agent:bot | revoked, epoch 2, roles role:support, owner user:ana",
+		"agent.revoked | admin | agent:bot | status active → revoked; epoch 1 → 2",
 		"token.refused | agent:bot | agent:bot | revoked, from 192.0.2.1",
 		"token.refused | agent:? | agent:? | wrong client_id or client_secret, from 192.0.2.1",
 	}

@@ -12,6 +12,7 @@ var (
 	ErrTaken   = errors.New("name is taken")
 	ErrUnknown = errors.New("no such agent")
 	ErrRevoked = errors.New("agent is revoked")
+	ErrEnded   = errors.New("agent or user is not active")
 	ErrScope   = errors.New("no such scope")
 	ErrTarget  = errors.New("no such resource")
 )

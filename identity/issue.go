@@ -38,7 +38,7 @@ type Token struct {
 }
 
 // Mint issues a token to the agent of that name, which acts for itself. The error is
-// [ErrUnknown], [ErrRevoked], [ErrInvalid], or for a scope or audience [ErrScope] or
+// [ErrUnknown], [ErrRevoked], [ErrEnded], [ErrInvalid], or for a scope or audience [ErrScope] or
 // [ErrTarget].
 func (a *Authority) Mint(ctx context.Context, name string, o MintOptions) (Token, error) {
 	agent, err := a.active(name)
@@ -108,13 +108,10 @@ func (a *Authority) give(ctx context.Context, g *Grant, life time.Duration, by s
 // active is the agent of that name, if it may get tokens.
 func (a *Authority) active(name string) (Agent, error) {
 	agent, ok := a.registry.Get(name)
-	switch {
-	case !ok:
+	if !ok {
 		return Agent{}, unknown(name)
-	case agent.Status != Active:
-		return Agent{}, &mistake{ErrRevoked, "agent " + name + " was revoked, and gets no tokens any more"}
 	}
-	return agent, nil
+	return agent, agent.tokenless(a.cfg.Now())
 }
 
 // life is how long a token lives for which ttl was asked.
@@ -131,6 +128,9 @@ func (a *Authority) issue(agent Agent, g *Grant, o MintOptions) (Token, error) {
 	ttl := a.life(agent, o.TTL)
 	if !g.NotAfter.IsZero() {
 		ttl = min(ttl, g.NotAfter.Sub(now).Truncate(time.Second))
+	}
+	if !agent.Expires.IsZero() {
+		ttl = min(ttl, agent.Expires.Sub(now).Truncate(time.Second))
 	}
 	switch {
 	case o.TTL < 0:

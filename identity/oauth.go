@@ -1,8 +1,6 @@
 package identity
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -240,20 +238,21 @@ func (a *Authority) authenticate(c credentials, address string) (string, error) 
 		return "", &fault{http.StatusTooManyRequests, "temporarily_unavailable", "too many wrong tries: wait before the next", wait}
 	}
 	agent, _ := a.registry.Get(name)
-	want := agent.SecretHash
-	if len(want) == 0 {
-		want = make([]byte, sha256.Size) // of no secret
-	}
 	right := 0
 	for _, secret := range c.secrets {
-		right |= subtle.ConstantTimeCompare(NewSecret(secret).Hash(), want)
+		right |= agent.hasSecret(secret, at)
 	}
-	if right == 1 && agent.Status == Active {
+	ended := agent.tokenless(at)
+	if right == 1 && ended == nil {
+		a.registry.place(name).from.note(address)
 		return name, nil
 	}
 	told, state := "client_id or client_secret is wrong", "wrong client_id or client_secret"
 	if right == 1 { // only who knows the secret may know more
-		told, state = "agent "+name+" was revoked", "revoked"
+		told, state = ended.Error(), agent.Status
+		if agent.Status == Active {
+			state = "expired"
+		}
 	}
 	state += ", from " + address
 	a.failures.note(name, address, at)

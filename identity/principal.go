@@ -16,6 +16,7 @@ type Principal struct {
 	Grant   string     // the record of the delegation that the token came from
 	Txn     string     // the transaction that the token's root began
 	Run     string     // the only run that the token is for; "" is any
+	Within  []Within   // what agents of Chain are kept to by their registration, besides policy: all of it must permit an object
 	Hops    []Hop      // that were given less than policy allows: each must permit a call
 	Expires time.Time
 }

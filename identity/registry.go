@@ -1,10 +1,9 @@
 package identity
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -21,221 +20,168 @@ type Registry struct {
 
 	writing sync.Mutex // held while the store is written, so that it gets changes in order
 
-	mu     sync.Mutex       // never held for long: a revocation waits for nothing else
-	known  map[string]Agent // every agent that ever was, by name
+	mu     sync.Mutex        // never held for long: a revocation waits for nothing else
+	known  map[string]*Agent // every agent that ever was, by name
+	names  []string          // of known; those that came last may be out of order
+	ranked bool              // names are in order
 	record func(what, by, name, state string) error
-	lost   func() // told when agents have lost something
+	lost   func() // told when agents or users have lost something
+
+	people people // users and groups; guarded as agents are
 }
 
 // A place is where an agent is found for as long as the process lives: a token
 // that was verified once leads there. It is empty while the config does not name
 // its agent.
-type place struct{ agent atomic.Pointer[Agent] }
+type place struct {
+	agent atomic.Pointer[Agent]
+	seen  atomic.Int64 // when a token of it was last verified, in seconds since 1970; 0: never
+	saved int64        // of seen, what the store has; owned by whoever holds writing
+	from  networks     // that its credentials came from
+}
 
 // OpenRegistry reads all agents from store. Those that come from the config are
 // unknown until [Registry.Configure] names them.
 func OpenRegistry(ctx context.Context, store Store) (*Registry, error) {
-	agents, err := store.Agents(ctx)
+	agents, err := store.Agents(ctx, "")
 	if err != nil {
 		return nil, fmt.Errorf("read agents: %w", err)
 	}
-	r := &Registry{store: store, known: make(map[string]Agent, len(agents)), record: func(_, _, _, _ string) error { return nil }, lost: func() {}}
-	for _, a := range agents {
-		if a.Source == FromConfig && a.Status != Revoked {
-			r.known[a.Name] = a
-			continue
-		}
-		r.settle(a)
+	users, err := store.Users(ctx, "")
+	if err != nil {
+		return nil, fmt.Errorf("read users: %w", err)
 	}
+	r := &Registry{store: store, known: make(map[string]*Agent, len(agents)), record: func(_, _, _, _ string) error { return nil }, lost: func() {}}
+	slices.SortFunc(agents, func(a, b Agent) int { return strings.Compare(a.Name, b.Name) })
+	for _, a := range agents {
+		seen := a.LastSeen
+		a.LastSeen = time.Time{} // is told by the place
+		if a.Source == FromConfig && a.Status != Revoked {
+			r.remembered(&a)
+		} else {
+			r.settle(&a)
+		}
+		if !seen.IsZero() {
+			p := r.placed(a.Name)
+			p.saved = seen.Unix()
+			p.seen.Store(p.saved)
+		}
+	}
+	r.people.open(users)
 	return r, nil
 }
 
-// Create registers a, which needs a Name and may have Roles, Owner, Purpose and
-// MaxTTL, and returns it complete with its secret, which is told this once. The
-// error is [ErrInvalid], or [ErrTaken] if an agent ever had that name.
+// Create registers a, which needs a Name and may have what describes it besides,
+// and returns it complete with its secret, which is told this once. One that has
+// public keys gets no secret. The error is [ErrInvalid], or [ErrTaken] if an agent
+// ever had that name.
 func (r *Registry) Create(ctx context.Context, a Agent) (Agent, Secret, error) {
 	a, err := a.register()
 	if err != nil {
 		return Agent{}, Secret{}, err
 	}
-	secret := randomSecret()
+	at := now()
+	if !a.Expires.IsZero() && !at.Before(a.Expires) {
+		return Agent{}, Secret{}, invalid("agent %s would have expired already, at %s", a.Name, a.Expires.Format(time.RFC3339))
+	}
 	a.Status, a.Source, a.Epoch = Active, FromAPI, 1
-	a.SecretHash = secret.Hash()
-	a.Created, a.Revoked = now(), time.Time{}
+	a.Created, a.Since, a.Revoked, a.LastSeen = at, at, time.Time{}, time.Time{}
+	a.SecretHash, a.SecretSince, a.OldSecret, a.OldUntil = nil, time.Time{}, nil, time.Time{}
+	var secret Secret
+	if a.JWKS == "" && a.JWKSURI == "" {
+		secret = randomSecret()
+		a.SecretHash, a.SecretSince = secret.Hash(), at
+	}
 
 	r.writing.Lock()
 	defer r.writing.Unlock()
-	if _, ok := r.remember(a.Name); ok {
+	if r.remember(a.Name) != nil {
 		return Agent{}, Secret{}, &mistake{ErrTaken, "the name " + a.Name + " is taken, and names are never used again: choose another one"}
 	}
-	if err := r.tell("agent.created", "admin", a); err != nil {
+	if err := r.tell("agent.created", "admin", a.subject(), describe(&a)); err != nil {
 		return Agent{}, Secret{}, fmt.Errorf("agent %s is not created, since that could not be recorded: %w", a.Name, err)
 	}
 	if err := r.store.PutAgent(ctx, a); err != nil {
-		_ = r.tell("agent.removed", "admin", a)
+		_ = r.tell("agent.removed", "admin", a.subject(), "not created, since it could not be stored")
 		return Agent{}, Secret{}, fmt.Errorf("create agent %s: %w", a.Name, err)
 	}
 	r.mu.Lock()
-	r.settle(a)
+	r.settle(&a)
 	r.mu.Unlock()
 	return a.clone(), secret, nil
-}
-
-// Revoke ends the agent for good: no call with any of its tokens passes any
-// more, at once, and whether the error is nil or not. An error other than
-// [ErrUnknown] says that it is not on record, or that the store does not have it
-// yet; then Revoke must be called again, or the agent is back after a restart.
-// Revoking twice is no error.
-func (r *Registry) Revoke(ctx context.Context, name string) error {
-	a, news, ok := r.end(name)
-	if !ok {
-		return unknown(name)
-	}
-	var unrecorded error
-	if news {
-		if err := r.tell("agent.revoked", "admin", a); err != nil {
-			unrecorded = fmt.Errorf("agent %s is revoked, but that could not be recorded: %w", name, err)
-		}
-	}
-	r.writing.Lock()
-	defer r.writing.Unlock()
-	if err := r.store.PutAgent(ctx, a); err != nil {
-		return errors.Join(unrecorded, fmt.Errorf("agent %s is revoked, but that is not stored and would not outlive a restart; revoke it again: %w", name, err))
-	}
-	return unrecorded
-}
-
-// end revokes the agent in memory, before it is stored: a store that hangs must
-// not keep the agent going. news says that it was not revoked before.
-func (r *Registry) end(name string) (a Agent, news, ok bool) {
-	defer r.less()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if a, ok = r.Get(name); !ok || a.Status == Revoked {
-		return a, false, ok
-	}
-	a.Status, a.Revoked = Revoked, now()
-	a.Epoch++
-	r.settle(a)
-	return a, true, true
-}
-
-// Configure makes agents the ones that come from the config. Those that the
-// config named until now and does not name any more are unknown from their next
-// call on; the revoked stay revoked. A changed SecretHash ends the tokens issued
-// before. When an error is returned, of [ErrInvalid] or [ErrTaken] or of the
-// store, the agents in force are still those from before.
-func (r *Registry) Configure(ctx context.Context, agents []Agent) error {
-	r.writing.Lock()
-	defer r.writing.Unlock()
-	next, err := r.configured(agents)
-	if err != nil {
-		return err
-	}
-	for _, a := range next {
-		if old, ok := r.remember(a.Name); ok && same(old, a) {
-			continue
-		}
-		if err := r.store.PutAgent(ctx, a); err != nil {
-			return fmt.Errorf("configure agent %s: %w", a.Name, err)
-		}
-	}
-	defer r.less()
-	for _, c := range r.swap(next) {
-		_ = r.tell(c.what, "config", c.agent) // whoever read the config has that on record, or takes it back
-	}
-	return nil
-}
-
-// configured is agents as they will be, with what is known of them already, or
-// all that is wrong with them.
-func (r *Registry) configured(agents []Agent) (map[string]Agent, error) {
-	next := make(map[string]Agent, len(agents))
-	var wrong []error
-	for _, given := range agents {
-		a, err := given.register()
-		if err != nil {
-			wrong = append(wrong, err)
-			continue
-		}
-		if _, twice := next[a.Name]; twice {
-			wrong = append(wrong, invalid("agent %s stands in the config twice", a.Name))
-			continue
-		}
-		a.Status, a.Source, a.Epoch = Active, FromConfig, 1
-		a.Created, a.Revoked = now(), time.Time{}
-		if old, ok := r.remember(a.Name); ok {
-			if old.Source != FromConfig {
-				wrong = append(wrong, &mistake{ErrTaken, "agent " + a.Name +
-					" in the config has the name of one that was made by callgate agent create: choose another name for the one in the config"})
-				continue
-			}
-			a.Status, a.Epoch, a.Created, a.Revoked = old.Status, old.Epoch, old.Created, old.Revoked
-			if !bytes.Equal(a.SecretHash, old.SecretHash) {
-				a.Epoch++
-			}
-		}
-		next[a.Name] = a
-	}
-	return next, errors.Join(wrong...)
-}
-
-// A change is something that the config did to an agent.
-type change struct {
-	what  string
-	agent Agent
-}
-
-// swap puts the configured agents in force, and says what that changed.
-func (r *Registry) swap(next map[string]Agent) (changes []change) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for name, a := range r.known {
-		if _, stays := next[name]; stays || a.Source != FromConfig || a.Status == Revoked {
-			continue
-		}
-		if p := r.place(name); p != nil && p.agent.Swap(nil) != nil {
-			changes = append(changes, change{"agent.removed", a})
-		}
-	}
-	for name, a := range next {
-		old, ok := r.known[name]
-		if ok && old.Status == Revoked { // perhaps since next was made
-			a.Status, a.Epoch, a.Revoked = old.Status, old.Epoch, old.Revoked
-		}
-		r.settle(a)
-		switch {
-		case !ok:
-			changes = append(changes, change{"agent.created", a})
-		case !same(old, a):
-			changes = append(changes, change{"agent.changed", a})
-		}
-	}
-	slices.SortFunc(changes, func(a, b change) int { return strings.Compare(a.agent.Name, b.agent.Name) })
-	return changes
 }
 
 // Get is the agent of that name, and whether there is one.
 func (r *Registry) Get(name string) (Agent, bool) {
 	if p := r.place(name); p != nil {
 		if a := p.agent.Load(); a != nil {
-			return a.clone(), true
+			return p.told(a), true
 		}
 	}
 	return Agent{}, false
 }
 
-// List is all agents, the revoked too, by name.
-func (r *Registry) List() []Agent {
+// List is all agents, those that have ended too, by name.
+func (r *Registry) List() []Agent { return r.Page("", 0) }
+
+// Page is at most limit agents, by name, from the first one after the name after.
+// A limit of 0 is none.
+func (r *Registry) Page(after string, limit int) []Agent {
+	names := r.ordered()
+	i, found := slices.BinarySearch(names, after)
+	if found {
+		i++
+	}
 	var list []Agent
-	r.places.Range(func(_, p any) bool {
-		if a := p.(*place).agent.Load(); a != nil {
-			list = append(list, a.clone())
+	for _, name := range names[i:] {
+		if limit > 0 && len(list) == limit {
+			break
 		}
-		return true
-	})
-	slices.SortFunc(list, func(a, b Agent) int { return strings.Compare(a.Name, b.Name) })
+		if a, ok := r.Get(name); ok {
+			list = append(list, a)
+		}
+	}
 	return list
+}
+
+// ordered is the names of all agents that ever were, in order.
+func (r *Registry) ordered() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.ranked {
+		names := slices.Clone(r.names) // others may be reading what was in order before
+		slices.Sort(names)
+		r.names, r.ranked = names, true
+	}
+	return r.names
+}
+
+// Count is how many agents there are, those that have ended too.
+func (r *Registry) Count() int {
+	n := 0
+	for range r.all() {
+		n++
+	}
+	return n
+}
+
+// all is every agent in force, in any order, as it is kept: it must not be changed.
+func (r *Registry) all() iter.Seq2[*place, *Agent] {
+	return func(yield func(*place, *Agent) bool) {
+		r.places.Range(func(_, p any) bool {
+			a := p.(*place).agent.Load()
+			return a == nil || yield(p.(*place), a)
+		})
+	}
+}
+
+// told is a as others may have it.
+func (p *place) told(a *Agent) Agent {
+	t := a.clone()
+	if s := p.seen.Load(); s > 0 {
+		t.LastSeen = time.Unix(s, 0).UTC()
+	}
+	return t
 }
 
 // place is where the agent of that name is found, nil if there never was one.
@@ -246,21 +192,37 @@ func (r *Registry) place(name string) *place {
 	return nil
 }
 
-// remember is what is known of the agent of that name, in force or not.
-func (r *Registry) remember(name string) (Agent, bool) {
+// placed is the place of that name, which is made if there is none.
+func (r *Registry) placed(name string) *place {
+	if p := r.place(name); p != nil {
+		return p
+	}
+	p, _ := r.places.LoadOrStore(name, new(place))
+	return p.(*place)
+}
+
+// remember is what is known of the agent of that name, in force or not; nil if
+// nothing is.
+func (r *Registry) remember(name string) *Agent {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	a, ok := r.known[name]
-	return a, ok
+	return r.known[name]
+}
+
+// remembered makes a known; mu is held.
+func (r *Registry) remembered(a *Agent) {
+	if _, ok := r.known[a.Name]; !ok {
+		r.ranked = r.ranked && (len(r.names) == 0 || r.names[len(r.names)-1] < a.Name)
+		r.names = append(r.names, a.Name) // in the room behind, where nobody reads
+	}
+	r.known[a.Name] = a
 }
 
 // settle puts a in force; mu is held. What is in force is never changed, only
-// replaced.
-func (r *Registry) settle(a Agent) {
-	a = a.clone()
-	r.known[a.Name] = a
-	p, _ := r.places.LoadOrStore(a.Name, new(place))
-	p.(*place).agent.Store(&a)
+// replaced: nobody may change a any more.
+func (r *Registry) settle(a *Agent) {
+	r.remembered(a)
+	r.placed(a.Name).agent.Store(a)
 }
 
 // tellTo has every later change told to record, and to lost that agents may have lost
@@ -271,7 +233,8 @@ func (r *Registry) tellTo(record func(what, by, name, state string) error, lost 
 	r.record, r.lost = record, lost
 }
 
-// less tells that agents may have lost something, so that what they are about is ended.
+// less tells that agents may have lost something, so that what they are about is
+// ended. mu is not held.
 func (r *Registry) less() {
 	r.mu.Lock()
 	lost := r.lost
@@ -279,34 +242,16 @@ func (r *Registry) less() {
 	lost()
 }
 
-// tell puts a change of a on record. No lock is held: it may take a while.
-func (r *Registry) tell(what, by string, a Agent) error {
+// tell puts a change on record. mu is not held: it may take a while.
+func (r *Registry) tell(what, by, name, state string) error {
 	r.mu.Lock()
 	record := r.record
 	r.mu.Unlock()
-	return record(what, by, a.subject(), describe(a))
+	return record(what, by, name, state)
 }
 
 func unknown(name string) error {
 	return &mistake{ErrUnknown, fmt.Sprintf("there is no agent %.80q: create it, or name it in the config", name)}
-}
-
-// same says whether nothing about an agent changed that is worth a write.
-func same(a, b Agent) bool {
-	return a.Owner == b.Owner && a.Purpose == b.Purpose && a.Status == b.Status && a.MaxTTL == b.MaxTTL && a.Epoch == b.Epoch &&
-		slices.Equal(a.Roles, b.Roles) && bytes.Equal(a.SecretHash, b.SecretHash)
-}
-
-// describe is the state of the agent in a few words, for the record.
-func describe(a Agent) string {
-	s := fmt.Sprintf("%s, epoch %d", a.Status, a.Epoch)
-	if len(a.Roles) > 0 {
-		s += ", roles " + strings.Join(a.Roles, " ")
-	}
-	if a.Owner != "" {
-		s += ", owner " + a.Owner
-	}
-	return s
 }
 
 // now is the time at the precision that a [Store] keeps.

@@ -33,6 +33,13 @@ func (d *disk) PutAgent(ctx context.Context, a identity.Agent) error {
 	return d.after
 }
 
+func (d *disk) PutUser(ctx context.Context, u identity.User) error {
+	if d.before != nil {
+		return d.before
+	}
+	return d.Memory.PutUser(ctx, u)
+}
+
 var errDisk = errors.New("disk is full")
 
 func open(t testing.TB, store identity.Store) *identity.Registry {
@@ -60,6 +67,7 @@ func TestCreate(t *testing.T) {
 	want := identity.Agent{
 		Tenant: "default", Name: "support-bot", Roles: []string{"role:dev", "role:support"}, Owner: "user:ana",
 		Status: "active", SecretHash: secret.Hash(), MaxTTL: time.Hour, Epoch: 1, Created: a.Created, Source: "api",
+		Since: a.Created, SecretSince: a.Created,
 	}
 	if d := cmp.Diff(want, a); d != "" {
 		t.Error(d)
@@ -253,6 +261,7 @@ type stuck struct {
 	identity.Memory
 	name      string
 	hangs, on chan struct{}
+	armed     bool
 }
 
 func (s *stuck) PutAgent(ctx context.Context, a identity.Agent) error {

@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +29,7 @@ const (
 	RevokedRun    = "run"    // a run, by its id or by the name that its client gives it
 	RevokedObject = "object" // an object of policy, whoever calls it: tool:shop/refund
 	RevokedAgent  = "agent"  // what is known of an agent is to be read again
+	RevokedUser   = "user"   // and of a user
 )
 
 // A RevocationStore keeps the feed: it only grows.
@@ -57,7 +59,7 @@ type Revocations struct {
 	listens []func()
 	fresh   atomic.Int64 // unix microseconds of the last good look at the feed
 	shared  atomic.Bool  // other processes write to it too
-	agents  func(ctx context.Context, name string)
+	reread  func(ctx context.Context, kind, name string) error
 }
 
 // An ending is what was revoked.
@@ -82,15 +84,30 @@ func (r *Revocations) look(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read revocations: %w", err)
 	}
-	r.fresh.Store(at.UnixMicro())
+	if len(news) == 0 {
+		r.fresh.Store(at.UnixMicro())
+		return nil
+	}
+	last := news[len(news)-1].Seq
+	changed := make(map[ending]bool)
 	for _, n := range news {
-		if n.Kind == RevokedAgent && r.agents != nil {
-			r.agents(ctx, n.ID)
+		if n.Kind == RevokedAgent || n.Kind == RevokedUser {
+			changed[ending{n.Kind, n.ID}] = true
 		}
 	}
-	if len(news) > 0 {
-		r.take(news...)
+	for e := range changed {
+		if r.reread == nil {
+			break
+		}
+		if err := r.reread(ctx, e.kind, e.id); err != nil {
+			return err
+		}
 	}
+	r.take(slices.DeleteFunc(news, func(n Revocation) bool { return changed[ending{n.Kind, n.ID}] })...)
+	r.mu.Lock()
+	r.seen = last
+	r.mu.Unlock()
+	r.fresh.Store(at.UnixMicro())
 	return nil
 }
 
@@ -195,7 +212,7 @@ func (r *Revocations) List(ctx context.Context) ([]Revocation, error) {
 	}
 	var list []Revocation
 	for i, n := range all {
-		if last[ending{n.Kind, n.ID}] == i && !n.Lift && n.Kind != RevokedAgent {
+		if last[ending{n.Kind, n.ID}] == i && !n.Lift && n.Kind != RevokedAgent && n.Kind != RevokedUser {
 			list = append(list, n)
 		}
 	}

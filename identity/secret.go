@@ -3,10 +3,12 @@ package identity
 import (
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/base64"
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
 )
 
 // A Secret is a text that must not be seen. However it is printed, logged or
@@ -42,6 +44,21 @@ func (s Secret) Hash() []byte {
 	}
 	sum := sha256.Sum256([]byte(s.Reveal()))
 	return sum[:]
+}
+
+// hasSecret is 1 if secret is one of the agent's at a time, and 0 if not. It takes
+// as long for an agent that has none.
+func (a *Agent) hasSecret(secret string, at time.Time) int {
+	hash := NewSecret(secret).Hash()
+	none := make([]byte, sha256.Size) // of no secret
+	want, old := a.SecretHash, a.OldSecret
+	if len(want) == 0 {
+		want = none
+	}
+	if len(old) == 0 || !a.OldUntil.IsZero() && !at.Before(a.OldUntil) {
+		old = none
+	}
+	return subtle.ConstantTimeCompare(hash, want) | subtle.ConstantTimeCompare(hash, old)
 }
 
 const hidden = "[secret]"

@@ -24,6 +24,7 @@ type shard struct {
 type verified struct {
 	says    Principal // without what the registry says of its agents
 	chain   []member  // who acts, and for whom, as far as they are agents
+	user    *seat     // of the user for whom they act, nil if that is none
 	hops    []Hop     // of the same, by its grant
 	deepest int       // how many hops more may come before those, less one
 	scope   string

@@ -108,7 +108,7 @@ func explained(err error) error {
 		return badRequest("invalid_target", "%v", err)
 	case errors.Is(err, ErrInvalid):
 		return badRequest("invalid_request", "%v", err)
-	case errors.Is(err, ErrRevoked), errors.Is(err, ErrUnknown): // since it was authenticated
+	case errors.Is(err, ErrRevoked), errors.Is(err, ErrEnded), errors.Is(err, ErrUnknown): // since it was authenticated
 		return badClient(err.Error())
 	}
 	return err

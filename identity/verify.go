@@ -28,7 +28,7 @@ func (a *Authority) Verify(ctx context.Context, token, route string) (Principal,
 // principal is who presents v, whose acting agent is agent.
 func (v *verified) principal(agent *Agent) Principal {
 	p := v.says
-	p.Tenant, p.Roles, p.Owner = agent.Tenant, agent.Roles, agent.Owner
+	p.Tenant, p.Roles, p.Owner, p.Within = agent.Tenant, agent.Roles, agent.Owner, v.within()
 	if len(p.Actors) > 0 {
 		p.Above = v.above(len(p.Actors))
 	}
@@ -76,7 +76,8 @@ func (p Proof) of(c confirmation) bool {
 // stands says whether what was proven once still holds, and is the acting agent: all
 // of its chain are known and active, and nothing of it was revoked.
 func (a *Authority) stands(v *verified) (*Agent, error) {
-	if !a.cfg.Now().Before(v.says.Expires.Add(leeway)) {
+	at := a.cfg.Now()
+	if !at.Before(v.says.Expires.Add(leeway)) {
 		return nil, errExpired
 	}
 	if err := a.unrevoked(v); err != nil {
@@ -85,17 +86,25 @@ func (a *Authority) stands(v *verified) (*Agent, error) {
 	var acting *Agent
 	for i := range v.chain {
 		agent := v.chain[i].place.agent.Load()
-		switch {
-		case agent == nil:
+		if agent == nil {
 			return nil, errUnknown
-		case agent.Status != Active:
-			return nil, errRevoked
+		}
+		if err := agent.halted(at); err != nil {
+			return nil, err
+		}
+		switch {
 		case agent.Epoch != v.chain[i].epoch:
 			return nil, errEnded
 		case i == 0:
 			acting = agent
 		}
 	}
+	if v.user != nil {
+		if u := v.user.user.Load(); u != nil && u.Status != Active {
+			return nil, errDismissed
+		}
+	}
+	v.chain[0].place.mark(at)
 	return acting, nil
 }
 
@@ -126,7 +135,23 @@ func (v *verified) above(n int) [][]string {
 			list[i-1] = agent.Roles
 		}
 	}
+	if v.user != nil {
+		if u := v.user.user.Load(); u != nil {
+			list[n-1] = u.Groups
+		}
+	}
 	return list
+}
+
+// within is what the agents of the chain are kept to: nothing, which costs nothing,
+// unless one is.
+func (v *verified) within() (all []Within) {
+	for i := range v.chain {
+		if agent := v.chain[i].place.agent.Load(); agent != nil && (len(agent.Models) > 0 || len(agent.Servers) > 0) {
+			all = append(all, Within{agent.Models, agent.Servers})
+		}
+	}
+	return all
 }
 
 // prove checks what does not change as long as the token lives, and keeps it.
@@ -144,6 +169,9 @@ func (a *Authority) prove(ctx context.Context, token string) (*verified, error) 
 	}
 	if c.Confirm != nil {
 		v.confirm = *c.Confirm
+	}
+	if strings.HasPrefix(c.Subject, "user:") {
+		v.user = a.registry.people.seat(c.Subject)
 	}
 	if err := a.chained(ctx, v, c); err != nil {
 		return nil, err

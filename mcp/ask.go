@@ -59,6 +59,10 @@ func (p *passage) ask(ctx context.Context, call *firewall.Call, method string, b
 	if body.JSON == nil {
 		body.JSON = []byte("{}")
 	}
+	body, err := p.asTask(body)
+	if err != nil {
+		return err
+	}
 	ask := p.question(call, method, body)
 	if ask == nil {
 		return firewall.Refuse(firewall.NotFound, "method %q is not one that a server may ask a client for", clip(method))

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"callgate/firewall"
+	"callgate/identity"
 )
 
 const (
@@ -28,6 +29,7 @@ type breaker struct {
 	wait     time.Duration
 	until    time.Time // while it is open
 	probing  bool
+	seen     time.Time // when the server last said something
 }
 
 // errAnswered is the cause of an error that is an answer of the server's own: it is
@@ -40,6 +42,13 @@ const (
 	breakerOpen    = "open"    // none does
 	breakerProbing = "probing" // one does
 )
+
+// lastSeen is when the server last answered a request, zero if it never did.
+func (b *breaker) lastSeen() time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.seen
+}
 
 func (b *breaker) state() string {
 	b.mu.Lock()
@@ -110,6 +119,7 @@ func (a *attempt) answered() {
 	a.over = true
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.seen = a.now()
 	switch {
 	case a.probe:
 		a.failures, a.wait, a.probing = 0, 0, false
@@ -165,7 +175,7 @@ func (a *attempt) end(ctx context.Context, err error) {
 	switch cause := context.Cause(ctx); {
 	case err == nil || errors.Is(err, errAnswered):
 		a.answered()
-	case errors.Is(err, errTokenless):
+	case errors.Is(err, errTokenless), errors.As(err, new(*identity.Withheld)):
 		a.gone()
 	case cause == errTimeout:
 		a.failed(true)

@@ -54,7 +54,10 @@ func (v *visit) call(ctx context.Context, m *Message) (*firewall.Call, firewall.
 	}
 	switch {
 	case isTask(m.Method) && (v.modern || m.Method != "tasks/update") && !(v.modern && m.Method == "tasks/result"):
-		return v.task(m, call)
+		return v.task(ctx, m, call)
+	case m.Method == "tasks/list" && !v.modern:
+		call.Kind = firewall.List
+		return call, local(v.listTasks), nil
 	case m.Method == "server/discover" && v.modern:
 		return call, local(v.discover), nil
 	case v.modern:
@@ -234,6 +237,9 @@ type passage struct {
 	parked *exchange         // that the request goes on with
 	shape  *shape            // of the tool; nil where it is not known
 	barred bool              // it leads nowhere; see held
+
+	theirs, ours string // ids of the task that is asked for; "" where it is none
+	of           *begun // that task; nil if it is forgotten
 }
 
 // Forward implements [firewall.Upstream].
@@ -251,7 +257,10 @@ func (p *passage) Forward(ctx context.Context, call *firewall.Call) firewall.Eve
 			yield(firewall.Event{}, err)
 			return
 		}
-		req := Request{Method: call.Method, Params: json.RawMessage(call.Body.JSON), Modern: p.modern, Header: p.header}
+		p.out.prime(call.ID)
+		var used ledge
+		defer used.tell(call)
+		req := Request{Method: call.Method, Params: json.RawMessage(call.Body.JSON), Modern: p.modern, Header: p.header, lent: used.note}
 		if err := p.withLevel(ctx, &req); err != nil {
 			yield(firewall.Event{}, err)
 			return
@@ -266,6 +275,7 @@ func (p *passage) Forward(ctx context.Context, call *firewall.Call) firewall.Eve
 			if err == nil {
 				err = p.gives(&m)
 			}
+			used.tell(call)
 			if err != nil {
 				yield(firewall.Event{}, err)
 				return

@@ -43,7 +43,12 @@ func newSSECarrier(w *httpWire) (*sseCarrier, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	late := time.AfterFunc(discoverTime/4, cancel)
 	defer late.Stop()
-	h := (&httpLink{wire: w}).header(nil)
+	hand, err := w.lend(ctx, nil, nil)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	h := (&httpLink{wire: w}).header(nil, hand)
 	h.Set("Accept", "text/event-stream")
 	h.Del("Content-Type")
 	resp, err := w.client.RoundTrip((&http.Request{Method: http.MethodGet, URL: w.url, Host: w.url.Host, Header: h}).WithContext(ctx))
@@ -76,7 +81,11 @@ func (c *sseCarrier) next() ([]byte, error) { return c.events.next() }
 func (c *sseCarrier) write(msg []byte) error {
 	ctx, cancel := context.WithTimeout(context.Background(), writeTime)
 	defer cancel()
-	req := (&httpLink{wire: c.wire}).request(bytes.Clone(msg), nil)
+	hand, err := c.wire.lend(ctx, nil, nil)
+	if err != nil {
+		return err
+	}
+	req := (&httpLink{wire: c.wire}).request(bytes.Clone(msg), nil, hand)
 	req.URL = c.post
 	resp, err := c.wire.client.RoundTrip(req.WithContext(ctx))
 	if err != nil {

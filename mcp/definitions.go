@@ -267,7 +267,7 @@ func (s *Server) define(which list, item gjson.Result) (Definition, error) {
 			d.Impact = impact(item.Get("annotations"))
 		}
 		d.Headers, err = paramHeaders(item.Get("inputSchema"))
-		d.shape = &shape{def: d.Raw}
+		d.shape = &shape{def: d.Raw, known: &s.known}
 	}
 	return d, err
 }

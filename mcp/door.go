@@ -63,6 +63,7 @@ type Handler struct {
 	seals     *sealer
 	exchanges exchanges
 	streams   streams
+	tasks     tasks
 }
 
 // behind is the servers behind the door at one time. It is never changed.
@@ -374,6 +375,12 @@ func (v *visit) serve(ctx context.Context, m *Message, out *reply) {
 		ctx, done = v.sessions.begin(ctx, v.session, callKey(parsed(m.ID)))
 		defer done()
 	}
+	v.pass(whole, ctx, m, out)
+}
+
+// pass is serve for a request that has begun: ctx ends when the client cancels it, or
+// with whole.
+func (v *visit) pass(whole, ctx context.Context, m *Message, out *reply) {
 	call, up, f := v.call(ctx, m)
 	if f == nil {
 		err := v.gate.Do(ctx, call, up, func(ev firewall.Event) error { return v.down(m, call, ev, out) })
@@ -422,8 +429,15 @@ func (v *visit) down(m *Message, call *firewall.Call, ev firewall.Event, out *re
 
 // about puts the id of a call into the head of the reply, while there is one.
 func (v *visit) about(call string) {
-	if h := v.w.Header(); call != "" && !slices.Contains(h["Callgate-Call"], call) {
-		h.Add("Callgate-Call", call)
+	if v.out != nil {
+		v.out.settle()
+	}
+	about(v.w.Header(), call)
+}
+
+func about(head http.Header, call string) {
+	if call != "" && !slices.Contains(head["Callgate-Call"], call) {
+		head.Add("Callgate-Call", call)
 	}
 }
 

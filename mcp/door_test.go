@@ -208,6 +208,7 @@ type byHand struct {
 	header  http.Header
 	version string // that ask speaks
 	able26  bool   // as a modern client, it takes requests from servers
+	tasks26 bool   // as a modern client, it takes tasks
 }
 
 // visit is a client at a path of the house. The header is what it always sends.
@@ -320,13 +321,17 @@ func (a *byHand) request(method, params, meta string) (*byHand, string) {
 			header = append(header, "Mcp-Name", gjson.Get(params, "name").Str)
 		case "resources/read":
 			header = append(header, "Mcp-Name", gjson.Get(params, "uri").Str)
-		case "tasks/get", "tasks/cancel":
+		case "tasks/get", "tasks/cancel", "tasks/update":
 			header = append(header, "Mcp-Name", gjson.Get(params, "taskId").Str)
 		}
 		a = a.with(header...)
 		own := modernMeta
 		if a.able26 {
 			own = strings.Replace(modernMeta, `/clientCapabilities":{}`, `/client`+strings.Replace(able, "c", "C", 1)[1:], 1)
+		}
+		if a.tasks26 {
+			own = strings.Replace(own, `/clientCapabilities":{`, `/clientCapabilities":{`+taskExtension+`,`, 1)
+			own = strings.Replace(own, ",}", "}", 1)
 		}
 		meta = strings.TrimSuffix(own+","+meta, ",")
 	}
@@ -594,6 +599,10 @@ func TestABadRequestIsRefusedInItsDialectAndOnRecord(t *testing.T) {
 		{"a cursor of somebody else", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"tools/list","params":{"cursor":"next"}}`, 200, -32602, "invalid", "cursor"},
 		{"a cursor of an item that is gone", legacy, "POST", `{"jsonrpc":"2.0","id":7,"method":"tools/list","params":{"cursor":"c2hvcABnb25l"}}`, 200, -32602, "invalid", "changed"},
 
+		{"modern: no JSON", modern, "POST", `hello`, 400, -32700, "invalid", "not valid JSON"},
+		{"modern: an id that is null", modern, "POST", strings.Replace(list, `"id":7`, `"id":null`, 1), 400, -32600, "invalid", "id must be"},
+		{"modern: no token", modern.with("Authorization", ""), "POST", list, 401, 401, "unauthenticated", "no access token"},
+		{"a client of 2025-06-18 that sends no JSON", legacy.with("Mcp-Protocol-Version", "2025-06-18"), "POST", `hello`, 400, -32700, "invalid", "not valid JSON"},
 		{"modern: a method of sessions", modern.with("Mcp-Method", "ping"), "POST", strings.Replace(list, "tools/list", "ping", 1), 404, -32601, "not_found", "ping"},
 		{"modern: a handshake", modern.with("Mcp-Method", "initialize"), "POST", strings.Replace(list, "tools/list", "initialize", 1), 404, -32601, "not_found", "initialize"},
 		{"modern: a subscription to nothing", modern.with("Mcp-Method", "subscriptions/listen"), "POST", strings.Replace(list, "tools/list", "subscriptions/listen", 1), 400, -32602, "invalid", "params.notifications"},
@@ -620,8 +629,11 @@ func TestABadRequestIsRefusedInItsDialectAndOnRecord(t *testing.T) {
 			if r.status != tt.status || r.last("error.code").Int() != tt.code || !strings.Contains(r.last("error.message").Str, tt.says) {
 				t.Errorf("HTTP %d %s, want HTTP %d, code %d and %q", r.status, r.body, tt.status, tt.code, tt.says)
 			}
-			if !gjson.Valid(r.body) || r.last("jsonrpc").Str != "2.0" || !r.last("id").Exists() {
+			if !gjson.Valid(r.body) || r.last("jsonrpc").Str != "2.0" {
 				t.Errorf("not an answer of JSON-RPC: %s", r.body)
+			}
+			if id := r.last("id"); id.Raw != "7" && id.Raw != `"7"` && id.Exists() == (tt.from.header.Get("Mcp-Protocol-Version") >= "2025-11-25") {
+				t.Errorf("an id that is not known is %q to a client of %q", id.Raw, tt.from.version)
 			}
 			if tt.status == http.StatusUnauthorized && r.header.Get("Www-Authenticate") != `Bearer resource_metadata="/mcp"` {
 				t.Errorf("WWW-Authenticate = %q", r.header.Get("Www-Authenticate"))

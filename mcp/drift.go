@@ -300,25 +300,9 @@ func (d *differ) keyword(path, key string, x, y map[string]any, depth int) {
 	case "required":
 		d.set(at, a, b, "demands", Medium, "does not demand any more", Medium)
 	case "enum":
-		if !has {
-			d.add(Medium, at+" is gone: other values are taken too")
-			return
-		}
-		if !had {
-			d.add(Low, at+" is new: only these values are taken: "+plainly(b))
-			return
-		}
-		d.set(at, a, b, "takes more values:", Medium, "does not take any more:", Low)
+		d.choice(at, a, b, had, has, "other values are taken too", "only these values are taken: ", "takes more values:")
 	case "type":
-		if !has {
-			d.add(Medium, at+" is gone: any type is taken")
-			return
-		}
-		if !had {
-			d.add(Low, at+" is new: "+plainly(b))
-			return
-		}
-		d.set(at, a, b, "takes too:", Medium, "does not take any more:", Low)
+		d.choice(at, a, b, had, has, "any type is taken", "", "takes too:")
 	case "additionalProperties", "unevaluatedProperties", "additionalItems", "unevaluatedItems":
 		d.additional(at, a, b, had, has, depth)
 	case "oneOf", "anyOf", "allOf", "prefixItems":
@@ -339,6 +323,18 @@ func (d *differ) keyword(path, key string, x, y map[string]any, depth int) {
 		d.value(Low, at, a, b)
 	default:
 		d.value(Medium, path+"."+word(key), a, b)
+	}
+}
+
+// choice compares keywords that say what is taken, of which none takes all.
+func (d *differ) choice(at string, a, b any, had, has bool, gone, added, more string) {
+	switch {
+	case !has:
+		d.add(Medium, at+" is gone: "+gone)
+	case !had:
+		d.add(Low, at+" is new: "+added+plainly(b))
+	default:
+		d.set(at, a, b, more, Medium, "does not take any more:", Low)
 	}
 }
 

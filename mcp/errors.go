@@ -156,6 +156,7 @@ func (v *visit) refuse(ctx context.Context, m *Message, f *fault) {
 // deny writes a refusal. An error here is a client that has gone.
 func (v *visit) deny(m *Message, f *fault, out *reply) {
 	v.about(f.Call)
+	out.nameless = v.speaksOf(mcpgo.ProtocolVersion20251125)
 	if f.status == http.StatusUnauthorized && v.w.Header().Get("WWW-Authenticate") == "" {
 		v.w.Header().Set("WWW-Authenticate", v.cfg.Challenge(v.route, f.Error))
 	}
@@ -201,6 +202,18 @@ func (v *visit) told(f *fault) []byte {
 		doc = append(doc, `,"resultType":"complete"`...)
 	}
 	return append(doc, '}')
+}
+
+// speaksOf says whether the client speaks a version or a later one, by its session or
+// by what its header says. The schema of 2025-11-25 is the first in which an error
+// may be without an id, and in none is there one that is null, which JSON-RPC itself
+// wants where a request could not be read.
+func (v *visit) speaksOf(version string) bool {
+	said := v.version
+	if said == "" {
+		said = v.r.Header.Get(mcpgo.HeaderProtocolVersion)
+	}
+	return said >= version && (isModern(said) || speaks(said))
 }
 
 // statusOf is the HTTP status of a server's own error.

@@ -54,6 +54,7 @@ type fixture struct {
 	arrived chan struct{}
 	answers map[string]chan string  // to requests of its own, by id
 	ears    map[string]func(string) // of clients that listen: they are given the parameters' metadata
+	jobs    []*job                  // tasks, whoever began them
 }
 
 func newFixture(modern bool) *fixture {
@@ -118,6 +119,9 @@ func (f *fixture) take(line string, say func(string)) {
 		switch {
 		case f.modern && strings.HasPrefix(r, `{"inputRequests"`):
 			r = `{"resultType":"input_required",` + strings.TrimPrefix(r, "{")
+		case strings.HasPrefix(r, `{"resultType"`):
+		case f.modern && r == "{}":
+			r = `{"resultType":"complete"}`
 		case f.modern:
 			r = `{"resultType":"complete",` + strings.TrimPrefix(r, "{")
 		}
@@ -126,7 +130,7 @@ func (f *fixture) take(line string, say func(string)) {
 	fail := func(code int, message string) {
 		say(fmt.Sprintf(`{"jsonrpc":"2.0","id":%s,"error":{"code":%d,"message":%q,"data":{"big":98765432109876543210,"x":null}}}`, id, code, message))
 	}
-	const about = `"capabilities":{"tools":{"listChanged":true},"resources":{"subscribe":true},"logging":{},"x-unknown":{}},"serverInfo":{"name":"fixture","version":"1"},"instructions":"be kind"`
+	about := `"capabilities":{"tools":{"listChanged":true},"resources":{"subscribe":true},"logging":{},"x-unknown":{}` + f.takesTasks() + `},"serverInfo":{"name":"fixture","version":"1"},"instructions":"be kind"`
 	switch method := m.Get("method").Str; {
 	case method == "server/discover" && f.modern:
 		result(`{"supportedVersions":["2026-07-28"],` + about + `,"ttlMs":60000,"cacheScope":"public"}`)
@@ -152,6 +156,8 @@ func (f *fixture) take(line string, say func(string)) {
 		})
 	case method == "tools/call":
 		f.call(m, result, fail, say)
+	case strings.HasPrefix(method, "tasks/") && f.takesTasks() != "":
+		f.task(m, result, fail)
 	default:
 		fail(-32601, "method not found")
 	}
@@ -196,6 +202,8 @@ func (f *fixture) call(m gjson.Result, result func(string), fail func(int, strin
 		}
 		f.mu.Unlock()
 		result(done)
+	case "job":
+		f.begin(m, result)
 	case "ask-user":
 		f.askUser(m, args, result, say)
 	case "env":

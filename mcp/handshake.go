@@ -38,7 +38,7 @@ func (v *visit) greet(ctx context.Context) (greeting, error) {
 		h := a.val
 		g.tools, g.prompts, g.resources = g.tools || h.tools, g.prompts || h.prompts, g.resources || h.resources
 		g.completions, g.logging, g.subscribe = g.completions || h.completions, g.logging || h.logging, g.subscribe || h.subscribe
-		g.tasks = g.tasks || h.tasks
+		g.tasks, g.taskList, g.taskCancel = g.tasks || h.tasks, g.taskList || h.taskList, g.taskCancel || h.taskCancel
 		if h.info.Instructions != "" && h.any() {
 			said = append(said, a.server.Name()+": "+h.info.Instructions)
 		}
@@ -73,7 +73,14 @@ func (g *greeting) write(doc []byte, modern bool) []byte {
 	case g.tasks && modern:
 		all = appendMember(all, `"extensions"`, `{"`+tasksExtension+`":{}}`)
 	case g.tasks:
-		all = appendMember(all, `"tasks"`, `{"cancel":{},"requests":{"tools":{"call":{}}}}`)
+		of := []byte{'{'}
+		if g.taskList {
+			of = appendMember(of, `"list"`, `{}`)
+		}
+		if g.taskCancel {
+			of = appendMember(of, `"cancel"`, `{}`)
+		}
+		all = appendMember(all, `"tasks"`, string(appendMember(of, `"requests"`, `{"tools":{"call":{}}}`))+"}")
 	}
 	doc = append(append(doc, all...), '}')
 	if g.instructions != "" {
@@ -102,6 +109,7 @@ func (v *visit) initialize(ctx context.Context, call *firewall.Call) ([]byte, er
 	if err != nil {
 		return nil, err
 	}
+	g.tasks = g.tasks && version >= mcpgo.ProtocolVersion20251125
 	said := parsed(call.Body.JSON).Get("capabilities").Raw
 	if able(said, true, false) == "" {
 		said = ""

@@ -126,7 +126,7 @@ func (s *Server) check(a *attempt) error {
 		if info.Modern {
 			method = "server/discover"
 		}
-		err = s.try(clock, nil, Request{Method: method, own: true}, func(Message) bool { return true })
+		err = s.try(clock, nil, Request{Method: method, own: true}, nil, func(Message) bool { return true })
 	}
 	a.end(clock.ctx, err)
 	if err == nil || errors.Is(err, errAnswered) || errors.Is(err, errGone) {

@@ -29,7 +29,6 @@ type httpWire struct {
 	url    *url.URL
 	client *http.Transport // driven by hand: no redirect is followed
 	common http.Header     // of each request; credentials aside
-	secret http.Header     // the operator's own headers
 	oauth  *oauth          // gets tokens; nil where none are needed
 
 	mu       sync.Mutex
@@ -68,10 +67,6 @@ func checkHeader(name string) error {
 func newHTTPWire(s *Server) *httpWire {
 	u, _ := url.Parse(s.cfg.URL) // checked
 	dial := net.Dialer{Timeout: 10 * time.Second}
-	secret := make(http.Header)
-	for name, value := range s.cfg.Headers {
-		secret.Set(name, value.Reveal())
-	}
 	w := &httpWire{
 		Server: s,
 		url:    u,
@@ -80,7 +75,6 @@ func newHTTPWire(s *Server) *httpWire {
 			"Accept":       {"application/json, text/event-stream"},
 			"User-Agent":   {"callgate/" + s.cfg.Version},
 		},
-		secret: secret,
 		client: &http.Transport{
 			Proxy:                  http.ProxyFromEnvironment,
 			DialContext:            dial.DialContext,
@@ -319,8 +313,12 @@ func (w *httpWire) discard(s *httpLink) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), aside)
 	defer cancel()
+	hand, err := w.lend(ctx, s.client.principal(), nil)
+	if err != nil {
+		return
+	}
 	resp, err := w.client.RoundTrip((&http.Request{
-		Method: http.MethodDelete, URL: w.url, Host: w.url.Host, Header: s.header(nil),
+		Method: http.MethodDelete, URL: w.url, Host: w.url.Host, Header: s.header(nil, hand),
 	}).WithContext(ctx))
 	if err == nil {
 		_ = resp.Body.Close()

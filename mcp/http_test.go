@@ -18,15 +18,14 @@ import (
 	"time"
 
 	"callgate/firewall"
+	"callgate/identity"
 	"callgate/mcp"
 
 	"github.com/tidwall/gjson"
 )
 
 // token is a credential of the operator.
-type token string
-
-func (t token) Reveal() string { return string(t) }
+func token(text string) identity.Secret { return identity.NewSecret(text) }
 
 // only returns the requests whose body asks for a method.
 func (w *web) only(keep func(*http.Request) bool) []*http.Request {
@@ -106,7 +105,7 @@ func TestAServerThatForgetsEverySessionIsGivenUp(t *testing.T) {
 func TestAModernServerCanRouteByHeaders(t *testing.T) {
 	w := newWeb(true, false)
 	s := overHTTP(t, w, func(c *mcp.ServerConfig) {
-		c.Headers = map[string]mcp.Credential{"Authorization": token("Bearer operator")}
+		c.Headers = map[string]identity.Credential{"Authorization": token("Bearer operator")}
 	})
 	for m, err := range s.Do(t.Context(), agent("ana"), mcp.Request{
 		Method: "tools/call",
@@ -185,9 +184,11 @@ func TestAServerThatMisbehavesOverHTTP(t *testing.T) {
 		{"an error of the protocol", reply(200, "application/json", failed), "error"},
 		{"an error of the protocol with its status", reply(400, "application/json", failed), "error"},
 		{"an error that does not know the id", reply(400, "application/json", `{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"no"}}`), "error"},
+		{"an error without an id", reply(400, "application/json", `{"jsonrpc":"2.0","error":{"code":-32700,"message":"no"}}`), "error"},
 		{"an answer to another request", reply(200, "application/json", `{"jsonrpc":"2.0","id":999999,"result":{}}`), "unavailable"},
 		{"an answer to a string", reply(200, "application/json", `{"jsonrpc":"2.0","id":"ID","result":{}}`), "unavailable"},
 		{"an error of no request", reply(200, "application/json", `{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":""}}`), "unavailable"},
+		{"an error without an id of no request", reply(200, "application/json", `{"jsonrpc":"2.0","error":{"code":1,"message":""}}`), "unavailable"},
 		{"an answer that can be read in two ways", reply(200, "application/json", `{"jsonrpc":"2.0","id":ID,"result":{},"result":{"a":1}}`), "unavailable"},
 		{"a batch", reply(200, "application/json", `[`+good+`]`), "unavailable"},
 		{"garbage", reply(200, "application/json", `<html>`), "unavailable"},

@@ -44,7 +44,7 @@ func (s *httpLink) greet(ctx context.Context, info *Info) error {
 	if info.Version >= mcpgo.ProtocolVersion20250618 {
 		s.version = info.Version
 	}
-	resp, err := s.post(ctx, request(0, "notifications/initialized", nil), nil)
+	resp, err := s.post(ctx, request(0, "notifications/initialized", nil), nil, outgoing{})
 	if err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func (s *httpLink) ask(ctx context.Context, version, method string, params []byt
 	if isModern(version) {
 		s.version = version
 	}
-	resp, err := s.post(ctx, request(out.id, method, params), s.standard(out))
+	resp, err := s.post(ctx, request(out.id, method, params), s.standard(out), out)
 	if err != nil {
 		return Message{}, err
 	}
@@ -131,7 +131,7 @@ func (s *httpLink) send(ctx context.Context, out outgoing) iter.Seq2[Message, er
 
 // exchange posts a request and yields what the reply to that has.
 func (s *httpLink) exchange(ctx context.Context, out outgoing, yield func(Message, error) bool) {
-	resp, err := s.post(ctx, request(out.id, out.method, out.params), s.standard(out))
+	resp, err := s.post(ctx, request(out.id, out.method, out.params), s.standard(out), out)
 	if err != nil {
 		if ctx.Err() == nil {
 			s.wire.rediscover(s.about)
@@ -215,12 +215,13 @@ func (s *httpLink) aside(msg []byte) {
 		return
 	}
 	w.asides++
-	req := s.request(msg, nil)
 	w.work.Go(func() {
 		ctx, cancel := context.WithTimeout(w.life, aside)
 		defer cancel()
-		if resp, err := w.client.RoundTrip(req.WithContext(ctx)); err == nil {
-			_ = resp.Body.Close()
+		if hand, err := w.lend(ctx, s.client.principal(), nil); err == nil {
+			if resp, err := w.client.RoundTrip(s.request(msg, nil, hand).WithContext(ctx)); err == nil {
+				_ = resp.Body.Close()
+			}
 		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -232,7 +233,7 @@ func (s *httpLink) aside(msg []byte) {
 func (s *httpLink) say(msg []byte) {
 	ctx, cancel := context.WithTimeout(s.wire.life, aside)
 	defer cancel()
-	resp, err := s.post(ctx, msg, nil)
+	resp, err := s.post(ctx, msg, nil, outgoing{})
 	if err != nil {
 		s.wire.cfg.Logger.Warn("an answer to the server was not taken", "error", err)
 		return
@@ -240,29 +241,27 @@ func (s *httpLink) say(msg []byte) {
 	_ = resp.Body.Close()
 }
 
-func (s *httpLink) post(ctx context.Context, msg []byte, extra map[string]string) (*http.Response, error) {
-	if s.account != nil {
-		return s.roundTrip(ctx, func() *http.Request { return s.request(msg, extra) })
-	}
-	return s.wire.client.RoundTrip(s.request(msg, extra).WithContext(ctx))
+// post sends a message, which belongs to out or to nothing.
+func (s *httpLink) post(ctx context.Context, msg []byte, extra map[string]string, out outgoing) (*http.Response, error) {
+	return s.carry(ctx, out.hand, out.lent, func(hand []lent) *http.Request { return s.request(msg, extra, hand) })
 }
 
 // request carries one message. Head and body leave in one write, because the
 // transport knows the body's kind.
-func (s *httpLink) request(msg []byte, extra map[string]string) *http.Request {
+func (s *httpLink) request(msg []byte, extra map[string]string, hand []lent) *http.Request {
 	body := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(msg)), nil }
 	first, _ := body()
 	return &http.Request{
 		Method: http.MethodPost, URL: s.wire.url, Host: s.wire.url.Host,
-		Header: s.header(extra), Body: first, GetBody: body, ContentLength: int64(len(msg)),
+		Header: s.header(extra, hand), Body: first, GetBody: body, ContentLength: int64(len(msg)),
 	}
 }
 
 // header is what a request to the server says about itself. The operator's
 // headers are put in last, so that nothing from a client can replace them.
-func (s *httpLink) header(extra map[string]string) http.Header {
+func (s *httpLink) header(extra map[string]string, hand []lent) http.Header {
 	w := s.wire
-	h := make(http.Header, len(w.common)+len(extra)+len(w.secret)+2)
+	h := make(http.Header, len(w.common)+len(extra)+len(hand)+3)
 	maps.Copy(h, w.common)
 	if s.version != "" {
 		h[mcpgo.HeaderProtocolVersion] = []string{s.version}
@@ -273,7 +272,9 @@ func (s *httpLink) header(extra map[string]string) http.Header {
 	for name, value := range extra {
 		h.Set(name, value)
 	}
-	maps.Copy(h, w.secret)
+	for _, l := range hand {
+		h[l.name] = l.value
+	}
 	s.authorize(h)
 	return h
 }

@@ -123,6 +123,11 @@ func (v *visit) postSSE(ctx context.Context) {
 		return
 	}
 	own.w = own.out.w
+	serve := func() { own.take(l.ctx, &m, own.out) }
+	if m.IsRequest() { // it has begun when the client hears that it was accepted, and may cancel it
+		ctx, done := own.sessions.begin(l.ctx, own.session, callKey(parsed(m.ID)))
+		serve = func() { defer done(); own.pass(l.ctx, ctx, &m, own.out) }
+	}
 	go func() { // the response to the POST must not wait for it
 		defer l.done()
 		defer func() { // as net/http does for its handlers: one request must not end the gate
@@ -131,7 +136,7 @@ func (v *visit) postSSE(ctx context.Context) {
 				own.sessions.end(own.session)
 			}
 		}()
-		own.take(l.ctx, &m, own.out)
+		serve()
 	}()
 	v.w.Header()["Content-Length"] = []string{strconv.Itoa(len("Accepted"))}
 	v.w.WriteHeader(http.StatusAccepted)

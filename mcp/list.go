@@ -159,6 +159,7 @@ type holding struct {
 	tools, prompts, resources       bool
 	completions, logging, subscribe bool
 	tasks                           bool // of the client's kind
+	taskList, taskCancel            bool // of 2025-11-25
 	toolsTold, promptsTold, resTold bool // changes of the list are told
 }
 
@@ -166,13 +167,18 @@ func (h *holding) any() bool { return h.tools || h.prompts || h.resources }
 
 // has is what a server declares that the client can use.
 func (v *visit) has(info Info) holding {
-	return holding{
+	h := holding{
 		info: info, tools: info.has("tools"), prompts: info.has("prompts"), resources: info.has("resources"),
 		completions: info.has("completions"), logging: info.has("logging"),
 		tasks:     info.tasks() && info.Modern == v.modern,
 		subscribe: parsed(info.Capabilities).Get("resources.subscribe").Bool(),
 		toolsTold: info.told("tools"), promptsTold: info.told("prompts"), resTold: info.told("resources"),
 	}
+	if h.tasks && !v.modern {
+		can := parsed(info.Capabilities).Get("tasks")
+		h.taskList, h.taskCancel = can.Get("list").Exists(), can.Get("cancel").Exists()
+	}
+	return h
 }
 
 // told says whether the server declares that it tells when a list changed.
@@ -207,7 +213,7 @@ func (v *visit) holdings(ctx context.Context) []answered[holding] {
 		see("resources/templates/list", h.resources, &templates)
 		all.Wait()
 		h.tools, h.prompts, h.resources = tools, prompts, resources || templates
-		h.tasks = h.tasks && h.tools
+		h.tasks, h.taskList, h.taskCancel = h.tasks && h.tools, h.taskList && h.tools, h.taskCancel && h.tools
 		h.subscribe = h.subscribe && h.resources
 		h.completions = h.completions && (h.prompts || h.resources)
 		h.logging = h.logging && h.any()

@@ -64,25 +64,26 @@ func (m Mark) check(path string) error {
 const maxMarked = 1000 // texts of one call
 
 // mark puts the canonical text of each marked argument into its place, so that
-// the policy judges what the server gets, and refuses what may not be. Hosts are
-// not asked for yet: what a call says goes nowhere before it is allowed.
+// the policy judges what the server gets, and refuses what may not be. It looks at
+// nothing but the text: what a call says leads nowhere before the call is allowed.
 func (p *passage) mark(call *firewall.Call) *fault {
 	marks := p.to.marks(call.Resource)
-	if len(marks) == 0 || p.gate.May(&p.caller, firewall.Tool, call.Target, call.Resource) == firewall.No {
-		return nil // what is denied anyway; see vouch
+	if len(marks) == 0 {
+		return nil
+	}
+	call.Resolve = func(context.Context) (bool, error) { return p.follow(call) }
+	if p.gate.May(&p.caller, firewall.Tool, call.Target, call.Resource) == firewall.No {
+		return nil // what is denied anyway; see follow
 	}
 	canonical := make(map[int]string)
 	err := p.marked(call, marks, func(m Mark, text gjson.Result) error {
-		said, err := m.canonical(p.to, text.Str)
+		said, err := m.canonical(text.Str)
 		canonical[text.Index] = said
 		return err
 	})
 	if err == nil {
 		call.Written = p.said
-		call.Body.Rewrite(func(_ int, s firewall.Span) (string, bool) {
-			text, ok := canonical[s.At]
-			return text, ok
-		})
+		rewrite(call, canonical)
 		return nil
 	}
 	var e *firewall.Error
@@ -92,23 +93,52 @@ func (p *passage) mark(call *firewall.Call) *fault {
 	return p.fault(err, call.Method)
 }
 
-// vouch sees, when a call is allowed and before it leaves, that its marked
-// arguments are still what they may be, whatever guards have edited and whatever
-// law it was judged by, and where the hosts are that it names.
+// rewrite puts texts into the places where strings of the call begin.
+func rewrite(call *firewall.Call, texts map[int]string) {
+	call.Body.Rewrite(func(_ int, s firewall.Span) (string, bool) {
+		text, ok := texts[s.At]
+		return text, ok
+	})
+}
+
+// follow sees, when a call is allowed, that its marked arguments are still what they
+// may be, whatever guards have edited and whatever law it was judged by, and puts
+// where paths lead by the links of this machine into their place. It says whether
+// that is anywhere else.
+func (p *passage) follow(call *firewall.Call) (bool, error) {
+	led := make(map[int]string)
+	err := p.marked(call, p.to.marks(call.Resource), func(m Mark, text gjson.Result) error {
+		said, err := m.canonical(text.Str)
+		switch {
+		case err != nil:
+			return err
+		case said != text.Str:
+			return firewall.Refuse(firewall.Denied, "it is not any more what was decided on: try again")
+		case m.Class == PathClass:
+			to, err := m.led(p.to, said)
+			if to != said {
+				led[text.Index] = to
+			}
+			return err
+		}
+		return nil
+	})
+	if err != nil || len(led) == 0 {
+		return false, err
+	}
+	rewrite(call, led)
+	return true, nil
+}
+
+// vouch sees, when a call is on record and before it leaves, where the hosts are
+// that its arguments name.
 func (p *passage) vouch(ctx context.Context, call *firewall.Call) error {
-	if call.Kind != firewall.Tool || call.Method != "tools/call" {
+	if call.Resolve == nil {
 		return nil
 	}
 	return p.marked(call, p.to.marks(call.Resource), func(m Mark, text gjson.Result) error {
-		said, err := m.canonical(p.to, text.Str)
-		if err != nil {
-			return err
-		}
-		if said != text.Str {
-			return firewall.Refuse(firewall.Denied, "it is not any more what was decided on: try again")
-		}
 		if m.Class == URLClass {
-			return m.reach(ctx, p.to, said)
+			return m.reach(ctx, p.to, text.Str)
 		}
 		return nil
 	})
@@ -116,9 +146,9 @@ func (p *passage) vouch(ctx context.Context, call *firewall.Call) error {
 
 // canonical is what the argument says, in one way of saying it. It errs where the
 // argument may not say so.
-func (m Mark) canonical(s *Server, text string) (string, error) {
+func (m Mark) canonical(text string) (string, error) {
 	if m.Class == PathClass {
-		return m.path(s, text)
+		return m.path(text)
 	}
 	return m.url(text)
 }

@@ -37,7 +37,11 @@ const (
 // input.
 func (p *passage) carried(ctx context.Context, call *firewall.Call, req Request) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
-		switch info, err := p.to.InfoFor(ctx, p.client); {
+		info, err := p.to.InfoFor(ctx, p.client)
+		if err == nil && call.Kind == firewall.Tool && p.modern != info.Modern {
+			req.Params, err = untasked(req.Params)
+		}
+		switch {
 		case err != nil:
 			yield(Message{}, err)
 		case p.parked != nil:
@@ -159,8 +163,17 @@ func (p *passage) handInput(ctx context.Context, call *firewall.Call, m Message)
 	doc := parsed(m.Result)
 	asked := []byte{'{'}
 	err := p.inputs(doc, func(key gjson.Result, method string, body firewall.Body) error {
+		add := func(body firewall.Body) {
+			asked = appendMember(asked, key.Raw, `{"method":`+quoted(method)+`,"params":`+string(body.JSON)+`}`)
+		}
+		id := inputID(key, method, body)
+		if went, ok := p.tasks.askedBefore(p.of, id); ok {
+			add(went)
+			return nil
+		}
 		return p.ask(ctx, call, method, body, handOver{}, func(ev firewall.Event) {
-			asked = appendMember(asked, key.Raw, `{"method":`+quoted(method)+`,"params":`+string(ev.Body.JSON)+`}`)
+			add(ev.Body)
+			p.tasks.wasAsked(p.of, id, ev.Body)
 		})
 	})
 	if err != nil {

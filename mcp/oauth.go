@@ -19,13 +19,13 @@ import (
 // callgate's own: the token that an agent presents is never sent to a server, nor
 // to its authorization server.
 type OAuthConfig struct {
-	Grant        string     // GrantCode (the default), GrantClient or GrantExchange
-	Per          string     // whose a token is: PerGate (the default), PerAgent or PerUser
-	ClientID     string     // as the authorization server knows callgate; "" has it told, or registered there
-	ClientSecret Credential // nil for none
-	Issuer       string     // the only authorization server that is taken; "" takes the one that the server names first
-	Scopes       []string   // that are asked for; none means those that the server says it needs
-	Vault        *Vault     // where tokens are; required by NewServer
+	Grant        string              // GrantCode (the default), GrantClient or GrantExchange
+	Per          string              // whose a token is: PerGate (the default), PerAgent or PerUser
+	ClientID     string              // as the authorization server knows callgate; "" has it told, or registered there
+	ClientSecret identity.Credential // nil for none
+	Issuer       string              // the only authorization server that is taken; "" takes the one that the server names first
+	Scopes       []string            // that are asked for; none means those that the server says it needs
+	Vault        *Vault              // where tokens are; required by NewServer
 }
 
 // What [OAuthConfig].Grant may be.

@@ -581,7 +581,7 @@ func TestOAuthConfigSaysWhatIsWrong(t *testing.T) {
 		name string
 		url  string
 		cfg  mcp.OAuthConfig
-		head map[string]mcp.Credential
+		head map[string]identity.Credential
 		want string
 	}{
 		{"nothing but that it is wanted", "https://a.example/mcp", mcp.OAuthConfig{}, nil, ""},
@@ -592,7 +592,7 @@ func TestOAuthConfigSaysWhatIsWrong(t *testing.T) {
 		{"no client", "https://a.example/mcp", mcp.OAuthConfig{Grant: mcp.GrantClient, Issuer: "https://b.example"}, nil, "oauth: client_credentials needs a client_id"},
 		{"an issuer without TLS", "https://a.example/mcp", mcp.OAuthConfig{Issuer: "http://b.example"}, nil, `oauth: issuer "http://b.example": want https://host/path, exactly as the authorization server calls itself`},
 		{"a server without TLS", "http://a.example/mcp", mcp.OAuthConfig{}, nil, "oauth: tokens are sent by https alone, or on this machine"},
-		{"a header besides", "https://a.example/mcp", mcp.OAuthConfig{}, map[string]mcp.Credential{"authorization": token("x")}, "give either oauth or a header Authorization"},
+		{"a header besides", "https://a.example/mcp", mcp.OAuthConfig{}, map[string]identity.Credential{"authorization": token("x")}, "give either oauth or a header Authorization"},
 		{"a scope that is two", "https://a.example/mcp", mcp.OAuthConfig{Scopes: []string{"a b"}}, nil, `oauth: "a b" cannot be a scope`},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -103,6 +103,9 @@ func TestPathsStayWithin(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if resolved, err := filepath.EvalSymlinks(root); err == nil { // it may be below a link itself
+		root = resolved
+	}
 	at := filepath.ToSlash(root)
 	local := &Server{cfg: ServerConfig{Command: []string{"x"}, Dir: root}}
 	remote := &Server{cfg: ServerConfig{URL: "https://example.com"}}
@@ -111,34 +114,47 @@ func TestPathsStayWithin(t *testing.T) {
 		server *Server
 		within []string
 		text   string
-		ok     bool
+		want   string // "" is a refusal
 	}{
-		{"the directory itself", local, []string{at + "/docs"}, at + "/docs", true},
-		{"below it", local, []string{at + "/docs"}, at + "/docs/a.txt", true},
-		{"what is not there yet", local, []string{at + "/docs"}, at + "/docs/new/deep/b.txt", true},
-		{"below a file", local, []string{at + "/docs"}, at + "/docs/a.txt/b", true},
-		{"one of several", local, []string{at + "/docs", at + "/docs2"}, at + "/docs2/x", true},
-		{"a name that begins the same", local, []string{at + "/docs"}, at + "/docs2/x", false},
-		{"another case", local, []string{at + "/docs"}, at + "/DOCS/a.txt", false},
-		{"up and out", local, []string{at + "/docs"}, at + "/docs/../secret/x", false},
-		{"a link that leads out", local, []string{at + "/docs"}, at + "/docs/out/x", false},
-		{"a link that stays in", local, []string{at + "/docs"}, at + "/docs/in/x", true},
-		{"a link that leads to nothing yet", local, []string{at + "/docs"}, at + "/docs/dangling", false},
-		{"a link to itself", local, []string{at + "/docs"}, at + "/docs/circle/x", false},
-		{"a directory that is a link", local, []string{at + "/linked"}, at + "/linked/a.txt", true},
-		{"a link out that another directory allows", local, []string{at + "/docs", at + "/docs/out"}, at + "/docs/out/x", true},
-		{"a directory of another machine", remote, []string{"/no/such/dir"}, "/no/such/dir/x", true},
-		{"relative, from where the command starts", local, []string{"docs"}, "docs/a.txt", true},
-		{"relative, by a link that leads out", local, []string{"docs"}, "docs/out/x", false},
-		{"relative where absolute is wanted", local, []string{at + "/docs"}, "docs/a.txt", false},
-		{"anything relative", remote, []string{"."}, "x/y", true},
-		{"absolute where relative is wanted", remote, []string{"."}, "/x/y", false},
-		{"anywhere on the disk", remote, []string{"/"}, "/no/such/x", true},
+		{"the directory itself", local, []string{at + "/docs"}, at + "/docs", at + "/docs"},
+		{"below it", local, []string{at + "/docs"}, at + "/docs/a.txt", at + "/docs/a.txt"},
+		{"what is not there yet", local, []string{at + "/docs"}, at + "/docs/new/deep/b.txt", at + "/docs/new/deep/b.txt"},
+		{"below a file", local, []string{at + "/docs"}, at + "/docs/a.txt/b", at + "/docs/a.txt/b"},
+		{"one of several", local, []string{at + "/docs", at + "/docs2"}, at + "/docs2/x", at + "/docs2/x"},
+		{"a name that begins the same", local, []string{at + "/docs"}, at + "/docs2/x", ""},
+		{"another case", local, []string{at + "/docs"}, at + "/DOCS/a.txt", ""},
+		{"up and out", local, []string{at + "/docs"}, at + "/docs/../secret/x", ""},
+		{"a link that leads out", local, []string{at + "/docs"}, at + "/docs/out/x", ""},
+		{"a link that stays in", local, []string{at + "/docs"}, at + "/docs/in/x", at + "/docs/sub/x"},
+		{"a link that leads to nothing yet", local, []string{at + "/docs"}, at + "/docs/dangling", ""},
+		{"a link to itself", local, []string{at + "/docs"}, at + "/docs/circle/x", ""},
+		{"a directory that is a link", local, []string{at + "/linked"}, at + "/linked/a.txt", at + "/linked/a.txt"},
+		{"a link out that another directory allows", local, []string{at + "/docs", at + "/docs/out"}, at + "/docs/out/x", at + "/docs/out/x"},
+		{"a directory of another machine", remote, []string{"/no/such/dir"}, "/no/such/dir/x", "/no/such/dir/x"},
+		{"relative, from where the command starts", local, []string{"docs"}, "docs/a.txt", "docs/a.txt"},
+		{"relative, by a link that leads out", local, []string{"docs"}, "docs/out/x", ""},
+		{"relative where absolute is wanted", local, []string{at + "/docs"}, "docs/a.txt", ""},
+		{"anything relative", remote, []string{"."}, "x/y", "x/y"},
+		{"absolute where relative is wanted", remote, []string{"."}, "/x/y", ""},
+		{"anywhere on the disk", remote, []string{"/"}, "/no/such/x", "/no/such/x"},
+		{"a link from one directory into another", local, []string{at + "/docs", at + "/secret"}, at + "/docs/out/x", at + "/secret/x"},
+		{"a link back by a directory that is a link", local, []string{at + "/linked"}, at + "/linked/in/x", at + "/linked/sub/x"},
+		{"a hidden file that is not there yet", local, []string{at + "/docs"}, at + "/docs/.env", at + "/docs/.env"},
+		{"a hidden file, relative", local, []string{"."}, ".env", ".env"},
+		{"nowhere in particular", local, nil, at + "/docs/a.txt", at + "/docs/a.txt"},
+		{"nowhere in particular, by a link", local, nil, at + "/docs/out/x", at + "/secret/x"},
+		{"nowhere in particular, relative", local, nil, "docs/in/x", "docs/sub/x"},
+		{"nowhere in particular, by a link to nothing", local, nil, at + "/docs/dangling", ""},
+		{"nowhere in particular, on another machine", remote, nil, at + "/docs/out/x", at + "/docs/out/x"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := Mark{Class: PathClass, Within: c.within}.path(c.server, c.text)
-			if (err == nil) != c.ok {
-				t.Errorf("error %v, want ok %v", err, c.ok)
+			m := Mark{Class: PathClass, Within: c.within}
+			got, err := m.path(c.text)
+			if err == nil {
+				got, err = m.led(c.server, got)
+			}
+			if got != c.want || (err == nil) != (c.want != "") {
+				t.Errorf("%q, error %v, want %q", got, err, c.want)
 			}
 			var e *firewall.Error
 			if err != nil {

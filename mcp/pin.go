@@ -61,9 +61,12 @@ const (
 	WaitsUnlocked = "unlocked" // it does not stand in the lock file
 )
 
-// State says in a word how it stands: pinned, changed or quarantined.
+// State says in a word how it stands: pinned, changed, quarantined or, of a tool that
+// is accepted and cannot be called all the same, unusable.
 func (p *Pin) State() string {
 	switch {
+	case p.Waiting == nil && p.unusable() != "":
+		return "unusable"
 	case p.Waiting == nil:
 		return "pinned"
 	case p.Accepted == nil || p.Accepted.SHA256 == p.Waiting.SHA256:

@@ -40,7 +40,8 @@ func (c *change) definition(d *Definition, sum string, r *reading) {
 	found := func() []Finding {
 		if findings == nil {
 			if r == nil {
-				r = newReading(c.key.kind, raw)
+				left := maxSchemasRead
+				r = newReading(c.key.kind, raw, &left)
 			}
 			findings = append([]Finding{}, p.findings(c.key, d.Name, r, c.listed)...)
 		}
@@ -72,7 +73,11 @@ func (c *change) definition(d *Definition, sum string, r *reading) {
 	case pin != nil && pin.Waiting.is(sum): // it was withheld under another trust
 		next.Waiting = nil
 	default:
+		d.Held = pin.unusable()
 		return
+	}
+	if d.Held == "" {
+		d.Held = next.unusable()
 	}
 	c.put[next.key()] = &next
 }

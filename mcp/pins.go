@@ -252,8 +252,9 @@ func (p *Pins) judge(ctx context.Context, key bookKey, defs []Definition) error 
 		sums[i] = sumOf(string(defs[i].Raw))
 	}
 	read := make(map[int]*reading, len(defs))
+	left := maxSchemasRead
 	for _, i := range p.unsettled(key, defs, sums) { // read while nobody waits
-		read[i] = newReading(key.kind, string(defs[i].Raw))
+		read[i] = newReading(key.kind, string(defs[i].Raw), &left)
 	}
 	p.mu.Lock()
 	c, err := p.take(ctx, key, defs, sums, read)

@@ -72,6 +72,9 @@ func (w *piped) link(ctx context.Context, client *Client) (link, error) {
 		}
 	}
 	p, err := r.pipe(ctx)
+	if err == nil && r.outdated(ctx, p) {
+		p, err = r.pipe(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}

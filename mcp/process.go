@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"sync/atomic"
 	"time"
+
+	"callgate/identity"
 )
 
 const (
@@ -28,23 +30,31 @@ type process struct {
 	gone  chan struct{} // closed when it has ended
 
 	lines lineReader // of out
+
+	held     map[string]identity.Secret // that it was started with, by variable
+	outdated atomic.Pointer[time.Time]  // when one of them was first seen to have changed
 }
 
 // newProcess starts cfg.Command, within cfg.Confine. It gets few variables of
 // callgate's own environment: nothing that could be a secret. boxes is whether this
 // machine has made a sandbox like that of the server before.
 func newProcess(ctx context.Context, cfg *ServerConfig, boxes *atomic.Bool) (_ *process, err error) {
-	cmd, boxed, err := cfg.command(ctx, boxes)
+	own := *cfg
+	var held map[string]identity.Secret
+	if own.Env, held, err = cfg.furnished(ctx); err != nil {
+		return nil, err
+	}
+	cmd, boxed, err := own.command(ctx, boxes)
 	if err != nil {
 		return nil, err
 	}
 	var leash *os.File
 	if keeps && !boxed {
-		if cmd, leash, err = cfg.kept(cmd); err != nil {
+		if cmd, leash, err = own.kept(cmd); err != nil {
 			return nil, err
 		}
 	}
-	p := &process{cmd: cmd, leash: leash, gone: make(chan struct{})}
+	p := &process{cmd: cmd, leash: leash, held: held, gone: make(chan struct{})}
 	setGroup(p.cmd)
 	theirs := cmd.ExtraFiles
 

@@ -17,9 +17,13 @@ type reading struct {
 // mention is a name in a text.
 type mention struct{ at, server, name string }
 
-func newReading(kind, raw string) *reading {
+// newReading reads a definition. left is how many bytes of schemas may be tried yet.
+func newReading(kind, raw string, left *int) *reading {
 	r := new(reading)
-	r.findings = scan(kind, raw, func(at, text string) {
+	if kind == PinTool {
+		r.findings = unusable(raw, left)
+	}
+	r.findings = append(r.findings, scan(kind, raw, func(at, text string) {
 		if kind != PinInstructions && at == "name" {
 			return // see lookalikes
 		}
@@ -33,7 +37,7 @@ func newReading(kind, raw string) *reading {
 				r.words = append(r.words, mention{at: at, name: m})
 			}
 		}
-	})
+	})...)
 	return r
 }
 

@@ -43,7 +43,11 @@ func (o *oauth) client(ctx context.Context, as *authServer, id string, register 
 	if o.cfg.ClientID != "" {
 		c.ID = o.cfg.ClientID
 		if o.cfg.ClientSecret != nil {
-			c.Secret = o.cfg.ClientSecret.Reveal()
+			loan, err := o.cfg.ClientSecret.Use(ctx, nil)
+			if err != nil {
+				return nil, err
+			}
+			c.Secret = loan.Value.Reveal()
 		}
 		return c, c.choose(as, o.cfg.grant() != GrantCode)
 	}

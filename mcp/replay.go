@@ -147,6 +147,7 @@ func (v *visit) outlive(ctx context.Context, out *reply) (context.Context, func(
 	}
 	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	session, prime := v.session, v.version >= mcpgo.ProtocolVersion20251125
+	out.primes = prime
 	out.keep = func() *replay { return v.sessions.replay(session, prime) }
 	unhook := context.AfterFunc(ctx, func() {
 		if p := out.kept.Load(); p != nil {
@@ -156,6 +157,7 @@ func (v *visit) outlive(ctx context.Context, out *reply) (context.Context, func(
 		}
 	})
 	return own, func() {
+		out.settle()
 		unhook()
 		cancel()
 		if p := out.kept.Load(); p != nil {

@@ -3,6 +3,7 @@ package mcp_test
 import (
 	"bufio"
 	"context"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -137,6 +138,57 @@ func TestAServerMayBreakOffItsStreamAndGoOnLater(t *testing.T) {
 	}
 	if r = h.visit(t, "/mcp/shop").modern().ask("tools/call", `{"name":"refund"}`, ""); r.last("result.content.0.text").Str != "later" {
 		t.Errorf("answer = %s", r.body)
+	}
+}
+
+func TestALongCallCanBeComeBackToBeforeAnythingIsSaid(t *testing.T) {
+	for _, modern := range []bool{false, true} {
+		began, proceed := make(chan bool, 2), make(chan bool)
+		up := shop()
+		up.modern = modern
+		up.hold(func() { began <- true; <-proceed })
+		h := open(t, rules{}, map[string]*mcp.Server{"shop": behind(t, "shop", up.start(t))})
+
+		older := h.visit(t, "/mcp/shop").legacy("2025-06-18") // which knows no event without data
+		plain := make(chan *answer, 1)
+		go func() { plain <- older.ask("tools/call", `{"name":"refund"}`, "") }()
+		<-began
+
+		c := h.visit(t, "/mcp/shop").legacy("2025-11-25")
+		ctx, hangUp := context.WithCancel(t.Context())
+		b, body := c.request("tools/call", `{"name":"refund"}`, "")
+		resp, err := b.send(ctx, http.MethodPost, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := make([]byte, len("id: 1-0\nretry: 1000\ndata: \n\n"))
+		if _, err := io.ReadFull(resp.Body, first); err != nil || string(first) != "id: 1-0\nretry: 1000\ndata: \n\n" {
+			t.Errorf("the stream begins with %q: %v", first, err)
+		}
+		call := resp.Header.Get("Callgate-Call")
+		if resp.Header.Get("Content-Type") != "text/event-stream" || call == "" {
+			t.Errorf("its head is %v", resp.Header)
+		}
+		hangUp()
+		resp.Body.Close()
+		close(proceed)
+
+		again := c.with("Accept", "text/event-stream", "Last-Event-Id", "1-0").do(http.MethodGet, "")
+		if again.last("result.content.0.text").Str != "paid" {
+			t.Errorf("who came back got HTTP %d %s", again.status, again.body)
+		}
+		if r := <-plain; r.header.Get("Content-Type") != "application/json" || r.last("result.content.0.text").Str != "paid" {
+			t.Errorf("who cannot come back got %v %s", r.header, r.body)
+		}
+		h.log.awaitCall(t, call)
+		for _, r := range h.log.Records() {
+			if r.Outcome == "canceled" {
+				t.Errorf("on record is %+v", r)
+			}
+		}
+		if n := len(up.got("tools/call")); n != 2 {
+			t.Errorf("the server was called %d times", n)
+		}
 	}
 }
 

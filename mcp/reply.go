@@ -23,9 +23,13 @@ type reply struct {
 	streaming bool   // the head of a stream is out
 	array     []byte // responses of a batch that will be one document
 	answered  bool
+	nameless  bool // an error leaves out an id that is not known, where it would be null else
 
 	keep func() *replay         // keeps the stream, once there is one; nil: nobody could come back to it
 	kept atomic.Pointer[replay] // that does
+
+	primes bool // the stream may begin with an event that only has an id
+	primer primer
 }
 
 // answerer sees what the client sends and takes.
@@ -100,14 +104,17 @@ func (o *reply) failed(id []byte, status int, rpcError []byte) error {
 const slowBytes = 64 << 10 // beyond which a client must take a document in time
 
 func (o *reply) respond(status int, id []byte, member string, doc []byte) error {
-	if id == nil {
-		id = []byte("null")
-	}
+	o.settle()
 	o.answered = true
-	n := len(`{"jsonrpc":"2.0","id":}`) + len(id) + len(member) + len(doc)
-	buf := make([]byte, 0, n)
-	buf = append(append(append(buf, `{"jsonrpc":"2.0","id":`...), id...), member...)
-	buf = append(append(buf, doc...), '}')
+	buf := append(make([]byte, 0, len(`{"jsonrpc":"2.0","id":null}`)+len(id)+len(member)+len(doc)), `{"jsonrpc":"2.0"`...)
+	switch {
+	case id != nil:
+		buf = append(append(buf, `,"id":`...), id...)
+	case !o.nameless:
+		buf = append(buf, `,"id":null`...)
+	}
+	buf = append(append(append(buf, member...), doc...), '}')
+	n := len(buf)
 	switch {
 	case o.batch && !o.sse:
 		if o.array == nil {
@@ -140,9 +147,13 @@ func (o *reply) head(kind string, status, length int) {
 
 // open sends the head of a stream, once.
 func (o *reply) open() {
-	if o.streaming {
-		return
+	o.settle()
+	if !o.streaming {
+		o.begin()
 	}
+}
+
+func (o *reply) begin() {
 	o.streaming = true
 	o.w.Header().Set("X-Accel-Buffering", "no") // a proxy in between must not collect events
 	o.head("text/event-stream", http.StatusOK, -1)
@@ -207,6 +218,7 @@ func (o *reply) hurry(on bool) {
 // end completes a reply: to messages that want no response it says that they
 // have come.
 func (o *reply) end() {
+	o.settle()
 	switch {
 	case o.array != nil:
 		o.array = append(o.array, ']')

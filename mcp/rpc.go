@@ -65,8 +65,8 @@ const maxID = 1024 // bytes of an id, as it is written
 // parseMessage reads one JSON-RPC message, once and strictly: no name twice, no
 // member that JSON-RPC does not have, no batch, and no name that a careless
 // reader could take for another one that decides. An id is a string or an
-// integer; an error that answers what could not be read may have the id null,
-// which is nil here. The errors never quote the message.
+// integer; an error that answers what could not be read may have the id null, or
+// none, which is nil here. The errors never quote the message.
 func parseMessage(raw []byte, lim firewall.Limits) (Message, error) {
 	body, err := firewall.ParseBody(raw, lim)
 	if err != nil {
@@ -122,9 +122,7 @@ func parseMessage(raw []byte, lim firewall.Limits) (Message, error) {
 		return m, nil
 	case m.Params != nil || (m.Result == nil) == (m.Error == nil):
 		err = errors.New("neither a request nor a response")
-	case m.Error != nil && nullID:
-		return m, nil
-	case m.ID == nil:
+	case m.ID == nil && m.Result != nil:
 		err = errors.New("a response without an id")
 	}
 	return m, err

@@ -28,6 +28,8 @@ func TestAMessageIsReadInItsParts(t *testing.T) {
 			Message{ID: json.RawMessage(`-1`), Error: json.RawMessage(`{"code":-32603,"message":"no","data":[1.0]}`)}},
 		{"an error that answers what could not be read", `{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"no"}}`,
 			Message{Error: json.RawMessage(`{"code":-32700,"message":"no"}`)}},
+		{"an error that answers what could not be read, without an id", `{"jsonrpc":"2.0","error":{"code":-32700,"message":"no"}}`,
+			Message{Error: json.RawMessage(`{"code":-32700,"message":"no"}`)}},
 		{"a name that is written with escapes", `{"jsonrpc":"2.0","\u0069d":1,"method":"pi\u006eg"}`,
 			Message{ID: json.RawMessage(`1`), Method: "ping"}},
 	}

@@ -14,7 +14,7 @@ import (
 // does. One that is [High] withholds what is seen for the first time.
 type Finding struct {
 	Grade Grade  `json:"grade"`
-	Rule  string `json:"rule"` // hidden, control, instruction, reference, lookalike
+	Rule  string `json:"rule"` // hidden, control, instruction, reference, lookalike, schema
 	At    string `json:"at"`   // path within the definition; "" for the whole
 	Text  string `json:"text"` // in words, in ASCII
 }

@@ -41,7 +41,7 @@ func TestDefinitionsOfRealServersAreClean(t *testing.T) {
 				}
 				for _, item := range items {
 					name := item.Get("name").Str
-					for _, f := range p.findings(key, name, newReading(kind, item.Raw), listed) {
+					for _, f := range p.findings(key, name, newReading(kind, item.Raw, new(int)), listed) {
 						t.Errorf("%s %s/%s: %+v", kind, server, name, f)
 					}
 					p.names.add(key, name)
@@ -179,7 +179,7 @@ func FuzzScan(f *testing.F) {
 	f.Add("\x1b[0m <important> \xff")
 	f.Fuzz(func(t *testing.T, raw string) {
 		for _, kind := range []string{PinTool, PinInstructions} {
-			found := newReading(kind, raw).findings
+			found := newReading(kind, raw, new(int)).findings
 			if len(found) > maxFindings {
 				t.Errorf("%d findings", len(found))
 			}

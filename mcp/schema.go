@@ -4,10 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"reflect"
-	"regexp"
-	"regexp/syntax"
 	"slices"
 	"strings"
 	"sync"
@@ -24,14 +20,15 @@ import (
 // when it is needed first, and never reads anything but its own text. It is used
 // by many goroutines at once.
 type schema struct {
-	raw      string
-	once     sync.Once
-	err      error  // why it cannot be used
-	quick    *quick // nil where the schema says more than that can judge
-	compiled *jsonschema.Schema
+	raw     string
+	formats bool // are asserted
+	once    sync.Once
+	err     error  // why it cannot be used
+	quick   *quick // nil where the schema says more than that can judge
 
-	mu   sync.Mutex // held while compiled judges: its formats burn fuel
-	fuel int
+	idle chan *referee // by the library
+	mu   sync.Mutex
+	made int // referees
 }
 
 const (
@@ -53,11 +50,11 @@ var (
 )
 
 // newSchema is nil where raw accepts everything.
-func newSchema(raw gjson.Result) *schema {
+func newSchema(raw gjson.Result, formats bool) *schema {
 	if !raw.Exists() || raw.Type == gjson.True || raw.Raw == "{}" {
 		return nil
 	}
-	return &schema{raw: raw.Raw}
+	return &schema{raw: strings.Clone(raw.Raw), formats: formats, idle: make(chan *referee, maxReferees)}
 }
 
 // usable compiles the schema, once, and says why it cannot be used.
@@ -71,119 +68,13 @@ func (s *schema) usable() error {
 			s.err = err
 			return
 		}
-		if s.quick = newQuick(parsed(doc)); s.quick == nil {
-			s.err = s.compile()
+		if s.quick = newQuick(parsed(doc), s.formats); s.quick == nil {
+			r, err := s.take()
+			s.err = err
+			s.leave(r)
 		}
 	})
 	return s.err
-}
-
-// compile makes the schema one of the library, with its default dialect.
-func (s *schema) compile() error {
-	v, err := decode(s.raw)
-	if err != nil {
-		return err
-	}
-	if err := ownRefs(v); err != nil {
-		return err
-	}
-	if err := new(extent).measure(v); err != nil {
-		return err
-	}
-	c := jsonschema.NewCompiler()
-	c.DefaultDraft(jsonschema.Draft2020)
-	c.UseLoader(nowhere{})
-	c.UseRegexpEngine(compilePattern)
-	if err := c.AddResource(schemaAt, v); err != nil {
-		return errors.New("cannot be read")
-	}
-	compiled, err := c.Compile(schemaAt)
-	var remote *jsonschema.LoadURLError
-	switch {
-	case errors.As(err, &remote):
-		return errors.New("refers to another document, and callgate fetches none")
-	case err != nil:
-		return errors.New("is not a valid JSON Schema")
-	}
-	if chain(compiled, make(map[*jsonschema.Schema]int)) > maxChain {
-		return fmt.Errorf("applies more than %d schemas inside one another to one value", maxChain)
-	}
-	if err := s.meter(compiled, make(map[*jsonschema.Schema]bool)); err != nil {
-		return err
-	}
-	s.compiled = compiled
-	return nil
-}
-
-// What a schema may hold, because the library takes time with the square of it.
-const (
-	maxParts      = 4096 // schemas within it, or what could be one
-	maxRefs       = 512
-	maxPatterns   = 256
-	maxPatternLen = 1024 // bytes
-	maxProgram    = 4096 // steps of a pattern
-)
-
-// extent is how much a schema holds.
-type extent struct{ parts, refs, patterns int }
-
-// measure counts what v holds, and says when it is too much.
-func (e *extent) measure(v any) error {
-	switch v := v.(type) {
-	case bool:
-		e.parts++
-	case []any:
-		for _, item := range v {
-			if err := e.measure(item); err != nil {
-				return err
-			}
-		}
-	case map[string]any:
-		e.parts++
-		for name, item := range v {
-			switch name {
-			case "$ref":
-				e.refs++
-			case "pattern":
-				if err := e.pattern(item); err != nil {
-					return err
-				}
-			case "patternProperties":
-				if of, ok := item.(map[string]any); ok {
-					for text := range of {
-						if err := e.pattern(text); err != nil {
-							return err
-						}
-					}
-				}
-			}
-			if err := e.measure(item); err != nil {
-				return err
-			}
-		}
-	}
-	if e.parts > maxParts || e.refs > maxRefs {
-		return fmt.Errorf("has more than %d parts or %d references", maxParts, maxRefs)
-	}
-	return nil
-}
-
-func (e *extent) pattern(v any) error {
-	text, ok := v.(string)
-	if !ok {
-		return nil
-	}
-	if e.patterns++; e.patterns > maxPatterns || len(text) > maxPatternLen {
-		return fmt.Errorf("has more than %d patterns, or one of more than %d bytes", maxPatterns, maxPatternLen)
-	}
-	tree, err := syntax.Parse(text, syntax.Perl)
-	if err != nil {
-		return nil // see compilePattern
-	}
-	if program, err := syntax.Compile(tree.Simplify()); err == nil && len(program.Inst) > maxProgram {
-		return errors.New("has a pattern that is too large")
-	}
-	return nil
 }
 
 // judge says where doc does not fit, if it does not. The error is one of the
@@ -204,33 +95,49 @@ func (s *schema) judge(doc gjson.Result) (*misfit, error) {
 	return s.slow(doc)
 }
 
+// take is a referee that judges nothing else until it is left.
+func (s *schema) take() (*referee, error) {
+	select {
+	case r := <-s.idle:
+		return r, nil
+	default:
+	}
+	s.mu.Lock()
+	mine := s.made < maxReferees
+	if mine {
+		s.made++
+	}
+	s.mu.Unlock()
+	if !mine {
+		return <-s.idle, nil // soon: each judgment is bounded
+	}
+	r, err := newReferee(s.raw, s.formats)
+	if err != nil {
+		s.mu.Lock()
+		s.made--
+		s.mu.Unlock()
+	}
+	return r, err
+}
+
+func (s *schema) leave(r *referee) {
+	if r != nil {
+		s.idle <- r
+	}
+}
+
 // slow judges by the library.
-func (s *schema) slow(doc gjson.Result) (bad *misfit, err error) {
+func (s *schema) slow(doc gjson.Result) (*misfit, error) {
 	v, err := decode(doc.Raw)
 	if err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.compiled == nil { // quick was not sure
-		if err := s.compile(); err != nil {
-			return nil, err
-		}
+	r, err := s.take()
+	if err != nil {
+		return nil, err
 	}
-	s.fuel = maxFuel
-	defer func() {
-		if p := recover(); p != nil {
-			if p != errFuel {
-				panic(p)
-			}
-			bad, err = nil, errFuel
-		}
-	}()
-	var e *jsonschema.ValidationError
-	if !errors.As(s.compiled.Validate(v), &e) {
-		return nil, nil
-	}
-	return locate(e), nil
+	defer s.leave(r)
+	return r.judge(v)
 }
 
 // locate finds the first place that explains e. Where one of several schemas had
@@ -318,14 +225,6 @@ func tameNumber(n string) bool {
 	return at <= 1000 && (len(exponent) < 3 || len(exponent) == 3 && exponent <= fmt.Sprint(maxExponent))
 }
 
-// nowhere loads no schema.
-type nowhere struct{}
-
-var errNowhere = errors.New("callgate fetches no schema")
-
-// Load implements [jsonschema.URLLoader].
-func (nowhere) Load(string) (any, error) { return nil, errNowhere }
-
 // ownRefs refuses references that leave the document, also to the dialects that
 // the library brings along, and those whose target depends on the way to them.
 func ownRefs(v any) error {
@@ -352,148 +251,3 @@ func ownRefs(v any) error {
 	}
 	return nil
 }
-
-// meter makes judging by c, and by all that is below it, burn fuel, so that a
-// schema whose parts multiply is not judged for ever. Formats and the content of
-// texts are annotations in callgate, as they are in 2020-12.
-func (s *schema) meter(c *jsonschema.Schema, done map[*jsonschema.Schema]bool) error {
-	if c == nil || done[c] {
-		return nil
-	}
-	done[c] = true
-	if !strings.HasPrefix(c.Location, schemaAt) {
-		return errors.New("refers to another document, and callgate fetches none")
-	}
-	for p := range c.PatternProperties {
-		if p.(*pattern).re == nil {
-			return errors.New("has a patternProperties that callgate cannot read")
-		}
-	}
-	c.ContentEncoding, c.ContentMediaType, c.ContentSchema = nil, nil, nil
-	cost := costOf(c)
-	c.Format = &jsonschema.Format{Name: "fuel", Validate: func(v any) error {
-		if s.fuel -= cost.of(v); s.fuel < 0 {
-			panic(errFuel)
-		}
-		return nil
-	}}
-	var err error
-	eachSchema(reflect.ValueOf(c).Elem(), func(below *jsonschema.Schema) {
-		if e := s.meter(below, done); e != nil {
-			err = e
-		}
-	})
-	return err
-}
-
-// chain is the longest way on which schemas apply to the same value, each by way
-// of the one before: references, and what all, any or one of must fit.
-func chain(c *jsonschema.Schema, known map[*jsonschema.Schema]int) int {
-	if c == nil {
-		return 0
-	}
-	if n, ok := known[c]; ok {
-		return n
-	}
-	known[c] = 0 // on the way: the library itself ends a circle
-	longest := 0
-	for _, list := range [][]*jsonschema.Schema{{c.Ref, c.Not, c.If, c.Then, c.Else}, c.AllOf, c.AnyOf, c.OneOf, slices.Collect(maps.Values(c.DependentSchemas))} {
-		for _, below := range list {
-			longest = max(longest, chain(below, known))
-		}
-	}
-	for _, below := range c.Dependencies {
-		if s, ok := below.(*jsonschema.Schema); ok {
-			longest = max(longest, chain(s, known))
-		}
-	}
-	known[c] = longest + 1
-	return longest + 1
-}
-
-// A cost is what a schema takes to look at one value, besides what the schemas
-// below it take.
-type cost struct{ flat, text, member int }
-
-func costOf(c *jsonschema.Schema) cost {
-	k := cost{flat: 1 + len(c.Required) + len(c.AllOf) + len(c.AnyOf) + len(c.OneOf) + len(c.Properties) + len(c.DependentRequired) + len(c.DependentSchemas) + len(c.Dependencies), member: 1}
-	if c.Enum != nil {
-		k.flat += 4 * len(c.Enum.Values)
-	}
-	if p, ok := c.Pattern.(*pattern); ok {
-		k.text = p.size
-	}
-	for p := range c.PatternProperties {
-		k.member += 1 + p.(*pattern).size
-	}
-	return k
-}
-
-func (c cost) of(v any) int {
-	switch v := v.(type) {
-	case string:
-		return c.flat + len(v)*(1+c.text)/64
-	case []any:
-		return c.flat + len(v)
-	case map[string]any:
-		return c.flat + len(v)*c.member
-	}
-	return c.flat
-}
-
-var typeOfSchema = reflect.TypeFor[*jsonschema.Schema]()
-
-// eachSchema calls do for the schemas that the exported fields of a schema hold.
-func eachSchema(v reflect.Value, do func(*jsonschema.Schema)) {
-	switch v.Kind() {
-	case reflect.Struct:
-		for i := range v.NumField() {
-			if v.Type().Field(i).IsExported() {
-				eachSchema(v.Field(i), do)
-			}
-		}
-	case reflect.Pointer:
-		if v.Type() == typeOfSchema && !v.IsNil() {
-			do(v.Interface().(*jsonschema.Schema))
-		}
-	case reflect.Interface:
-		if !v.IsNil() {
-			eachSchema(v.Elem(), do)
-		}
-	case reflect.Slice:
-		for i := range v.Len() {
-			eachSchema(v.Index(i), do)
-		}
-	case reflect.Map:
-		for _, key := range v.MapKeys() {
-			eachSchema(v.MapIndex(key), do)
-		}
-	}
-}
-
-// A pattern is a regular expression of a schema. Those that Go cannot read, such
-// as with a look ahead, match everything: the server judges by them itself.
-type pattern struct {
-	text string
-	re   *regexp.Regexp // nil: matches everything
-	size int            // of its program
-}
-
-func compilePattern(text string) (jsonschema.Regexp, error) {
-	p := &pattern{text: text}
-	tree, err := syntax.Parse(text, syntax.Perl)
-	if err != nil {
-		return p, nil
-	}
-	if program, err := syntax.Compile(tree.Simplify()); err == nil {
-		p.size = len(program.Inst)
-	}
-	p.re, _ = regexp.Compile(text)
-	return p, nil
-}
-
-// MatchString implements [jsonschema.Regexp].
-func (p *pattern) MatchString(s string) bool { return p.re == nil || p.re.MatchString(s) }
-
-// String implements [fmt.Stringer].
-func (p *pattern) String() string { return p.text }

@@ -3,7 +3,11 @@ package mcp
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
+	"time"
+
+	"callgate/firewall"
 
 	"github.com/tidwall/gjson"
 	"pgregory.net/rapid"
@@ -44,7 +48,20 @@ func TestSchemasJudge(t *testing.T) {
 		{"draft-07 by its name", `{"$schema":"http://json-schema.org/draft-07/schema#","items":[{"type":"string"}],"additionalItems":false}`, `["a",1]`, " additionalItems"},
 		{"draft-04 by its name", `{"$schema":"http://json-schema.org/draft-04/schema#","maximum":3,"exclusiveMaximum":true}`, `3`, " exclusiveMaximum"},
 		{"formats are annotations, of old too", `{"$schema":"http://json-schema.org/draft-07/schema#","not":false,"format":"email"}`, `"x"`, ""},
-		{"a pattern that Go cannot read", `{"pattern":"^(?!a)"}`, `"a"`, ""},
+		{"a pattern with a look ahead", `{"pattern":"^(?!a)"}`, `"a"`, " pattern"},
+		{"a pattern with a look ahead that fits", `{"pattern":"^(?!a)"}`, `"b"`, ""},
+		{"a pattern with a look ahead ends where the text does", `{"pattern":"^(?!x)a$"}`, `"a\n"`, " pattern"},
+		{"a pattern with a look behind", `{"pattern":"(?<!a)b"}`, `"ab"`, " pattern"},
+		{"a pattern with a back reference", `{"pattern":"^(.)\\1$"}`, `"ab"`, " pattern"},
+		{"a pattern with an escape of JavaScript's", `{"pattern":"^\\u00e9\\u{1F600}$"}`, `"é😀"`, ""},
+		{"a pattern with an escape of JavaScript's, else", `{"pattern":"^\\u00e9$"}`, `"e"`, " pattern"},
+		{"names by a pattern with a look ahead", `{"patternProperties":{"^(?!a)":false}}`, `{"a":1,"b":1}`, "/b false"},
+		{"a pattern that nobody can read", `{"pattern":"(?!a"}`, `"a"`, "! has a pattern that callgate cannot read"},
+		{"names by a pattern that nobody can read", `{"patternProperties":{"(?!a":{}}}`, `{}`, "! has a pattern that callgate cannot read"},
+		{"a pattern that is none, but a value", `{"enum":[{"pattern":"(?!a"}]}`, `1`, " enum"},
+		{"a pattern that tries for ever", `{"pattern":"^(?=a)(a+)+$"}`, `"` + strings.Repeat("a", 5000) + `!"`, "! takes too long to be judged"},
+		{"many patterns that try for long", `{"items":{"pattern":"^(?=a)(a+)+$"}}`, "[" + strings.Repeat(`"aaaaaaaaaaaaaaaaaaaa!",`, 200) + `""]`, "! takes too long to be judged"},
+		{"a look ahead into a large text", `{"pattern":"^(?!b)"}`, `"` + strings.Repeat("a", maxBackText+1) + `"`, "! takes too long to be judged"},
 		{"large numbers are exact", `{"const":12345678901234567890}`, `12345678901234567891`, " const"},
 		{"an integer by its value", `{"type":"integer"}`, `1.0`, ""},
 
@@ -75,7 +92,7 @@ func TestSchemasJudge(t *testing.T) {
 		{"a large text and a large pattern", `{"pattern":"(a?){200}(a{200}){4}$"}`, `"` + strings.Repeat("a", 1<<20) + `"`, "! takes too long to be judged"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			bad, err := newSchema(gjson.Parse(c.schema)).judge(gjson.Parse(c.doc))
+			bad, err := newSchema(gjson.Parse(c.schema), false).judge(gjson.Parse(c.doc))
 			got := ""
 			switch {
 			case err != nil:
@@ -90,13 +107,146 @@ func TestSchemasJudge(t *testing.T) {
 	}
 }
 
+// No pattern takes longer than it may, whoever chose it and the text.
+func TestAPatternIsStopped(t *testing.T) {
+	for _, schema := range []string{`{"pattern":"^(?=a)(a+)+$"}`, `{"items":{"pattern":"^(?=a)(a|a)*$"}}`, `{"items":{"allOf":[{"pattern":"^(?=a)(a|aa)+$"},{"pattern":"(?=a)(.*a){20}$"}]}}`} {
+		texts := strings.Repeat(quoted(strings.Repeat("a", 22)+"!")+",", 1000)
+		for _, doc := range []string{quoted(strings.Repeat("a", maxBackText-1) + "!"), "[" + texts + `""]`} {
+			began := time.Now()
+			bad, err := newSchema(gjson.Parse(schema), true).judge(gjson.Parse(doc))
+			if took := time.Since(began); took > 4*maxBackSum { // one look more than the sum, and a slow clock
+				t.Errorf("%s: %v, %v after %v", schema, bad, err, took)
+			}
+		}
+	}
+}
+
+func TestFormatsOfArgumentsAreAsserted(t *testing.T) {
+	for _, c := range []struct{ format, fits, not string }{
+		{"uri", "https://example.com/a?b", "example.com/a"},
+		{"uri-reference", "../a", "a\\b"},
+		{"iri", "https://example.com/ü", "ü"},
+		{"uri-template", "/a/{b}", "/a/{b"},
+		{"email", "ana@example.com", "ana"},
+		{"date-time", "2026-11-23T10:00:00Z", "2026-11-23 10:00"},
+		{"date", "2026-02-28", "2026-02-30"},
+		{"time", "10:00:00+01:00", "25:00:00Z"},
+		{"duration", "P1D", "1 day"},
+		{"uuid", "01890a5d-ac96-774b-bcce-b302099a8057", "01890a5d"},
+		{"hostname", "example.com", "-a.example"},
+		{"ipv4", "192.0.2.1", "192.0.2.256"},
+		{"ipv6", "2001:db8::1", "2001:db8::g"},
+		{"json-pointer", "/a/0", "a"},
+		{"relative-json-pointer", "1/a", "/a"},
+	} {
+		for name, schema := range map[string]string{
+			"quick":    `{"properties":{"x":{"type":"string","format":"` + c.format + `"}}}`,
+			"library":  `{"properties":{"x":{"type":"string","format":"` + c.format + `"}},"not":false}`,
+			"draft-04": `{"$schema":"http://json-schema.org/draft-04/schema#","properties":{"x":{"format":"` + c.format + `"}}}`,
+		} {
+			t.Run(c.format+" "+name, func(t *testing.T) {
+				for text, want := range map[string]string{c.fits: "", c.not: "/x format"} {
+					doc, got := gjson.Parse(`{"x":"`+text+`"}`), ""
+					bad, err := newSchema(gjson.Parse(schema), true).judge(doc)
+					if bad != nil {
+						got = bad.pointer + " " + bad.keyword
+					}
+					if err != nil || got != want {
+						t.Errorf("%s: %q, %v, want %q", text, got, err, want)
+					}
+					if bad, err := newSchema(gjson.Parse(schema), false).judge(doc); bad != nil || err != nil {
+						t.Errorf("of results %s: %v, %v", text, bad, err)
+					}
+				}
+			})
+		}
+	}
+	if bad, err := newSchema(gjson.Parse(`{"format":"phone"}`), true).judge(gjson.Parse(`"x"`)); bad != nil || err != nil {
+		t.Errorf("a format that nobody knows: %v, %v", bad, err)
+	}
+}
+
+// One schema judges many documents at once, each with a measure of its own.
+func TestASchemaJudgesManyAtOnce(t *testing.T) {
+	s := newSchema(gjson.Parse(`{"items":{"pattern":"^(?!b)[a-z]+$"}}`), true)
+	var all sync.WaitGroup
+	for i := range 4 * maxReferees {
+		all.Go(func() {
+			for range 50 {
+				doc, want := `["a"]`, ""
+				switch i % 3 {
+				case 1:
+					doc, want = `["a","b"]`, "/1 pattern"
+				case 2:
+					doc, want = `["`+strings.Repeat("a", maxBackText+1)+`"]`, errFuel.Error()
+				}
+				bad, err := s.judge(gjson.Parse(doc))
+				got := ""
+				switch {
+				case err != nil:
+					got = err.Error()
+				case bad != nil:
+					got = bad.pointer + " " + bad.keyword
+				}
+				if got != want {
+					t.Errorf("%q, want %q", got, want)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if len(s.idle) != s.made || s.made > maxReferees {
+		t.Errorf("%d of %d referees are idle", len(s.idle), s.made)
+	}
+}
+
+// A list that is asked for again compiles nothing that is as it was, and a server
+// that lists other schemas each time fills nothing.
+func TestSchemasAreKeptOverLists(t *testing.T) {
+	s := new(Server)
+	which, _ := listOf("tools/list")
+	ask := func(schema string) *schema {
+		l := &listing{byName: make(map[string]int)}
+		if err := s.add(l, which, gjson.Parse(`{"tools":[{"name":"t","inputSchema":`+schema+`}]}`), false); err != nil {
+			t.Fatal(err)
+		}
+		l.defs[0].shape.read()
+		return l.defs[0].shape.in
+	}
+	first := ask(`{"not":{"const":1}}`)
+	if err := first.usable(); err != nil {
+		t.Fatal(err)
+	}
+	if again := ask(`{"not":{"const":1}}`); again != first || again.made != 1 {
+		t.Error("it is compiled again")
+	}
+	if ask(`{"not":{"const":2}}`) == first {
+		t.Error("another schema is the same one")
+	}
+	if out := s.known.of(gjson.Parse(`{"not":{"const":1}}`), false); out == first {
+		t.Error("a schema of results asserts formats")
+	}
+	for i := range 5 * maxSchemasKept {
+		ask(fmt.Sprintf(`{"not":{"const":%d}}`, i))
+		if ask(`{"not":{"const":1}}`) != first {
+			t.Fatal("what is used all the time is forgotten")
+		}
+	}
+	for i := range 50 {
+		ask(fmt.Sprintf(`{"not":{"const":%d},"description":"%s"}`, i, strings.Repeat("x", 200<<10)))
+	}
+	if n := len(s.known.young) + len(s.known.old); n > 2*maxSchemasKept || s.known.bytes > maxSchemaBytesKept+maxSchemaBytes {
+		t.Errorf("%d schemas, %d bytes are kept", n, s.known.bytes)
+	}
+}
+
 // What the quick judge is sure of, the library says too.
 func TestQuickAgrees(t *testing.T) {
 	sure, misfits := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		raw, doc := drawSchema(t, 3), drawValue(t, 3)
-		s := &schema{raw: raw}
-		q := newQuick(gjson.Parse(raw))
+		s := &schema{raw: raw, formats: true, idle: make(chan *referee, maxReferees)}
+		q := newQuick(gjson.Parse(raw), true)
 		if q == nil {
 			if raw != "true" {
 				t.Fatalf("not quick: %s", raw)
@@ -125,7 +275,7 @@ func TestQuickAgrees(t *testing.T) {
 
 var (
 	drawName   = rapid.SampledFrom([]string{"a", "b", "ü", "a/b", "x.y"})
-	drawPlain  = rapid.SampledFrom([]string{`null`, `true`, `false`, `0`, `-0`, `1`, `1.0`, `1.5`, `-3`, `1e2`, `123456789012345678`, `0.1`, `""`, `"a"`, `"\u00fc"`, `"ü"`, `"abc"`})
+	drawPlain  = rapid.SampledFrom([]string{`null`, `true`, `false`, `0`, `-0`, `1`, `1.0`, `1.5`, `-3`, `1e2`, `123456789012345678`, `0.1`, `""`, `"a"`, `"\u00fc"`, `"ü"`, `"abc"`, `"a@example.com"`, `"2026-11-23T10:00:00Z"`, `"https://example.com/a"`})
 	drawNumber = rapid.SampledFrom([]string{`0`, `1`, `1.5`, `-3`, `1.0`})
 	drawTypes  = rapid.SampledFrom([]string{`"null"`, `"boolean"`, `"integer"`, `"number"`, `"string"`, `"array"`, `"object"`, `["string","null"]`, `["integer","array"]`, `["number","object"]`})
 )
@@ -176,7 +326,9 @@ func drawSchema(t *rapid.T, depth int) string {
 	maybe("maximum", func() string { return drawNumber.Draw(t, "max") })
 	maybe("minLength", func() string { return fmt.Sprint(rapid.IntRange(0, 3).Draw(t, "shortest")) })
 	maybe("maxLength", func() string { return fmt.Sprint(rapid.IntRange(0, 3).Draw(t, "longest")) })
-	maybe("format", func() string { return `"email"` })
+	maybe("format", func() string {
+		return rapid.SampledFrom([]string{`"email"`, `"date-time"`, `"uri"`, `"phone"`}).Draw(t, "of")
+	})
 	if depth > 0 {
 		maybe("items", func() string { return drawSchema(t, depth-1) })
 		maybe("properties", func() string {
@@ -198,7 +350,7 @@ const smallSchema = `{"type":"object","properties":{"city":{"type":"string","max
 
 func BenchmarkValidate(b *testing.B) {
 	doc := gjson.Parse(`{"city":"Kassel","days":3,"unit":"c"}`)
-	s := newSchema(gjson.Parse(smallSchema))
+	s := newSchema(gjson.Parse(smallSchema), true)
 	if bad, err := s.judge(doc); bad != nil || err != nil {
 		b.Fatal(bad, err)
 	}
@@ -230,7 +382,35 @@ func TestSchemasOfAListAreLeftAlone(t *testing.T) {
 		}
 	}
 	l.defs[1].shape.read()
-	if in := l.defs[1].shape.in; in == nil || in.compiled != nil || in.usable() != nil || in.compiled == nil {
+	if in := l.defs[1].shape.in; in == nil || in.made != 0 || in.usable() != nil || in.made != 1 {
 		t.Error("it is not compiled when it is used")
 	}
+}
+
+// FuzzSchema has any schema judge any document: in bounded time, and where the quick
+// judge is sure, the library says the same.
+func FuzzSchema(f *testing.F) {
+	for _, schema := range []string{smallSchema, `{"format":"uri","pattern":"^(?!a)(a+)+$"}`, `{"$ref":"#/$defs/a","$defs":{"a":{"anyOf":[{"$ref":"#"}]}}}`, `{"patternProperties":{"\\u0061":{"format":"date-time"}}}`, `{"allOf":[{"$ref":"#"},{"$ref":"#"}]}`, `{"enum":[{"pattern":"("}]}`} {
+		f.Add(schema, `{"city":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!"}`)
+		f.Add(schema, `"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!"`)
+	}
+	f.Fuzz(func(t *testing.T, raw, doc string) {
+		for _, text := range []string{raw, doc} {
+			if _, err := firewall.ParseBody([]byte(text), firewall.Limits{Bytes: 16 << 10, Depth: 64}); err != nil {
+				return
+			}
+		}
+		began := time.Now()
+		s := newSchema(gjson.Parse(raw), true)
+		bad, err := s.judge(gjson.Parse(doc))
+		if took := time.Since(began); took > 5*time.Second {
+			t.Fatalf("%v, %v after %v", bad, err, took)
+		}
+		if s == nil || s.quick == nil || err != nil {
+			return
+		}
+		if slow, err := s.slow(gjson.Parse(doc)); err == nil && (slow == nil) != (bad == nil) {
+			t.Fatalf("quick %v, library %v", bad, slow)
+		}
+	})
 }

@@ -21,6 +21,9 @@ type quick struct {
 	min, max *float64
 	shortest int // characters; -1: any
 	longest  int // characters; -1: any
+	format   func(any) error
+
+	formats bool // are asserted
 }
 
 type kindSet uint8
@@ -50,18 +53,18 @@ var plainDialects = map[string]bool{
 }
 
 // newQuick is nil where schema says more than it can judge, or what is not valid.
-func newQuick(schema gjson.Result) *quick {
+func newQuick(schema gjson.Result, formats bool) *quick {
 	if !schema.IsObject() {
 		return nil
 	}
 	if dialect := schema.Get("$schema"); dialect.Exists() && !plainDialects[dialect.Str] {
 		return nil
 	}
-	return quickly(schema, true)
+	return quickly(schema, true, formats)
 }
 
-func quickly(schema gjson.Result, root bool) *quick {
-	q := &quick{shortest: -1, longest: -1}
+func quickly(schema gjson.Result, root, formats bool) *quick {
+	q := &quick{shortest: -1, longest: -1, formats: formats}
 	if schema.Type == gjson.True {
 		return q
 	}
@@ -82,7 +85,12 @@ func quickly(schema gjson.Result, root bool) *quick {
 // learn takes one keyword, and says whether quick can judge by it.
 func (q *quick) learn(word string, v gjson.Result, root bool) bool {
 	switch word {
-	case "title", "description", "$comment", "format":
+	case "title", "description", "$comment":
+		return v.Type == gjson.String
+	case "format":
+		if q.formats && asserted(v.Str) {
+			q.format = judges()[v.Str]
+		}
 		return v.Type == gjson.String
 	case "default":
 		return true
@@ -103,7 +111,7 @@ func (q *quick) learn(word string, v gjson.Result, root bool) bool {
 		q.props = make(map[string]*quick)
 		ok := true
 		v.ForEach(func(name, below gjson.Result) bool {
-			p := quickly(below, false)
+			p := quickly(below, false, q.formats)
 			q.props[name.Str], ok = p, p != nil
 			return ok
 		})
@@ -114,7 +122,7 @@ func (q *quick) learn(word string, v gjson.Result, root bool) bool {
 		q.closed = v.Type == gjson.False
 		return v.IsBool()
 	case "items":
-		q.items = quickly(v, false)
+		q.items = quickly(v, false, q.formats)
 		return q.items != nil
 	case "minimum":
 		q.min = plainNumber(v)
@@ -251,6 +259,8 @@ func (w *walk) visit(q *quick, v gjson.Result) bool {
 		return w.object(q, v)
 	case v.IsArray():
 		return w.array(q, v)
+	case v.Type == gjson.String && q.format != nil && q.format(v.Str) != nil:
+		return w.fail("format")
 	case v.Type == gjson.String && (q.shortest >= 0 || q.longest >= 0):
 		n := utf8.RuneCountInString(v.Str)
 		if q.shortest >= 0 && n < q.shortest {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"callgate/firewall"
+	"callgate/identity"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -27,8 +28,9 @@ type Request struct {
 	Modern bool              // the client speaks 2026-07-28 or later: Params has its own _meta
 	Header map[string]string // Mcp-Param-* headers that the client sent and that agree with Params
 
-	endless bool // its reply goes on until the client wants no more
-	own     bool // it is callgate's own idea, perhaps in the midst of another one
+	endless bool                // its reply goes on until the client wants no more
+	own     bool                // it is callgate's own idea, perhaps in the midst of another one
+	lent    func(identity.Loan) // told which credentials are used for it; nil: nobody wants to know
 }
 
 // Info is what a server said of itself when it was discovered.
@@ -43,34 +45,32 @@ type Info struct {
 // ServerConfig says how one MCP server is reached: by Command or by URL. A
 // reload makes a new Server of it.
 type ServerConfig struct {
-	Name    string                // [a-z0-9-], 1 to 32 characters
-	Command []string              // program and arguments; started without a shell
-	Env     map[string]string     // added to the few variables that Command's process gets
-	Dir     string                // working directory of Command; "" is callgate's own
-	URL     string                // streamable HTTP endpoint
-	Headers map[string]Credential // sent with each request to URL
-	Opens   []string              // hosts, besides its own, whose pages the server may ask users to open
-	OAuth   *OAuthConfig          // how access tokens for URL are got; nil for none
-	Timeout time.Duration         // of one request without a sign of progress; default 60 s. With progress a request may take 10 minutes.
-	Shared  bool                  // one process of Command serves all principals; default: a legacy server has one for each
-	Trusted bool                  // believe what the server's annotations say of its tools' impact
-	Labels  firewall.Labels       // of what the server's replies bring, but for tools that have their own
-	Tools   map[string]ToolConfig // what the operator says of single tools, and of all under "*"
-	Resolve Resolver              // finds the hosts that arguments name; nil: by the system
-	Seen    func([]Definition)    // told each list of the server's tools that may be used, when it has arrived; may be nil
-	Pins    *Pins                 // hold the server to what it first said of itself; nil for none
-	Limits  firewall.Limits       // of one message from the server
-	Version string                // callgate's own, as told to the server; default "dev"
-	Logger  *slog.Logger          // required
+	Name    string                         // [a-z0-9-], 1 to 32 characters
+	Command []string                       // program and arguments; started without a shell
+	Env     map[string]string              // added to the few variables that Command's process gets
+	Secrets map[string]identity.Credential // added to Env when the process is started; it is started anew when one of them has changed
+	Dir     string                         // working directory of Command; "" is callgate's own
+	URL     string                         // streamable HTTP endpoint
+	Headers map[string]identity.Credential // sent with each request to URL
+	Opens   []string                       // hosts, besides its own, whose pages the server may ask users to open
+	OAuth   *OAuthConfig                   // how access tokens for URL are got; nil for none
+	Timeout time.Duration                  // of one request without a sign of progress; default 60 s. With progress a request may take 10 minutes.
+	Shared  bool                           // one process of Command serves all principals; default: a legacy server has one for each
+	Trusted bool                           // believe what the server's annotations say of its tools' impact
+	Labels  firewall.Labels                // of what the server's replies bring, but for tools that have their own
+	Tools   map[string]ToolConfig          // what the operator says of single tools, and of all under "*"
+	Resolve Resolver                       // finds the hosts that arguments name; nil: by the system
+	Seen    func([]Definition)             // told each list of the server's tools that may be used, when it has arrived; may be nil
+	Pins    *Pins                          // hold the server to what it first said of itself; nil for none
+	Limits  firewall.Limits                // of one message from the server
+	Version string                         // callgate's own, as told to the server; default "dev"
+	Logger  *slog.Logger                   // required
 
 	Prefix      string      // of its tools' and prompts' names at /mcp; [a-z0-9-], 1 to 32 characters; default Name
 	Concurrency int         // requests in flight to it; more wait for their turn, within Timeout; default 256
 	Confine     Confinement // what Command's process may take of this machine, and sees of it
 	Helper      []string    // program, and first arguments, that calls [Confine]; default: this program and [ConfineWord]
 }
-
-// A Credential is a secret that is revealed where it is sent and nowhere else.
-type Credential interface{ Reveal() string }
 
 // Check says what is wrong with c, all at once.
 func (c ServerConfig) Check() error {
@@ -110,7 +110,7 @@ func (c ServerConfig) Check() error {
 	if c.URL != "" && c.Shared {
 		errs = append(errs, errors.New("shared is for servers with a command"))
 	}
-	if c.URL != "" && (len(c.Env) > 0 || c.Dir != "" || !c.Confine.none()) {
+	if c.URL != "" && (len(c.Env)+len(c.Secrets) > 0 || c.Dir != "" || !c.Confine.none()) {
 		errs = append(errs, errors.New("env, dir and process are for servers with a command"))
 	}
 	if err := c.Confine.check(); err != nil {
@@ -131,14 +131,16 @@ type Server struct {
 	about string // callgate, as its servers know it: clientInfo
 	wire  wire
 	lists listings
+	known schemas       // of its tools
 	ids   atomic.Uint64 // of requests, and of their progress tokens
 	pins  pinned
 
-	breaker  breaker
-	slots    *slots
-	health   health
-	restarts atomic.Uint64        // of its process, or stream
-	last     atomic.Pointer[Info] // what it was when a list was last asked for
+	credentials credentials
+	breaker     breaker
+	slots       *slots
+	health      health
+	restarts    atomic.Uint64        // of its process, or stream
+	last        atomic.Pointer[Info] // what it was when a list was last asked for
 
 	life context.Context // ends when Close gives up waiting
 	end  context.CancelFunc
@@ -191,6 +193,8 @@ type outgoing struct {
 	method string
 	params []byte
 	header map[string]string // Mcp-Param-* by full name, as they go on the wire
+	hand   []lent            // headers with credentials, where the transport has such
+	lent   func(identity.Loan)
 }
 
 var (
@@ -220,6 +224,7 @@ func NewServer(cfg ServerConfig) *Server {
 	version, _ := jsontext.AppendQuote(nil, cfg.Version)
 	s := &Server{cfg: cfg, about: `{"name":"callgate","version":` + string(version) + `}`, idle: make(chan struct{}), notices: make(map[int]func(Message)), subscribers: make(map[subscription]map[int]func(Message))}
 	s.cfg.Logger = cfg.Logger.With("server", cfg.Name)
+	s.credentials = cfg.credentials()
 	s.breaker.now, s.slots = time.Now, newSlots(cfg.Concurrency)
 	s.life, s.end = context.WithCancel(context.Background())
 	if cfg.URL != "" {
@@ -293,10 +298,14 @@ func (s *Server) tell(client *Client, method string) {
 func (s *Server) run(ctx context.Context, client *Client, req Request, got func(Message) bool) error {
 	clock := s.clock(ctx, s.patience(&req), req.endless)
 	defer clock.stop()
-	err := s.admitted(clock, &req, got, func(got func(Message) bool) error {
-		err := s.try(clock, client, req, got)
+	hand, err := s.lend(clock.ctx, client.principal(), req.lent)
+	if err != nil {
+		return s.explain(clock.ctx, err)
+	}
+	err = s.admitted(clock, &req, got, func(got func(Message) bool) error {
+		err := s.try(clock, client, req, hand, got)
 		if err == errGone { // the server had not seen the request
-			err = s.try(clock, client, req, got)
+			err = s.try(clock, client, req, hand, got)
 		}
 		return err
 	})
@@ -306,12 +315,12 @@ func (s *Server) run(ctx context.Context, client *Client, req Request, got func(
 	return nil
 }
 
-func (s *Server) try(clock *clock, client *Client, req Request, got func(Message) bool) error {
+func (s *Server) try(clock *clock, client *Client, req Request, hand []lent, got func(Message) bool) error {
 	l, err := s.wire.link(clock.ctx, client)
 	if err != nil {
 		return err
 	}
-	out := outgoing{id: s.ids.Add(1), method: req.Method}
+	out := outgoing{id: s.ids.Add(1), method: req.Method, hand: hand, lent: req.lent}
 	var token json.RawMessage
 	out.params, token, err = hop{l.info().Version, s.about, client.can(), out.id}.params(req)
 	if err != nil {

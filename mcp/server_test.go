@@ -35,7 +35,8 @@ func TestAServerIsDiscovered(t *testing.T) {
 		if string(info.ServerInfo) != `{"name":"fixture","version":"1"}` || info.Instructions != "be kind" {
 			t.Errorf("serverInfo %s, instructions %q", info.ServerInfo, info.Instructions)
 		}
-		if string(info.Capabilities) != `{"tools":{"listChanged":true},"resources":{"subscribe":true},"logging":{},"x-unknown":{}}` {
+		tasks := map[bool]string{false: `"tasks":{"list":{},"cancel":{},"requests":{"tools":{"call":{}}}}`, true: taskExtension}[modern]
+		if string(info.Capabilities) != `{"tools":{"listChanged":true},"resources":{"subscribe":true},"logging":{},"x-unknown":{},`+tasks+`}` {
 			t.Errorf("capabilities %s", info.Capabilities)
 		}
 	})

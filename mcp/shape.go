@@ -17,14 +17,17 @@ import (
 // have is never called.
 type shape struct {
 	def     json.RawMessage
+	known   *schemas
 	once    sync.Once
+	sum     string  // of def
 	in, out *schema // nil: anything
 }
 
 func (s *shape) read() {
 	s.once.Do(func() {
 		def := parsed(s.def)
-		s.in, s.out = newSchema(def.Get("inputSchema")), newSchema(def.Get("outputSchema"))
+		s.sum = sumOf(string(s.def))
+		s.in, s.out = s.known.of(def.Get("inputSchema"), true), s.known.of(def.Get("outputSchema"), false)
 	})
 }
 
@@ -34,6 +37,7 @@ func (s *shape) read() {
 func (p *passage) takes(call *firewall.Call, def *Definition) *fault {
 	s := def.shape
 	s.read()
+	call.Definition = s.sum
 	if err := s.out.usable(); err != nil {
 		return p.unusable(call, "output", err)
 	}

@@ -53,15 +53,16 @@ func busy(server string, err error) error {
 
 // Load is how a [Server] is, as far as callgate sees it from its own side.
 type Load struct {
-	Breaker  string // closed, open (it is left alone), probing (one request finds out)
-	InFlight int    // requests
-	Waiting  int    // requests for which there is no room yet
-	Restarts uint64 // how often its process, or stream, ended and was begun again
+	Breaker  string    // closed, open (it is left alone), probing (one request finds out)
+	InFlight int       // requests
+	Waiting  int       // requests for which there is no room yet
+	Restarts uint64    // how often its process, or stream, ended and was begun again
+	Seen     time.Time // when it last answered a call; zero: not since it was made
 }
 
 // Load is how the server is now. It asks nobody.
 func (s *Server) Load() Load {
-	return Load{Breaker: s.breaker.state(), InFlight: len(s.slots.taken), Waiting: int(s.slots.waiting.Load()), Restarts: s.restarts.Load()}
+	return Load{Breaker: s.breaker.state(), InFlight: len(s.slots.taken), Waiting: int(s.slots.waiting.Load()), Restarts: s.restarts.Load(), Seen: s.breaker.lastSeen()}
 }
 
 func (s *Server) leftAlone(wait time.Duration) error {

@@ -116,20 +116,15 @@ func (b *stream) resume(ctx context.Context) error {
 // get opens a stream of what the server says after an event, or from now on. Where
 // there is none, resp is what came instead, without its body.
 func (s *httpLink) get(ctx context.Context, last string) (resp *http.Response, err error) {
-	ask := func() *http.Request {
-		h := s.header(nil)
+	resp, err = s.carry(ctx, nil, nil, func(hand []lent) *http.Request {
+		h := s.header(nil, hand)
 		h["Accept"] = []string{"text/event-stream"}
 		delete(h, "Content-Type")
 		if last != "" {
 			h["Last-Event-Id"] = []string{last}
 		}
 		return &http.Request{Method: http.MethodGet, URL: s.wire.url, Host: s.wire.url.Host, Header: h}
-	}
-	if s.account != nil {
-		resp, err = s.roundTrip(ctx, ask)
-	} else {
-		resp, err = s.wire.client.RoundTrip(ask().WithContext(ctx))
-	}
+	})
 	if err == nil && (resp.StatusCode != http.StatusOK || !isKind(resp, "text/event-stream") || resp.Header.Get("Content-Encoding") != "") {
 		_ = resp.Body.Close()
 		err = s.refused(resp)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"callgate/firewall"
+	"callgate/identity"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/tidwall/gjson"
@@ -36,6 +37,7 @@ type exchange struct {
 	asked   http.Header // by the client
 	reading reading
 	back    *reply
+	key     identity.Secret // that was sent
 }
 
 // Forward implements [firewall.Upstream].
@@ -56,7 +58,7 @@ func (x *exchange) carry(ctx context.Context, call *firewall.Call, watch *watch,
 	if call.Body.Edited && gjson.GetBytes(call.Body.JSON, "model").Str != call.Resource {
 		return firewall.Refuse(firewall.Denied, "a guard changed the name of the model, so that it is not what was decided on")
 	}
-	resp, err := x.to.transport.RoundTrip(x.request(ctx, call))
+	resp, err := x.send(ctx, call)
 	if err != nil {
 		return err
 	}
@@ -78,11 +80,27 @@ func (x *exchange) carry(ctx context.Context, call *firewall.Call, watch *watch,
 	return x.plain(watch.over(resp.Body), resp.ContentLength, yield)
 }
 
+// send sends the call, and once more where the provider does not take its key and
+// there is another one by now: it has done nothing then.
+func (x *exchange) send(ctx context.Context, call *firewall.Call) (*http.Response, error) {
+	for again := false; ; again = true {
+		header := forwarded(x.asked)
+		key, err := x.to.authorize(ctx, header, call)
+		if err != nil {
+			return nil, err
+		}
+		x.key = key.Value
+		resp, err := x.to.transport.RoundTrip(x.request(ctx, call, header))
+		if err != nil || again || resp.StatusCode != http.StatusUnauthorized || !key.Refused(ctx) {
+			return resp, err
+		}
+		_ = resp.Body.Close()
+	}
+}
+
 // request is the call as the provider gets it.
-func (x *exchange) request(ctx context.Context, call *firewall.Call) *http.Request {
+func (x *exchange) request(ctx context.Context, call *firewall.Call, header http.Header) *http.Request {
 	doc := call.Body.JSON
-	header := forwarded(x.asked)
-	x.to.authorize(header)
 	u := x.to.url(x.path, x.query)
 	req := &http.Request{
 		Method: http.MethodPost, URL: u, Host: u.Host, Header: header,
@@ -125,7 +143,7 @@ func (x *exchange) fault(ctx context.Context, body io.Reader, length int64, yiel
 		return err
 	}
 	parsed, wrong := firewall.ParseBody(doc, firewall.Limits{})
-	if err != nil || wrong != nil || !isError(x.to.Kind, doc) {
+	if err != nil || wrong != nil || !isError(x.to.Kind, doc) || x.tells(doc) {
 		if parsed, err = firewall.ParseBody(answered(x.to.name, x.back.status).body(x.to.Kind), firewall.Limits{}); err != nil {
 			return err
 		}
@@ -133,6 +151,15 @@ func (x *exchange) fault(ctx context.Context, body io.Reader, length int64, yiel
 	yield(firewall.Event{Body: parsed, Last: true, Mark: markPlain | markError})
 	return nil
 }
+
+// tells says whether doc has the key that was sent: some providers repeat one that
+// they do not take.
+func (x *exchange) tells(doc []byte) bool {
+	key := x.key.Reveal()
+	return len(key) >= minKey && bytes.Contains(doc, []byte(key))
+}
+
+const minKey = 8 // characters of a key that is looked for in what comes back
 
 // isError says whether a document is an error of the dialect. The OpenAI one is
 // spoken with accents.

@@ -62,7 +62,9 @@ func (p *provider) ask(ctx context.Context) ([]string, error) {
 		header["Anthropic-Version"] = []string{"2023-06-01"}
 		query = "limit=1000"
 	}
-	p.authorize(header)
+	if _, err := p.authorize(ctx, header, nil); err != nil {
+		return nil, err
+	}
 	req := (&http.Request{Method: http.MethodGet, URL: p.url("/models", query), Host: p.base.Host, Header: header}).WithContext(ctx)
 	resp, err := p.transport.RoundTrip(req)
 	if err != nil {

@@ -1,6 +1,7 @@
 package providers
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -23,10 +24,10 @@ const (
 
 // A Provider is a model API that calls may go to. All of it may change at reload.
 type Provider struct {
-	Kind    string          // OpenAI or Anthropic; default is the provider's name, if that is one of them
-	BaseURL string          // up to and with /v1; default is the vendor's own, for a provider of the vendor's name
-	APIKey  identity.Secret // sent with each call; the zero Secret sends none
-	Models  []string        // that it has; where empty it is asked
+	Kind    string              // OpenAI or Anthropic; default is the provider's name, if that is one of them
+	BaseURL string              // up to and with /v1; default is the vendor's own, for a provider of the vendor's name
+	APIKey  identity.Credential // sent with each call; nil, or an empty one, sends none
+	Models  []string            // that it has; where empty it is asked
 
 	Prices map[string]firewall.Price // by model; a * at the end of a name stands for all that begin so
 
@@ -47,6 +48,7 @@ type provider struct {
 	Provider
 	name      string
 	base      *url.URL
+	key       *identity.Header // nil for none
 	transport *http.Transport
 	shelf     shelf
 }
@@ -74,6 +76,11 @@ func newProvider(name string, p Provider, old *provider) (*provider, error) {
 	setDefault(&p.FirstByteTimeout, defaultFirstByte)
 	setDefault(&p.IdleTimeout, defaultIdle)
 	q := &provider{Provider: p, name: name, base: base}
+	if p.APIKey != nil && p.Kind == Anthropic {
+		q.key = identity.NewHeader(p.APIKey, "")
+	} else if p.APIKey != nil {
+		q.key = identity.NewHeader(p.APIKey, "Bearer ")
+	}
 	if old != nil && old.ConnectTimeout == p.ConnectTimeout {
 		q.transport = old.transport
 	} else {
@@ -118,16 +125,28 @@ func (p *provider) url(path, query string) *url.URL {
 	return &u
 }
 
-// authorize puts in the provider's key: last, so that nothing before sees it.
-func (p *provider) authorize(h http.Header) {
-	key := p.APIKey.Reveal()
-	switch {
-	case key == "":
-	case p.Kind == Anthropic:
-		h["X-Api-Key"] = []string{key}
-	default:
-		h["Authorization"] = []string{"Bearer " + key}
+// authorize puts in the provider's key, on behalf of the caller of call; nil is
+// callgate itself. It does so last, so that nothing before sees it.
+func (p *provider) authorize(ctx context.Context, h http.Header, call *firewall.Call) (identity.Loan, error) {
+	if p.key == nil {
+		return identity.Loan{}, nil
 	}
+	var value []string
+	var loan identity.Loan
+	var err error
+	if call != nil {
+		value, loan, err = call.Lend(ctx, p.key)
+	} else {
+		value, loan, err = p.key.Use(ctx, nil)
+	}
+	switch {
+	case err != nil || value == nil:
+	case p.Kind == Anthropic:
+		h["X-Api-Key"] = value
+	default:
+		h["Authorization"] = value
+	}
+	return loan, err
 }
 
 // catalog is the providers behind the door at one time. It is never changed.

@@ -164,6 +164,7 @@ func (p *program) auditQuery() *cobra.Command {
 		{"effect", "decided so: allow, ask, deny"},
 		{"otherwise", "that a candidate for the policy would have decided otherwise, namely so: allow, ask, deny, any"},
 		{"outcome", "that ended so: ok, fault, denied, open…"},
+		{"credential", "for which callgate used this credential: secret:openai, secret:openai@3, env:OPENAI_API_KEY"},
 		{"run", "of this run"},
 		{"chain", "of the run that a client named so"},
 	} {
@@ -204,7 +205,7 @@ func (p *program) showCall(c *audit.Call) error {
 		{"kind", c.Kind}, {"target", c.Target}, {"method", c.Method}, {"resource", c.Resource}, {"arguments", string(c.Args)}, {"args hash", c.ArgsHash},
 		{"effect", c.Effect}, {"rule", c.Rule}, {"reason", c.Reason}, {"policy", c.Policy}, {"duties", strings.Join(c.Obligations, " ")},
 		{"approval", c.Approval}, {"otherwise", otherwise(c.Otherwise)},
-		{"outcome", outcome(c.Outcome, c.TookUS)}, {"fault", c.Fault}, {"tokens", tokens(c.Usage)},
+		{"outcome", outcome(c.Outcome, c.TookUS)}, {"fault", c.Fault}, {"credential", c.Credential}, {"tokens", tokens(c.Usage)},
 		{"bytes", fmt.Sprintf("%d in, %d out", c.Sent, c.Received)},
 	}
 	for _, f := range c.Findings {

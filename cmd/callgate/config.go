@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"callgate/identity"
+
 	"github.com/goccy/go-yaml/ast"
 )
 
@@ -34,7 +36,10 @@ type Config struct {
 	} `yaml:"mcp"`
 	Providers map[string]Provider `yaml:"providers"`
 	Agents    []Agent             `yaml:"agents"`
+	Users     []User              `yaml:"users"`
+	Groups    []Group             `yaml:"groups"`
 	Policy    []File              `yaml:"policy"`
+	Vault     HashiVault          `yaml:"vault"` // where vault: leads
 
 	Identity struct {
 		TTL     Duration  `yaml:"ttl" restart:"yes"`      // of a token for which no other was asked
@@ -50,8 +55,9 @@ type Config struct {
 
 	ShutdownTimeout Duration `yaml:"shutdown_timeout"` // for calls in flight
 
-	file    string   // that it was read from; "" if there is none
-	secrets []string // files that secrets were read from
+	file    string                           // that it was read from; "" if there is none
+	env     func(name string) (string, bool) // that it was read with; nil: of the process
+	secrets []string                         // files that secrets were read from
 }
 
 // A Server is an MCP server: a command to run, or a URL to reach it at.
@@ -75,6 +81,9 @@ type Server struct {
 
 	MaxReply Size `yaml:"max_reply"` // of one message from it
 
+	Owner   string `yaml:"owner"` // who answers for it
+	Purpose string `yaml:"purpose"`
+
 	Tools map[string]Tool `yaml:"tools"` // what is otherwise with single tools, and, under *, with all
 }
 
@@ -95,12 +104,12 @@ type Process struct {
 
 // OAuth says how callgate gets access tokens for an MCP server.
 type OAuth struct {
-	Grant        string    `yaml:"grant"` // authorization_code, client_credentials, token_exchange
-	Per          string    `yaml:"per"`   // whose they are: gate, agent, user
-	Issuer       string    `yaml:"issuer"`
-	ClientID     string    `yaml:"client_id"`
-	ClientSecret Reference `yaml:"client_secret"`
-	Scopes       []string  `yaml:"scopes"`
+	Grant        string     `yaml:"grant"` // authorization_code, client_credentials, token_exchange
+	Per          string     `yaml:"per"`   // whose they are: gate, agent, user
+	Issuer       string     `yaml:"issuer"`
+	ClientID     string     `yaml:"client_id"`
+	ClientSecret Credential `yaml:"client_secret"`
+	Scopes       []string   `yaml:"scopes"`
 
 	given bool // the key stands there, whatever is behind it
 }
@@ -125,7 +134,7 @@ type Argument struct {
 // A Provider is a model API.
 type Provider struct {
 	Kind     string           `yaml:"kind"` // the dialect: openai, anthropic
-	APIKey   Reference        `yaml:"api_key"`
+	APIKey   Credential       `yaml:"api_key"`
 	BaseURL  ServerURL        `yaml:"base_url"`
 	Models   []string         `yaml:"models"` // that it has; asked for where empty
 	Prices   map[string]Price `yaml:"prices"` // by model, or by what the names of several begin with and *
@@ -152,6 +161,15 @@ type Agent struct {
 	Purpose string    `yaml:"purpose"`
 	Secret  Reference `yaml:"secret"` // with which it gets tokens itself
 	MaxTTL  Duration  `yaml:"max_ttl"`
+
+	Environment string    `yaml:"environment"` // where it works, one word
+	Models      []string  `yaml:"models"`      // the only ones that it may use
+	Servers     []string  `yaml:"servers"`     // the only ones that it may reach
+	Expires     Moment    `yaml:"expires"`     // from then on nothing passes
+	Status      string    `yaml:"status"`      // suspended, retired
+	OldSecret   Reference `yaml:"old_secret"`  // that is still good
+	Keys        File      `yaml:"keys"`        // public ones, with which it may prove who it is
+	JWKSURI     string    `yaml:"jwks_uri"`    // where it publishes them, instead
 }
 
 // Safe defaults: this machine only, nothing configured, and so everything denied.
@@ -186,7 +204,7 @@ type Overrides struct {
 // [Mistakes]: everything that is wrong, in the file and in what it names.
 func readConfig(file string, over Overrides, env func(string) (string, bool)) (Config, error) {
 	c := defaults()
-	c.file = file
+	c.file, c.env = file, env
 	r := &reader{file: file, dir: filepath.Dir(file), env: env}
 	var root ast.Node
 	if file != "" {
@@ -224,11 +242,14 @@ func (c *Config) reach(r *reader, root ast.Node) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.MCP.Servers)) {
-		if err := c.reached(name, slog.New(slog.DiscardHandler)).Check(); err != nil {
+		if err := c.reached(name, slog.New(slog.DiscardHandler), unlent).Check(); err != nil {
 			r.note(at(at(at(root, "mcp"), "servers"), name), "mcp.servers.%s: %s", name, strings.ReplaceAll(err.Error(), "\n", "; "))
 		}
 	}
 }
+
+// unlent is a credential where only its being there matters.
+func unlent(Credential, string) identity.Credential { return identity.Secret{} }
 
 func (o Overrides) apply(c *Config, r *reader) {
 	flag := &reader{dir: "."} // what is wrong with a flag stands in no file
@@ -258,6 +279,11 @@ func (o Overrides) apply(c *Config, r *reader) {
 func (c *Config) check(r *reader, n ast.Node) {
 	if c.PublicURL == "" && !c.Listen.loopback() {
 		r.note(at(n, "listen"), "listen: %s can be reached from other machines, so public_url must say the https URL at which agents do", c.Listen)
+	}
+	if c.Vault.Address == "" {
+		for _, v := range r.vaulted {
+			r.note(v.n, "%s: there is no HashiCorp Vault yet; write vault: {address: …}", v.key)
+		}
 	}
 	seen := make(map[string]bool, len(c.Agents))
 	list, _ := at(n, "agents").(*ast.SequenceNode)
@@ -350,8 +376,8 @@ func secrets(r *reader, n ast.Node, key string, values map[string]Value) {
 	}
 	for _, pair := range mapping.Values {
 		name := pair.Key.GetToken().Value
-		if v, ok := values[name]; ok && !v.Referred && v.Text.Reveal() != "" && secretive.MatchString(name) {
-			r.note(pair.Value, "%s: a secret must not stand in the file; write env:NAME or file:/path", join(key, name))
+		if v, ok := values[name]; ok && v.Ref == "" && v.Text.Reveal() != "" && secretive.MatchString(name) {
+			r.note(pair.Value, "%s: a secret must not stand in the file; write secret:NAME, env:NAME or file:/path", join(key, name))
 		}
 	}
 }
@@ -377,7 +403,7 @@ func (p *Provider) check(r *reader, n ast.Node, key string) {
 	if p.BaseURL == "" {
 		if p.BaseURL = dialects[name]; p.BaseURL == "" {
 			r.note(n, "%s: write base_url: the URL before /chat/completions or /messages", key)
-		} else if !p.APIKey.Given {
+		} else if p.APIKey.Ref == "" {
 			r.note(n, "%s: write api_key: env:%s_API_KEY", key, strings.ToUpper(name))
 		}
 	}
@@ -417,6 +443,20 @@ func (a *Agent) check(r *reader, n ast.Node, key string) {
 	}
 	if v := a.Secret.Secret.Reveal(); v != "" && len(v) < 32 {
 		r.note(at(n, "secret"), "%s.secret: want at least 32 characters; openssl rand -base64 32 makes such a one", key)
+	}
+	if v := a.OldSecret.Secret.Reveal(); v != "" && len(v) < 32 {
+		r.note(at(n, "old_secret"), "%s.old_secret: want at least 32 characters", key)
+	}
+	if _, err := identity.NewWithin(a.Models, nil); err != nil {
+		r.note(at(n, "models"), "%s.%v", key, err)
+	}
+	if _, err := identity.NewWithin(nil, a.Servers); err != nil {
+		r.note(at(n, "servers"), "%s.%v", key, err)
+	}
+	switch a.Status {
+	case "", identity.Suspended, identity.Retired:
+	default:
+		r.note(at(n, "status"), "%s.status: want suspended or retired, or leave it away", key)
 	}
 	if a.MaxTTL == 0 {
 		a.MaxTTL = Duration(defaultMaxTTL)

@@ -74,6 +74,15 @@ func TestConfigSaysEveryMistake(t *testing.T) {
 			"4:12: providers: want keys and values, one a line: key: value"}},
 		{"headers that are callgate's own to set", "mcp: {servers: {a: {url: 'https://a.example', headers: {Host: b, Mcp-Name: c}}}}\n", []string{
 			`1:21: mcp.servers.a: header "Host" is callgate's own to set; header "Mcp-Name" cannot be set`}},
+		{"identities that make no sense", "agents:\n  - {name: a, models: ['*'], servers: [A], status: revoked, expires: soon}\nusers:\n  - {name: 'agent:x'}\n  - {name: ana, groups: [ok, 'role:x']}\ngroups:\n  - {name: everyone}\n  - {name: ops, members: [Ana]}\n", []string{
+			`2:23: agents.models: "*": write PROVIDER/MODEL or PROVIDER/*, as openai/gpt-5`,
+			`2:39: agents.servers: "A": write the name of an MCP server`,
+			`2:52: agents.status: want suspended or retired, or leave it away`,
+			`2:70: agents.expires: "soon" is no time; write 2027-01-31 or 2027-01-31T18:00:00Z`,
+			`4:12: users: user "agent:x": want 1 to 128 of a-z 0-9 - _ . @ + beginning with a letter or digit`,
+			`5:30: users.groups: group "role:x": want 1 to 128 of letters, digits, - _ . @ +`,
+			`7:12: groups: group everyone is that of all, and nobody is put in it`,
+			`8:27: groups.members: user "Ana": want 1 to 128 of a-z 0-9 - _ . @ + beginning with a letter or digit`}},
 		{"an empty item", "policy:\n  -\n", []string{"2:5: policy: an empty item"}},
 		{"files that are not there", "policy: [none.csv]\nmcp: {import: [none.json]}\n", []string{
 			"1:10: policy: none.csv: no such file or directory",
@@ -86,14 +95,28 @@ func TestConfigSaysEveryMistake(t *testing.T) {
 			"1:9: listen: 0.0.0.0:8700 can be reached from other machines, so public_url must say the https URL at which agents do"}},
 		{"listening to the world with one", "listen: 0.0.0.0:8700\npublic_url: https://gate.example\n", nil},
 		{"secrets that stand in the file", "providers: {openai: {api_key: sk-123}}\nmcp:\n  servers:\n    a: {url: https://a.example, headers: {Authorization: Bearer 1, X-Tenant: acme}}\n    b: {command: [b], env: {GITHUB_TOKEN: ghp, REGION: eu}}\nagents: [{name: bot, secret: hunter2}]\n", []string{
-			"1:31: providers.openai.api_key: a secret must not stand in the file; write env:NAME or file:/path",
-			"4:58: mcp.servers.a.headers.Authorization: a secret must not stand in the file; write env:NAME or file:/path",
-			"5:43: mcp.servers.b.env.GITHUB_TOKEN: a secret must not stand in the file; write env:NAME or file:/path",
+			"1:31: providers.openai.api_key: a secret must not stand in the file; write secret:NAME, env:NAME or file:/path",
+			"4:58: mcp.servers.a.headers.Authorization: a secret must not stand in the file; write secret:NAME, env:NAME or file:/path",
+			"5:43: mcp.servers.b.env.GITHUB_TOKEN: a secret must not stand in the file; write secret:NAME, env:NAME or file:/path",
 			"6:30: agents.secret: a secret must not stand in the file; write env:NAME or file:/path"}},
 		{"secrets that are missing", "providers:\n  openai: {api_key: env:NOT_SET}\n  anthropic: {api_key: file:none}\n  lab: {kind: openai, base_url: http://127.0.0.1:1/v1, api_key: file:empty}\n", []string{
 			"2:21: providers.openai.api_key: NOT_SET is not set in the environment of callgate",
 			"3:24: providers.anthropic.api_key: none: no such file or directory",
 			"4:65: providers.lab.api_key: empty is empty"}},
+		{"references that lead nowhere", "providers:\n  openai: {api_key: secret:Open/AI}\n  anthropic: {api_key: 'vault:secret/a#key'}\n  lab: {kind: openai, base_url: 'http://127.0.0.1:1', api_key: 'aws:role'}\n  cloud: {kind: openai, base_url: 'http://127.0.0.1:1', api_key: 'Bearer gcp:'}\nmcp: {servers: {a: {url: 'https://a.example', headers: {Authorization: Bearer env:NOT_SET}}}}\n", []string{
+			`2:21: providers.openai.api_key: "Open/AI" is no name for a secret: it has 1 to 64 of a-z 0-9 . _ - and begins with a letter or digit`,
+			"3:24: providers.anthropic.api_key: there is no HashiCorp Vault yet; write vault: {address: …}",
+			"4:64: providers.lab.api_key: aws: is not in this version of callgate: AWS wants each request signed, and not a token",
+			"5:66: providers.cloud.api_key: want gcp:SCOPE or azure:RESOURCE",
+			"5:66: providers.cloud.api_key: write the reference alone; callgate puts Bearer before it",
+			"6:72: mcp.servers.a.headers.Authorization: NOT_SET is not set in the environment of callgate"}},
+		{"a HashiCorp Vault that nobody is known to", "vault: {address: 'https://vault.example:8200'}\nproviders: {openai: {api_key: 'vault:secret'}}\n", []string{
+			"1:9: vault: give one of token, approle and kubernetes",
+			"2:31: providers.openai.api_key: want vault:MOUNT/PATH#FIELD"}},
+		{"a HashiCorp Vault without an address, and half a login", "vault: {namespace: a}\n", []string{"1:9: vault: write address: https://vault.example:8200"}},
+		{"half a login", "vault: {address: 'https://vault.example:8200', approle: {role_id: a}}\n", []string{"1:58: vault.approle: write role_id and secret_id"}},
+		{"a secret of callgate's own that is in its vault", "agents: [{name: bot, secret: secret:bot}]\n", []string{
+			"1:30: agents.secret: a secret must not stand in the file; write env:NAME or file:/path"}},
 		{"a provider of unknown kind", "providers:\n  lab: {base_url: https://a.example}\n  other: {kind: gemini, base_url: ftp://x}\n  openai:\n", []string{
 			"2:9: providers.lab: write kind: openai or kind: anthropic, the dialect that it speaks",
 			"3:17: providers.other.kind: want openai or anthropic",
@@ -191,7 +214,7 @@ policy: [policy.csv]
 	if diff := cmp.Diff(want, files.Process.confinement()); diff != "" {
 		t.Error(diff)
 	}
-	if got := c.MCP.Servers["hub"].Headers["Authorization"]; got.Text.Reveal() != "Bearer h" || !got.Referred {
+	if got := c.MCP.Servers["hub"].Headers["Authorization"]; got.Ref != "env:HUB" {
 		t.Errorf("header: %+v", got)
 	}
 	imported := c.MCP.Servers["imported"]
@@ -205,7 +228,7 @@ policy: [policy.csv]
 		t.Error("a disabled server was imported")
 	}
 	p := c.Providers["openai"]
-	if p.Kind != "openai" || p.BaseURL != "https://api.openai.com/v1" || p.APIKey.Secret.Reveal() != "s3cret" {
+	if p.Kind != "openai" || p.BaseURL != "https://api.openai.com/v1" || p.APIKey.Ref != "file:"+filepath.Join(dir, "key") {
 		t.Errorf("provider: %+v", p)
 	}
 	if a := c.Agents[0]; a.Name != "bot" || time.Duration(a.MaxTTL) != 2*time.Hour || a.Roles[0] != "support" {
@@ -321,7 +344,7 @@ mcp:
 		t.Fatal(err)
 	}
 	server := c.MCP.Servers["a"]
-	got := server.reached("a", slog.New(slog.DiscardHandler))
+	got := server.reached("a", slog.New(slog.DiscardHandler), unlent)
 	want := map[string]mcp.ToolConfig{
 		"*":     {Timeout: 7 * time.Second, Arguments: map[string]mcp.Mark{"path": {Class: mcp.PathClass, Within: []string{"/srv/docs"}}}},
 		"fetch": {Labels: new(firewall.Labels(0)), Arguments: map[string]mcp.Mark{"target.url": {Class: mcp.URLClass, Hosts: []string{"example.com"}, Private: true}}},

@@ -48,7 +48,6 @@ func checks() []check {
 	return []check{
 		{"config", checkConfig},
 		{"files", checkFiles},
-		{"secrets", checkSecrets},
 		{"data", checkData},
 		{"clock", checkClock},
 		{"doors", checkDoors},
@@ -56,6 +55,7 @@ func checks() []check {
 		{"process", checkProcesses},
 		{"policy", checkPolicy},
 		{"gate", checkGate},
+		{"nhi", checkIdentities},
 	}
 }
 

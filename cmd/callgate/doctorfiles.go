@@ -2,19 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-
-	"callgate/audit"
-	"callgate/firewall"
-	"callgate/firewall/guards"
 )
 
 const (
@@ -58,56 +50,6 @@ func checkFiles(_ context.Context, x *patient) []symptom {
 		}
 	}
 	return well(list, "others can change none of the files, and read no secret")
-}
-
-// checkSecrets looks for secrets that stand in the configuration instead of where it
-// could refer to them.
-func checkSecrets(ctx context.Context, x *patient) []symptom {
-	c := &x.cfg
-	guard := guards.NewSecrets()
-	var list []symptom
-	look := func(key, name, text string) {
-		if text == "" || !secretive.MatchString(name) && !looksSecret(ctx, guard, name, text) {
-			return
-		}
-		list = append(list, symptom{State: failed, What: key + " holds a secret", Why: "configurations are copied, shown and put under version control", Mend: "put it into an environment variable or a file, and write env:NAME or file:/path"})
-	}
-	for _, server := range slices.Sorted(maps.Keys(c.MCP.Servers)) {
-		s := c.MCP.Servers[server]
-		key := "mcp.servers." + server
-		for what, values := range map[string]map[string]Value{"env": s.Env, "headers": s.Headers} {
-			for _, name := range slices.Sorted(maps.Keys(values)) {
-				if v := values[name]; !v.Referred {
-					look(key+"."+what+"."+name, name, v.Text.Reveal())
-				}
-			}
-		}
-		for i, arg := range s.Command {
-			look(fmt.Sprintf("%s.command[%d]", key, i), "", arg)
-		}
-		look(key+".url", "", string(s.URL))
-	}
-	for _, name := range slices.Sorted(maps.Keys(c.Providers)) {
-		look("providers."+name+".base_url", "", string(c.Providers[name].BaseURL))
-	}
-	return well(list, "none stands in the configuration")
-}
-
-// looksSecret says whether the guard that masks secrets would mask text.
-func looksSecret(ctx context.Context, guard *guards.Secrets, name, text string) bool {
-	doc, err := json.Marshal(map[string]string{name: text})
-	if err != nil {
-		return true
-	}
-	body, err := firewall.ParseBody(doc, firewall.Limits{})
-	if err != nil {
-		return false // too large to be one
-	}
-	call := &firewall.Call{Kind: firewall.Tool, Body: body}
-	if _, err := guard.Request(ctx, call); err != nil {
-		return true
-	}
-	return slices.ContainsFunc(call.Findings, func(f audit.Finding) bool { return f.Guard == guard.Name() })
 }
 
 // checkData looks at who can read what the gate keeps.

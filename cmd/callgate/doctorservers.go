@@ -46,7 +46,7 @@ func checkProcesses(ctx context.Context, x *patient) []symptom {
 	}
 	var list []symptom
 	for _, name := range x.servers() {
-		cfg := x.cfg.reached(name, slog.New(slog.DiscardHandler))
+		cfg := x.cfg.reached(name, slog.New(slog.DiscardHandler), unlent)
 		if len(cfg.Command) == 0 {
 			continue
 		}

@@ -51,6 +51,9 @@ type house struct {
 	toolbook  *toolbook
 	pins      *mcp.Pins
 	vault     *mcp.Vault // of tokens for servers
+	secrets   *identity.Vault
+	sources   *identity.Sources  // of credentials
+	unreach   context.CancelFunc // ends what tends the token for HashiCorp Vault; nil: nothing does
 	models    *providers.Handler
 	tools     *mcp.Handler
 	working   sync.WaitGroup     // the index, and the policy's shadow
@@ -107,6 +110,9 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	}); err != nil {
 		return nil, err
 	}
+	if err := h.openSources(ctx, &cfg, seal); err != nil {
+		return nil, err
+	}
 	h.guards = []firewall.Guard{guards.NewSecrets()}
 	h.shadow = policy.NewShadow(func(p *policy.Policy, how string) {
 		log.Error("the policy's index did not answer as Casbin does; this is a fault of callgate, please report it", "policy", p.Digest(), "how", how)
@@ -126,7 +132,7 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	}
 	h.gate = firewall.New(firewall.Config{
 		Verify: h.verify, Log: h.ledger, Runs: h.runs,
-		Budgets: h.budgets, Approvals: h.approvals, Stops: h.revoked, Now: time.Now, Logger: log,
+		Budgets: h.budgets, Approvals: h.approvals, Stops: h.revoked, Now: time.Now, Logger: log, Person: h.registry.Person,
 	}, h.lawOf(law, nil))
 	h.models = providers.New(providers.Config{Challenge: h.authority.Challenge, Logger: log}, h.gate)
 	h.tools = mcp.New(mcp.Config{PublicURL: string(public), Challenge: h.authority.Challenge, Version: thisVersion().Version, Logger: log}, h.gate)
@@ -197,11 +203,16 @@ func (h *house) lawOf(p, candidate *policy.Policy) *firewall.Law {
 func (h *house) keep(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	for {
+	for n := 0; ; n++ {
 		select {
 		case <-tick.C:
 			if err := h.budgets.Save(ctx, h.db.Counts()); err != nil {
 				h.log.Error("what limits have counted is not stored", "error", err)
+			}
+			if n%10 == 0 {
+				if err := h.registry.SaveSeen(ctx); err != nil {
+					h.log.Warn("when agents were last seen is not stored", "error", err)
+				}
 			}
 			if err := h.runs.Tidy(ctx); err != nil {
 				h.log.Warn("runs that have ended are still stored", "error", err)
@@ -218,12 +229,22 @@ func (h *house) keep(ctx context.Context) {
 // furnish puts the agents and providers of cfg in place of those there are, or
 // changes nothing.
 func (h *house) furnish(ctx context.Context, cfg *Config) error {
+	if err := h.people(ctx, cfg); err != nil {
+		return err
+	}
+	if err := h.furnished(ctx, cfg); err != nil {
+		return errors.Join(err, h.people(ctx, &h.cfg))
+	}
+	return nil
+}
+
+func (h *house) furnished(ctx context.Context, cfg *Config) error {
 	if err := h.registry.Configure(ctx, registered(cfg.Agents)); errors.Is(err, identity.ErrInvalid) || errors.Is(err, identity.ErrTaken) {
 		return Mistakes{{Text: err.Error()}}
 	} else if err != nil {
 		return err // of the store: the config is not to blame
 	}
-	if err := h.models.SetProviders(upstreams(cfg.Providers)); err != nil {
+	if err := h.models.SetProviders(h.upstreams(cfg.Providers)); err != nil {
 		return errors.Join(Mistakes{{Text: err.Error()}}, h.registry.Configure(ctx, registered(h.cfg.Agents)))
 	}
 	return nil
@@ -240,7 +261,7 @@ func (h *house) connect(cfg *Config) {
 			running.Forget() // so that it is judged by the trust and the lock file of cfg
 			continue
 		}
-		reached := cfg.reached(name, h.log)
+		reached := cfg.reached(name, h.log, h.lend)
 		reached.Pins = h.pins
 		reached.Seen = func(list []mcp.Definition) {
 			if err := h.toolbook.seen(name, list); err != nil {
@@ -275,6 +296,7 @@ func (h *house) warn(cfg *Config) {
 	if _, yes := h.versions.Standing().Active.ByCasbin(); yes {
 		h.log.Warn("the policy has a model of its own: Casbin itself decides about every call, which costs more with each row", "policy", h.versions.Standing().Active.Digest())
 	}
+	h.warnOfSecrets(cfg)
 	if problems := policy.Check(cfg.sources()...); len(problems) > 0 {
 		h.log.Warn("the policy has warnings; callgate policy check shows them", "count", len(problems), "first", problems[0].String())
 	}
@@ -315,11 +337,17 @@ func (h *house) reload(ctx context.Context, by string) (console.Reloaded, error)
 	if err != nil {
 		return done, errors.Join(err, h.furnish(ctx, &h.cfg))
 	}
+	if !reflect.DeepEqual(h.cfg.Vault, cfg.Vault) {
+		err = h.reach(&cfg)
+	}
 	h.connect(&cfg)
+	fresh, cancel := context.WithTimeout(ctx, refreshTimeout)
+	defer cancel()
+	h.sources.Refresh(fresh)
 	h.cfg = cfg
 	h.warn(&cfg)
 	h.log.Info("configuration reloaded", "by", by, "changes", done.Changes, "restart", done.Restart)
-	return done, nil
+	return done, err
 }
 
 func (h *house) refused(by string, err error) {
@@ -338,9 +366,10 @@ func (h *house) changed(what, by, name, state string) error {
 }
 
 const (
-	maxState      = 2 << 10          // bytes of a state in a record
-	noteTimeout   = 10 * time.Second // for a record to become durable
-	reloadTimeout = time.Minute
+	maxState       = 2 << 10          // bytes of a state in a record
+	noteTimeout    = 10 * time.Second // for a record to become durable
+	reloadTimeout  = time.Minute
+	refreshTimeout = 5 * time.Second // of a reload, for credentials that are asked for anew
 )
 
 // note puts a change of state on record, durably.
@@ -370,10 +399,19 @@ func (h *house) close() error {
 
 func (h *house) closeFiles() error {
 	h.rest()
+	if h.unreach != nil {
+		h.unreach()
+	}
 	h.working.Wait()
+	if h.sources != nil {
+		h.sources.Close()
+	}
 	var errs []error
 	if h.vault != nil {
 		h.vault.Close()
+	}
+	if h.registry != nil {
+		errs = append(errs, h.registry.SaveSeen(context.Background()))
 	}
 	if h.budgets != nil {
 		errs = append(errs, h.budgets.Save(context.Background(), h.db.Counts()))
@@ -387,23 +425,11 @@ func (h *house) closeFiles() error {
 	return errors.Join(errs...)
 }
 
-// registered is the agents of the file as the registry takes them.
-func registered(list []Agent) []identity.Agent {
-	agents := make([]identity.Agent, len(list))
-	for i, a := range list {
-		agents[i] = identity.Agent{Name: a.Name, Roles: a.Roles, Owner: a.Owner, Purpose: a.Purpose, MaxTTL: time.Duration(a.MaxTTL)}
-		if a.Secret.Given {
-			agents[i].SecretHash = a.Secret.Secret.Hash()
-		}
-	}
-	return agents
-}
-
-func upstreams(list map[string]Provider) map[string]providers.Provider {
+func (h *house) upstreams(list map[string]Provider) map[string]providers.Provider {
 	m := make(map[string]providers.Provider, len(list))
 	for name, p := range list {
 		m[name] = providers.Provider{
-			Kind: p.Kind, BaseURL: string(p.BaseURL), APIKey: p.APIKey.Secret, Models: p.Models, Prices: prices(p.Prices),
+			Kind: p.Kind, BaseURL: string(p.BaseURL), APIKey: h.lend(p.APIKey, "provider:"+name), Models: p.Models, Prices: prices(p.Prices),
 			ConnectTimeout: time.Duration(p.Timeouts.Connect), FirstByteTimeout: time.Duration(p.Timeouts.FirstByte), IdleTimeout: time.Duration(p.Timeouts.Idle),
 		}
 	}
@@ -426,17 +452,22 @@ func differences(a, b *Config) []string {
 		list = append(list, "mcp lock is changed")
 	}
 	list = append(list, different("provider", a.Providers, b.Providers)...)
+	if !reflect.DeepEqual(a.Vault, b.Vault) {
+		list = append(list, "vault is changed")
+	}
 	list = append(list, different("agent", byName(a.Agents), byName(b.Agents))...)
+	list = append(list, different("user", byName(a.Users), byName(b.Users))...)
+	list = append(list, different("group", byName(a.Groups), byName(b.Groups))...)
 	if a.ShutdownTimeout != b.ShutdownTimeout {
 		list = append(list, "shutdown_timeout is "+b.ShutdownTimeout.String())
 	}
 	return list
 }
 
-func byName(list []Agent) map[string]Agent {
-	m := make(map[string]Agent, len(list))
-	for _, a := range list {
-		m[a.Name] = a
+func byName[V interface{ name() string }](list []V) map[string]V {
+	m := make(map[string]V, len(list))
+	for _, v := range list {
+		m[v.name()] = v
 	}
 	return m
 }

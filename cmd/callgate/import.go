@@ -139,7 +139,7 @@ func (i *importer) values(name, key string, v gjson.Result) map[string]Value {
 	m := make(map[string]Value)
 	v.ForEach(func(k, v gjson.Result) bool {
 		text := i.string(name, key+"."+k.Str, v)
-		m[k.String()] = Value{Text: identity.NewSecret(text), Referred: strings.Contains(v.Str, "${")}
+		m[k.String()] = Value{Credential{Text: identity.NewSecret(text)}}
 		return true
 	})
 	return m

@@ -38,13 +38,13 @@ func (p *program) mcpList() *cobra.Command {
 				fmt.Fprintln(p.err, "No MCP servers: write them under mcp.servers in callgate.yaml, then callgate reload")
 				return nil
 			}
-			rows := [][]string{{"NAME", "STATE", "MCP", "TOOLS", "BREAKER", "IN FLIGHT", "REACHED BY"}}
+			rows := [][]string{{"NAME", "STATE", "MCP", "TOOLS", "BREAKER", "IN FLIGHT", "REACHED BY", "OWNER", "CREDENTIAL", "LAST SEEN"}}
 			for _, s := range servers {
 				count := fmt.Sprint(len(s.Tools))
 				if n := len(s.Held); n > 0 {
 					count += fmt.Sprintf(" (%d withheld: callgate mcp pins)", n)
 				}
-				rows = append(rows, []string{s.Name, s.State, s.Version, count, s.Breaker, fmt.Sprint(s.InFlight), s.Reach})
+				rows = append(rows, []string{s.Name, s.State, s.Version, count, s.Breaker, fmt.Sprint(s.InFlight), s.Reach, s.Owner, s.Credential, seldom(s.LastSeen)})
 			}
 			if err := p.table(rows); err != nil {
 				return err

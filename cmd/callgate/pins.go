@@ -1,11 +1,15 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -18,6 +22,7 @@ import (
 	"callgate/cmd/callgate/internal/console"
 	"callgate/mcp"
 
+	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 )
 
@@ -247,7 +252,7 @@ func (p *program) showCommand(pin *console.Pin) {
 	if pin.Kind != mcp.PinInstructions {
 		name += "/" + pin.Name
 	}
-	fmt.Fprintf(p.out, "  accept it:  callgate mcp approve %s --kind %s --sha256 %.12s\n", quoted(name), pin.Kind, pin.Pending.SHA256)
+	fmt.Fprintf(p.out, "  accept it:  callgate mcp approve %s --kind %s\n", quoted(name+"@"+pin.Pending.SHA256), pin.Kind)
 }
 
 var colours = map[mcp.Grade]paint{mcp.Low: dim, mcp.Medium: amber, mcp.High: red}
@@ -290,48 +295,116 @@ func quoted(word string) string {
 func (p *program) mcpApprove() *cobra.Command {
 	var who author
 	var kind, sum string
+	var yes bool
 	cmd := &cobra.Command{
-		Use: "approve SERVER/TOOL | SERVER", Short: "accept a definition that a server changed or added",
+		Use: "approve SERVER/ITEM[@SHA256] | SERVER", Short: "accept a definition that a server changed or added",
 		Long: `Accept a definition that a server changed or added: it may be used as it is now,
 whatever the scan found in it. SERVER alone accepts all that waits of the server.
 
-What is accepted is printed. --sha256, as callgate mcp pins prints it, makes sure that
-it is what you saw: if it has changed since, nothing is accepted.`,
-		Example: "  callgate mcp approve shop/refund -m 'read the change'\n  callgate mcp approve shop/refund --sha256 3f9a1c44d0b2\n  callgate mcp approve shop --kind instructions",
-		Args:    exactly(1, "SERVER/TOOL, or SERVER"),
+With @SHA256, as callgate mcp pins prints it, exactly what you saw is accepted: if it
+has changed since, nothing is. Without it, what waits is shown, then accepted as it was
+shown; on a terminal you are asked first.`,
+		Example: "  callgate mcp approve shop/refund -m 'read the change'\n  callgate mcp approve shop/refund@3f9a1c44d0b2…  (all 64 digits)\n  callgate mcp approve shop --kind instructions",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 && len(args) != 2 {
+				return usageError{fmt.Errorf("want SERVER/ITEM, or SERVER (%s --help shows examples)", cmd.CommandPath())}
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			server, name, one := strings.Cut(args[0], "/")
-			_, pins, err := p.pins(cmd, server)
+			said := strings.Join(args, "/")
+			_, pins, err := p.pins(cmd, serverOf(said))
 			if err != nil {
 				return err
 			}
-			asked := slices.DeleteFunc(pins, func(pin console.Pin) bool {
-				return one && pin.Name != name || kind != "" && pin.Kind != kind
-			})
-			if len(asked) == 0 {
-				return fmt.Errorf("%s: there is no such definition; callgate mcp pins lists them", tame(args[0]))
+			waiting, exact, err := waitingOf(said, kind, sum, pins)
+			switch {
+			case err != nil:
+				return err
+			case !p.json:
+				for i := range waiting {
+					p.showPending(&waiting[i])
+					fmt.Fprintf(p.out, "  sha256 %s\n", waiting[i].Pending.SHA256)
+				}
 			}
-			waiting := slices.DeleteFunc(asked, func(pin console.Pin) bool { return pin.Pending == nil })
-			if len(waiting) == 0 {
-				return fmt.Errorf("%s: nothing waits to be approved", tame(args[0]))
-			}
-			if one && slices.ContainsFunc(waiting, func(pin console.Pin) bool { return pin.Kind != waiting[0].Kind }) {
-				return fmt.Errorf("%s is more than one thing: say --kind %s or --kind %s", tame(args[0]), waiting[0].Kind, waiting[len(waiting)-1].Kind)
-			}
-			if sum != "" {
-				if waiting = slices.DeleteFunc(waiting, func(pin console.Pin) bool { return len(sum) < 8 || !strings.HasPrefix(pin.Pending.SHA256, sum) }); len(waiting) == 0 {
-					return fmt.Errorf("%s: what waits has another sha256: it changed again, or the value is shorter than 8 digits; callgate mcp pins shows what waits", tame(args[0]))
+			in, terminal := cmd.InOrStdin().(*os.File)
+			if !yes && !exact && terminal && isatty.IsTerminal(in.Fd()) {
+				fmt.Fprintf(p.err, "accept what is shown? [y/N] ")
+				answer, _ := bufio.NewReader(io.LimitReader(in, 100)).ReadString('\n')
+				if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
+					return errors.New("nothing was accepted")
 				}
 			}
 			return p.acceptAll(cmd, waiting, &who)
 		},
 	}
 	cmd.Flags().StringVar(&kind, "kind", "", "tool, prompt, template, resource or instructions")
-	cmd.Flags().StringVar(&sum, "sha256", "", "what the hash of the definition begins with: at least 8 digits")
+	cmd.Flags().StringVar(&sum, "sha256", "", "the hash of the definition, as after @")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return p.withJSON(who.flags(cmd))
 }
 
-// acceptAll accepts definitions as they were just read.
+// minSum is how many digits of a hash say which definition is meant: who writes
+// two of them can choose that they begin alike, so that fewer would say nothing.
+const minSum = 2 * sha256.Size
+
+// hashed is a name without the hash behind its last @, and whether it has one.
+func hashed(said string) (name string, has bool) {
+	at := strings.LastIndexByte(said, '@')
+	if at < 0 || len(said)-at-1 < 8 || strings.Trim(said[at+1:], "0123456789abcdef") != "" {
+		return said, false
+	}
+	return said[:at], true
+}
+
+func serverOf(said string) string {
+	server, _, one := strings.Cut(said, "/")
+	if !one { // else the @ is of the item
+		server, _ = hashed(server)
+	}
+	return server
+}
+
+// waitingOf is which of pins said means, which a person wrote, and that wait. It is
+// exact where that says by its hash what is meant.
+func waitingOf(said, kind, sum string, pins []console.Pin) (waiting []console.Pin, exact bool, err error) {
+	_, name, one := strings.Cut(said, "/")
+	named := func(name string) bool {
+		return slices.ContainsFunc(pins, func(pin console.Pin) bool { return pin.Name == name })
+	}
+	if plain, has := hashed(said); has && (len(said)-len(plain)-1 == minSum || !named(name)) { // a whole hash is one, whatever servers call their tools
+		_, name, _ = strings.Cut(plain, "/")
+		if digits := said[len(plain)+1:]; sum == "" || sum == digits {
+			sum = digits
+		} else {
+			return nil, false, errors.New("two hashes that differ were given")
+		}
+	}
+	if sum != "" && len(sum) != minSum {
+		return nil, false, fmt.Errorf("the hash has %d digits of %d: give all, since a server can choose definitions that begin alike", len(sum), minSum)
+	}
+	asked := slices.DeleteFunc(slices.Clone(pins), func(pin console.Pin) bool {
+		return one && pin.Name != name || kind != "" && pin.Kind != kind
+	})
+	if len(asked) == 0 {
+		return nil, false, fmt.Errorf("%s: there is no such definition; callgate mcp pins lists them", tame(said))
+	}
+	waiting = slices.DeleteFunc(asked, func(pin console.Pin) bool { return pin.Pending == nil })
+	if len(waiting) == 0 {
+		return nil, false, fmt.Errorf("%s: nothing waits to be approved", tame(said))
+	}
+	if sum != "" {
+		if waiting = slices.DeleteFunc(waiting, func(pin console.Pin) bool { return pin.Pending.SHA256 != sum }); len(waiting) == 0 {
+			return nil, false, fmt.Errorf("%s: what waits has another sha256: it changed again; callgate mcp pins shows what waits", tame(said))
+		}
+	}
+	if one && slices.ContainsFunc(waiting, func(pin console.Pin) bool { return pin.Kind != waiting[0].Kind }) {
+		return nil, false, fmt.Errorf("%s is more than one thing: say --kind %s or --kind %s", tame(said), waiting[0].Kind, waiting[len(waiting)-1].Kind)
+	}
+	return waiting, sum != "", nil
+}
+
+// acceptAll accepts definitions as they were just shown.
 func (p *program) acceptAll(cmd *cobra.Command, waiting []console.Pin, who *author) error {
 	done := []console.Pin{}
 	seen := make(map[console.NewAcceptance]bool) // by several views
@@ -348,7 +421,10 @@ func (p *program) acceptAll(cmd *cobra.Command, waiting []console.Pin, who *auth
 		if done = append(done, now); p.json {
 			continue
 		}
-		p.showPending(&pin)
+		if now.State == "unusable" {
+			fmt.Fprintf(p.out, "approved: %s by %s (sha256 %s), but it cannot be called: callgate cannot judge by its schema\n", target(&pin), now.By, now.SHA256)
+			continue
+		}
 		fmt.Fprintf(p.out, "approved: %s may be used as it is now, by %s (sha256 %s)\n", target(&pin), now.By, now.SHA256)
 	}
 	if p.json {

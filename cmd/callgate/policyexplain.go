@@ -51,6 +51,7 @@ applied are told too.`,
 				return usageError{err}
 			}
 			d, rows := law.Explain(call)
+			d = call.Within(d)
 			if p.json {
 				return p.printJSON(map[string]any{"effect": d.Effect.String(), "rule": d.Rule, "reason": d.Reason, "policy": d.Policy, "rows": rows})
 			}
@@ -76,6 +77,9 @@ applied are told too.`,
 	f := cmd.Flags()
 	f.StringSliceVar(&files, "policy", []string{"policy.csv"}, "policy files")
 	f.StringSliceVar(&q.Roles, "role", nil, "roles that the agent is registered with")
+	f.StringSliceVar(&q.Within.Models, "only-model", nil, "models that the agent's registration keeps it to, as openai/*")
+	f.StringSliceVar(&q.Within.Servers, "only-server", nil, "MCP servers that its registration keeps it to")
+	f.StringSliceVar(&q.Groups, "group", nil, "groups of the registry that the user of --for is in")
 	f.StringVar(&q.For, "for", "", "on whose behalf it acts, as user:ana")
 	f.StringVar(&q.Action, "action", "", "what it does, where that is not the usual thing: embed, subscribe")
 	f.StringVar(&args, "args", "", "arguments of the tool or prompt, as JSON")

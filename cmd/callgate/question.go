@@ -18,7 +18,9 @@ import (
 type Question struct {
 	Who    string          // agent:NAME
 	Roles  []string        // that the agent is registered with
+	Within identity.Within // what the agent is kept to by its registration
 	For    string          // on whose behalf, if not its own
+	Groups []string        // of the registry, that For is in
 	What   string          // an object of the policy: tool:shop/refund
 	Action string          // "" for the usual one of What
 	Args   json.RawMessage // of a tool or prompt
@@ -43,6 +45,22 @@ func (q *Question) call() (*firewall.Call, error) {
 		}
 		call.Caller.Roles = append(call.Caller.Roles, role)
 	}
+	var held []string
+	for _, group := range q.Groups {
+		group, err := identity.GroupName(group)
+		if err != nil {
+			return nil, err
+		}
+		held = append(held, group)
+	}
+	if q.For != "" {
+		call.Caller.Above = [][]string{held}
+	}
+	within, err := identity.NewWithin(q.Within.Models, q.Within.Servers)
+	if err != nil {
+		return nil, err
+	}
+	call.Caller.Within = []identity.Within{within}
 	kind, name, _ := strings.Cut(q.What, ":")
 	sign := "/"
 	switch kind {

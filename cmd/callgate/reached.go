@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"callgate/firewall"
+	"callgate/identity"
 	"callgate/mcp"
 )
 
 // reached says how a server of c is reached.
-func (c *Config) reached(name string, log *slog.Logger) mcp.ServerConfig {
+func (c *Config) reached(name string, log *slog.Logger, lend func(c Credential, target string) identity.Credential) mcp.ServerConfig {
 	s := c.MCP.Servers[name]
-	reached := s.reached(name, log)
+	reached := s.reached(name, log, lend)
 	reached.Confine.Private, reached.Confine.Hidden = c.private(), c.hidden()
 	return reached
 }
@@ -37,21 +38,23 @@ func (c *Config) hidden() []string {
 	for _, f := range c.MCP.Import {
 		list = append(list, Folder(f.Path))
 	}
-	for _, path := range c.secrets {
-		list = append(list, Folder(path))
+	for _, path := range append([]string{c.Vault.Kubernetes.JWT}, c.secrets...) {
+		if path != "" {
+			list = append(list, Folder(path))
+		}
 	}
 	return absolute(list)
 }
 
-// reached says how the server is reached.
-func (s *Server) reached(name string, log *slog.Logger) mcp.ServerConfig {
+// reached says how the server is reached. lend is a credential for it.
+func (s *Server) reached(name string, log *slog.Logger, lend func(c Credential, target string) identity.Credential) mcp.ServerConfig {
 	c := mcp.ServerConfig{
 		Name: name, Command: s.Command, Dir: string(s.Dir), URL: string(s.URL), Timeout: time.Duration(s.Timeout), Trusted: s.Trusted,
 		Shared: s.Shared, Opens: s.Opens,
 		Prefix: s.Prefix, Concurrency: int(s.Concurrency), Confine: s.Process.confinement(),
 		Labels: firewall.Labels(s.Reads), Tools: make(map[string]mcp.ToolConfig), Limits: firewall.Limits{Bytes: int(s.MaxReply)},
 		Version: thisVersion().Version, Logger: log.With("server", name),
-		Env: make(map[string]string), Headers: make(map[string]mcp.Credential),
+		Env: make(map[string]string), Secrets: make(map[string]identity.Credential), Headers: make(map[string]identity.Credential),
 	}
 	for name, t := range s.Tools {
 		tool := mcp.ToolConfig{Timeout: time.Duration(t.Timeout), Arguments: make(map[string]mcp.Mark)}
@@ -64,15 +67,19 @@ func (s *Server) reached(name string, log *slog.Logger) mcp.ServerConfig {
 		c.Tools[name] = tool
 	}
 	for k, v := range s.Env {
-		c.Env[k] = v.Text.Reveal()
+		if v.Ref == "" {
+			c.Env[k] = v.Text.Reveal()
+			continue
+		}
+		c.Secrets[k] = lend(v.Credential, "server:"+c.Name)
 	}
 	for k, v := range s.Headers {
-		c.Headers[k] = v.Text
+		c.Headers[k] = lend(v.Credential, "server:"+c.Name)
 	}
 	if o := s.OAuth; o.given {
 		c.OAuth = &mcp.OAuthConfig{Grant: o.Grant, Per: o.Per, Issuer: o.Issuer, ClientID: o.ClientID, Scopes: o.Scopes}
-		if o.ClientSecret.Given {
-			c.OAuth.ClientSecret = o.ClientSecret.Secret
+		if o.ClientSecret.Ref != "" {
+			c.OAuth.ClientSecret = lend(o.ClientSecret, "server:"+c.Name)
 		}
 	}
 	return c

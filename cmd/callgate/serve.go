@@ -218,7 +218,7 @@ func start(ctx context.Context, cfg Config, law *policy.Policy, reread func() (C
 		s.signs = append(s.signs, file)
 	}
 	c := console.New(console.Config{
-		Token: token, Registry: h.registry, Authority: h.authority, Revoked: h.revoked, Ledger: h.ledger, Index: h.index, Policies: h.versions, Approvals: h.approvals, Approve: h.approve,
+		Token: token, Registry: h.registry, Authority: h.authority, Secrets: h.secrets, Revoked: h.revoked, Ledger: h.ledger, Index: h.index, Policies: h.versions, Approvals: h.approvals, Approve: h.approve,
 		Pins: h.pinned, Accept: h.accept,
 		Reload:  func(ctx context.Context) (console.Reloaded, error) { return h.reload(ctx, "admin") },
 		Servers: h.states, Status: h.status,

@@ -309,9 +309,11 @@ func (t *Trust) read(r *reader, n ast.Node, key string) {
 	}
 }
 
-// A Reference is a secret, by where it is: env:NAME or file:/path.
+// A Reference is a secret of callgate's own, by where it is: env:NAME or file:/path.
+// It is read with the configuration.
 type Reference struct {
 	Given  bool
+	Ref    string // as written, but for the path of a file
 	Secret identity.Secret
 }
 
@@ -324,25 +326,10 @@ func (s *Reference) read(r *reader, n ast.Node, key string) {
 	if !referred {
 		r.note(n, "%s: a secret must not stand in the file; write env:NAME or file:/path", key)
 	}
-	*s = Reference{Given: true, Secret: v}
-}
-
-// A Value is a text of the file, or a [Reference].
-type Value struct {
-	Text     identity.Secret
-	Referred bool
-}
-
-func (v *Value) read(r *reader, n ast.Node, key string) {
-	t, ok := r.text(n, key)
-	if !ok {
-		return
+	if name, file := strings.CutPrefix(t, "file:"); file {
+		t = "file:" + r.path(name)
 	}
-	if s, referred := r.resolve(n, t, key); referred {
-		*v = Value{s, true}
-		return
-	}
-	*v = Value{Text: identity.NewSecret(t)}
+	*s = Reference{Given: true, Ref: t, Secret: v}
 }
 
 // resolve is the secret that ref leads to, and whether ref is a reference at all.

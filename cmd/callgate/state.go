@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,7 +27,7 @@ func (h *house) status(ctx context.Context) console.Status {
 	standing := h.versions.Standing()
 	s := console.Status{
 		Version: thisVersion().Version, Started: h.started.UTC(), PublicURL: string(h.public), Config: cfg.file, Policy: standing.Active.Digest(), PolicyVersion: standing.Version, PolicyBy: standing.By,
-		Agents: len(h.registry.List()), Providers: slices.Sorted(maps.Keys(cfg.Providers)),
+		Agents: h.registry.Count(), Providers: slices.Sorted(maps.Keys(cfg.Providers)),
 		Head: h.ledger.Head(), Indexed: h.index.Indexed(), Ready: true,
 	}
 	s.Checked, s.Differed = h.shadow.Counts()
@@ -62,7 +64,9 @@ func (h *house) ask(ctx context.Context, timeout time.Duration, tools bool) []co
 	var all sync.WaitGroup
 	for i, name := range names {
 		spec := specs[name]
-		states[i] = console.Server{Name: name, Reach: string(spec.URL)}
+		states[i] = console.Server{
+			Name: name, Reach: string(spec.URL), Identity: "server:" + name, Owner: ownerOf(spec.Owner), Purpose: spec.Purpose, Credential: spec.credential(),
+		}
 		if len(spec.Command) > 0 {
 			states[i].Reach = spec.Command[0]
 		}
@@ -77,6 +81,10 @@ func say(ctx context.Context, state *console.Server, server *mcp.Server, tools b
 	load := server.Load() // before this adds to it
 	state.Breaker, state.InFlight, state.Waiting = load.Breaker, load.InFlight, load.Waiting
 	state.Restarts = load.Restarts
+	if !load.Seen.IsZero() {
+		seen := load.Seen.UTC()
+		state.LastSeen = &seen
+	}
 	info, err := server.Info(ctx)
 	if err == nil {
 		err = server.Down()
@@ -96,4 +104,33 @@ func say(ctx context.Context, state *console.Server, server *mcp.Server, tools b
 	if err != nil {
 		state.State, state.Error = "unavailable", err.Error()
 	}
+}
+
+// credential is the kind of what callgate shows the server of itself.
+func (s *Server) credential() string {
+	secret := func(values map[string]Value) bool {
+		for name, v := range values {
+			if v.Ref != "" || secretive.MatchString(name) {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case s.OAuth.given:
+		return "oauth " + cmp.Or(s.OAuth.Grant, mcp.GrantCode) + " per " + cmp.Or(s.OAuth.Per, mcp.PerGate)
+	case secret(s.Headers):
+		return "headers"
+	case secret(s.Env):
+		return "environment"
+	}
+	return "none"
+}
+
+// ownerOf is an owner as the registry writes it.
+func ownerOf(s string) string {
+	if s != "" && !strings.Contains(s, ":") {
+		return "user:" + s
+	}
+	return s
 }

@@ -21,6 +21,7 @@ type reader struct {
 	env      func(name string) (string, bool)
 	mistakes Mistakes
 	secrets  []string // files that secrets were read from
+	vaulted  []need   // that want a HashiCorp Vault
 }
 
 // A setting is a value with a reading of its own.

@@ -82,7 +82,7 @@ func anyCaller(t *rapid.T) identity.Principal {
 	of := map[string][]string{} // the registry knows an agent by its name, wherever it is in a chain
 	for i, name := range p.Chain() {
 		if _, ok := of[name]; !ok && !strings.HasPrefix(name, "role:") { // what the registry knows is no role
-			of[name] = rapid.SliceOfN(rapid.SampledFrom([]string{"role:r1", "role:r2", "role:r4", "role:unknown", "agent:a"}), 0, 2).Draw(t, "roles")
+			of[name] = rapid.SliceOfN(rapid.SampledFrom([]string{"role:r1", "role:r2", "role:r4", "role:unknown", "group:g", "agent:a"}), 0, 2).Draw(t, "roles")
 		}
 		if i == 0 {
 			p.Roles = of[name]

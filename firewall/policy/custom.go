@@ -223,7 +223,7 @@ func (u *custom) fresh(rows []row) (_ *custom, err error) {
 func (u *custom) enforcer(caller *identity.Principal) (*enforcer, error) {
 	known := []string{caller.Tenant}
 	for hop, name := range caller.Chain() {
-		known = append(append(known, name), caller.Held(hop)...)
+		known = append(append(known, "\x1e"+name), caller.Held(hop)...) // so that no role is taken for a name
 	}
 	key := strings.Join(known, "\x1f")
 	u.mu.Lock()

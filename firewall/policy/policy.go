@@ -40,7 +40,7 @@ type Policy struct {
 var _ firewall.Policy = (*Policy)(nil)
 
 // byIdentity is the rule of calls that need an identity and nothing more.
-const byIdentity = "identity"
+const byIdentity = firewall.ByIdentity
 
 // Load makes a Policy of all rows of sources, which may be none: then every call
 // is denied. The error is [Problems], all that must be put right.
@@ -192,6 +192,20 @@ func (p *Policy) Decide(call *firewall.Call) firewall.Decision {
 func (p *Policy) Member(tenant, subject, of string) bool {
 	in := func(tenant string) bool { return slices.Contains(p.members[tenant].closure(subject)[1:], of) }
 	return of == everyone || in(tenant) || p.custom != nil && in(anywhere) // where its links have no tenants
+}
+
+// Members is the users that are in a group of a tenant by the rows of p, by name.
+func (p *Policy) Members(tenant, group string) []string {
+	var list []string
+	for _, in := range []string{tenant, anywhere} {
+		for _, name := range p.members[in].names() {
+			if strings.HasPrefix(name, "user:") && !slices.Contains(list, name) && p.Member(tenant, name, group) {
+				list = append(list, name)
+			}
+		}
+	}
+	slices.Sort(list)
+	return list
 }
 
 // May answers for caller and an object whose arguments and time are not known

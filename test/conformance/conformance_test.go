@@ -101,9 +101,6 @@ var excuses = []struct {
 	check   string         // scenario and id
 	why     string
 }{
-	{fixture.Legacy, []fixture.Eras{fixture.Both, fixture.ModernOnly}, "server-sse-polling server-sse-priming-event", onePiece},
-	{fixture.Legacy, []fixture.Eras{fixture.Both, fixture.ModernOnly}, "server-sse-polling server-sse-retry-field", onePiece},
-	{fixture.Legacy, []fixture.Eras{fixture.Both, fixture.ModernOnly}, "server-sse-polling server-sse-disconnect-resume", onePiece},
 	{fixture.Modern, []fixture.Eras{fixture.LegacyOnly}, "input-required-result-basic-elicitation sep-2322-elicitation-incomplete",
 		"a request of a legacy server has no key, and the suite wants a certain one"},
 	{fixture.Modern, []fixture.Eras{fixture.LegacyOnly}, "input-required-result-basic-elicitation sep-2322-elicitation-complete",
@@ -119,8 +116,6 @@ var excuses = []struct {
 	{fixture.Modern, []fixture.Eras{fixture.LegacyOnly}, "server-stateless sep-2575-missing-capability-http-400",
 		"the legacy era has no code for it: the server's own error passes"},
 }
-
-const onePiece = "callgate answers in one piece where the server sends nothing before the result, so that there is no stream to go on with"
 
 // excused is why a check may be red through callgate; "" if it may not.
 func excused(version string, eras fixture.Eras, scenario, id string) string {

@@ -18,6 +18,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	mcpgo "github.com/mark3labs/mcp-go/mcp"
+	"github.com/tidwall/gjson"
 )
 
 // Config says where the gate is, and who the client is there.
@@ -60,6 +63,7 @@ type Bridge struct {
 	told  chan struct{}  // taken by each notification and response in flight
 	aside sync.WaitGroup // the stream of notifications
 	hears bool           // it was begun; with session's lock
+	named string         // version that the client asked for last; owned by Run
 	after chan struct{}  // closed when what must come first is with the gate; owned by take
 
 	mu     sync.Mutex
@@ -110,7 +114,7 @@ func (b *Bridge) Run(in io.Reader, out io.Writer) error {
 		select {
 		case l := <-lines:
 			if errors.Is(l.err, errTooLong) {
-				b.write(failed("null", codeInvalid, l.err.Error()))
+				b.unread(codeInvalid, l.err.Error())
 				continue
 			}
 			if more = l.err == nil; more {
@@ -196,8 +200,14 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 func (b *Bridge) take(doc []byte) {
 	m, ok := peek(doc)
 	switch {
+	case m.isModern():
+		b.named = m.version
+	case m.method == initialize:
+		b.named = gjson.GetBytes(doc, "params.protocolVersion").String()
+	}
+	switch {
 	case !ok:
-		b.write(failed("null", codeParse, "the line is not a message in JSON"))
+		b.unread(codeParse, "the line is not a message in JSON")
 	case m.isRequest():
 		b.request(m)
 	case m.method == cancelled:
@@ -206,6 +216,16 @@ func (b *Bridge) take(doc []byte) {
 		b.say(m, true)
 	default: // responses to requests of the gate, and notifications of modern clients
 		b.say(m, false)
+	}
+}
+
+// unread says why a line was not read. Since 2025-11-25 an error may be without an id,
+// and must not have one that is null.
+func (b *Bridge) unread(code int, reason string) {
+	if b.named >= mcpgo.ProtocolVersion20251125 {
+		b.write(failed("", code, reason))
+	} else {
+		b.write(failed("null", code, reason))
 	}
 }
 

@@ -770,6 +770,7 @@ func TestRefusalsReachWhoTheyAreFor(t *testing.T) {
 	}{
 		{"of a gate that knows whose it is", 400, `{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"no"}}`, -32602, "no"},
 		{"of one that does not", 413, `{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"too large"}}`, -32600, "too large"},
+		{"of one that leaves the id out", 413, `{"jsonrpc":"2.0","error":{"code":-32600,"message":"too large"}}`, -32600, "too large"},
 		{"of something else that speaks JSON", 403, `{"message":"go away"}`, 502, "what answered is no callgate, or stands before it: 403"},
 		{"that is no JSON", 500, `oops`, 502, "500 Internal Server Error"},
 		{"that has nothing to do with it", 200, `{"jsonrpc":"2.0","id":"other","result":{}}`, 502, "broke off its answer"},
@@ -782,6 +783,24 @@ func TestRefusalsReachWhoTheyAreFor(t *testing.T) {
 			c.wantError("1", tt.code, tt.words)
 			c.end()
 		})
+	}
+}
+
+func TestALineThatCannotBeReadIsRefusedAsItsVersionHasIt(t *testing.T) {
+	for _, tt := range []struct{ first, id string }{
+		{"", "null"},
+		{strings.Replace(hello, "2025-11-25", "2025-06-18", 1), "null"},
+		{hello, ""},
+		{modern("0", "server/discover", ""), ""},
+	} {
+		c := newGate(t, echo).client(nil)
+		if tt.first != "" {
+			c.say(tt.first)
+			c.hear()
+		}
+		c.say("no JSON")
+		c.wantError(tt.id, -32700, "not a message")
+		c.end()
 	}
 }
 

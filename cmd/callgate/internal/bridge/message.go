@@ -109,7 +109,7 @@ const (
 	codeHeaderMismatch = -32020
 )
 
-// failed is the response to request id that says why there is no result.
+// failed is the response to request id, "" for none, that says why there is no result.
 func failed(id string, code int, reason string) []byte {
 	text, _ := json.Marshal(reason) // a string
 	return failedAs(id, `{"code":`+strconv.Itoa(code)+`,"message":`+string(text)+`}`)
@@ -117,7 +117,10 @@ func failed(id string, code int, reason string) []byte {
 
 // failedAs is the response to request id with an error that is written already.
 func failedAs(id, rpcError string) []byte {
-	return []byte(`{"jsonrpc":"2.0","id":` + id + `,"error":` + rpcError + `}`)
+	if id != "" {
+		id = `,"id":` + id
+	}
+	return []byte(`{"jsonrpc":"2.0"` + id + `,"error":` + rpcError + `}`)
 }
 
 // changed is the notification that a list may be another now, in a subscription

@@ -75,7 +75,7 @@ func (c *Console) decide(w http.ResponseWriter, r *http.Request) {
 func approval(a firewall.Approval) Approval {
 	return Approval{
 		ID: a.ID, State: a.State, Call: a.Call, Run: a.Run, Tenant: a.Tenant, Agent: a.Agent(), Subject: a.Subject, Actors: a.Actors,
-		Action: a.Action, Object: a.Object, Args: a.Args, Policy: a.Policy, Rule: a.Rule, Reason: a.Reason,
+		Action: a.Action, Object: a.Object, Definition: a.Definition, Args: a.Args, Policy: a.Policy, Rule: a.Rule, Reason: a.Reason,
 		Labels: a.Labels, Groups: a.Groups, Votes: append([]firewall.Vote{}, a.Votes...), Asked: a.Asked.UTC(), Expires: a.Expires.UTC(), UsedBy: a.UsedBy,
 	}
 }

@@ -62,7 +62,7 @@ func filter(q url.Values) (audit.Filter, error) {
 	var f audit.Filter
 	texts := map[string]*string{
 		"agent": &f.Agent, "run": &f.Run, "chain": &f.Chain, "kind": &f.Kind, "target": &f.Target, "resource": &f.Resource,
-		"args_hash": &f.ArgsHash, "effect": &f.Effect, "otherwise": &f.Otherwise, "outcome": &f.Outcome,
+		"args_hash": &f.ArgsHash, "effect": &f.Effect, "otherwise": &f.Otherwise, "outcome": &f.Outcome, "credential": &f.Credential,
 	}
 	times := map[string]*time.Time{"since": &f.Since, "until": &f.Until}
 	for name, values := range q {

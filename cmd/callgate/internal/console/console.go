@@ -21,6 +21,7 @@ type Config struct {
 	Token     identity.Secret // of the admin
 	Registry  *identity.Registry
 	Authority *identity.Authority
+	Secrets   *identity.Vault
 	Revoked   *identity.Revocations
 	Ledger    *audit.Ledger
 	Index     *store.Index
@@ -60,8 +61,26 @@ func (c *Console) Handler() http.Handler {
 		"GET /api/v1/agents":                       c.agents,
 		"POST /api/v1/agents":                      c.createAgent,
 		"GET /api/v1/agents/{name}":                c.agent,
+		"PATCH /api/v1/agents/{name}":              c.changeAgent,
+		"POST /api/v1/agents/{name}/suspend":       c.step(c.cfg.Registry.Suspend),
+		"POST /api/v1/agents/{name}/resume":        c.step(c.cfg.Registry.Resume),
+		"POST /api/v1/agents/{name}/retire":        c.step(c.cfg.Registry.Retire),
+		"POST /api/v1/agents/{name}/rotate":        c.rotateAgent,
+		"GET /api/v1/identity/reuse":               c.reuse,
+		"GET /api/v1/users":                        c.users,
+		"GET /api/v1/users/{name}":                 c.user,
+		"POST /api/v1/users/{name}/suspend":        c.stepUser(c.cfg.Registry.SuspendUser),
+		"POST /api/v1/users/{name}/resume":         c.stepUser(c.cfg.Registry.ResumeUser),
+		"POST /api/v1/users/{name}/offboard":       c.offboard,
+		"GET /api/v1/groups":                       c.groups,
 		"POST /api/v1/agents/{name}/revoke":        c.revokeAgent,
 		"POST /api/v1/agents/{name}/token":         c.mintToken,
+		"GET /api/v1/secrets":                      c.secrets,
+		"POST /api/v1/secrets":                     c.putSecret,
+		"GET /api/v1/secrets/{name}":               c.secret,
+		"POST /api/v1/secrets/{name}/rotate":       c.rotateSecret,
+		"POST /api/v1/secrets/{name}/scope":        c.scopeSecret,
+		"DELETE /api/v1/secrets/{name}":            c.removeSecret,
 		"GET /api/v1/revocations":                  c.revocations,
 		"POST /api/v1/revocations":                 c.revoke,
 		"DELETE /api/v1/revocations":               c.restore,

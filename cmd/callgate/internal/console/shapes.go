@@ -17,11 +17,23 @@ type Agent struct {
 	Roles   []string   `json:"roles"`
 	Owner   string     `json:"owner,omitempty"`
 	Purpose string     `json:"purpose,omitempty"`
-	Status  string     `json:"status"` // active, revoked
+	Status  string     `json:"status"` // active, suspended, retired, revoked
 	Source  string     `json:"source"` // config, api
 	MaxTTL  string     `json:"max_ttl,omitempty"`
 	Created time.Time  `json:"created"`
 	Revoked *time.Time `json:"revoked,omitempty"`
+
+	Environment string     `json:"environment,omitempty"`
+	Models      []string   `json:"models,omitempty"`  // the only ones that it may use
+	Servers     []string   `json:"servers,omitempty"` // the only ones that it may reach
+	Expires     *time.Time `json:"expires,omitempty"`
+	Since       *time.Time `json:"since,omitempty"` // when its status became that
+	LastSeen    *time.Time `json:"last_seen,omitempty"`
+	SecretSince *time.Time `json:"secret_since,omitempty"` // none: it has no secret
+	OldSecret   bool       `json:"old_secret,omitempty"`   // the secret before is still good
+	OldUntil    *time.Time `json:"old_secret_until,omitempty"`
+	Keys        []string   `json:"keys,omitempty"` // public ones: algorithm and kid
+	JWKSURI     string     `json:"jwks_uri,omitempty"`
 }
 
 // NewAgent asks for an agent to be registered.
@@ -31,6 +43,75 @@ type NewAgent struct {
 	Owner   string   `json:"owner,omitempty"`
 	Purpose string   `json:"purpose,omitempty"`
 	MaxTTL  string   `json:"max_ttl,omitempty"` // as 1h
+
+	Environment string   `json:"environment,omitempty"`
+	Models      []string `json:"models,omitempty"`
+	Servers     []string `json:"servers,omitempty"`
+	Expires     string   `json:"expires,omitempty"` // as 2027-01-31T18:00:00Z
+	Keys        string   `json:"keys,omitempty"`    // a JWK Set or PEM; then it gets no secret
+	JWKSURI     string   `json:"jwks_uri,omitempty"`
+}
+
+// AgentChange is what of an agent is to be otherwise: what is not there stays.
+type AgentChange struct {
+	Roles       *[]string `json:"roles,omitempty"`
+	Owner       *string   `json:"owner,omitempty"`
+	Purpose     *string   `json:"purpose,omitempty"`
+	MaxTTL      *string   `json:"max_ttl,omitempty"`
+	Environment *string   `json:"environment,omitempty"`
+	Models      *[]string `json:"models,omitempty"`
+	Servers     *[]string `json:"servers,omitempty"`
+	Expires     *string   `json:"expires,omitempty"` // "" for never
+	Keys        *string   `json:"keys,omitempty"`
+	JWKSURI     *string   `json:"jwks_uri,omitempty"`
+	By          string    `json:"by,omitempty"` // user:ana; the admin, if it is left away
+}
+
+// A Step is a change that needs no more than who makes it.
+type Step struct {
+	By string `json:"by,omitempty"` // user:ana; the admin, if it is left away
+}
+
+// A Rotation asks for a new secret.
+type Rotation struct {
+	Overlap string `json:"overlap,omitempty"` // that the old one stays good for, as 24h; none: it is over at once
+	By      string `json:"by,omitempty"`
+}
+
+// A User is a person that the registry knows.
+type User struct {
+	Name      string     `json:"name"` // user:ana
+	Status    string     `json:"status"`
+	Email     string     `json:"email,omitempty"`
+	Groups    []string   `json:"groups"`
+	Source    string     `json:"source"` // config, api, login
+	Issuer    string     `json:"issuer,omitempty"`
+	Subject   string     `json:"subject,omitempty"`
+	Created   time.Time  `json:"created"`
+	Since     *time.Time `json:"since,omitempty"` // when its status became that
+	LastLogin *time.Time `json:"last_login,omitempty"`
+	Agents    []string   `json:"agents,omitempty"` // that nobody would answer for without the user; of one user only
+}
+
+// A Group is a group and the active users in it.
+type Group struct {
+	Name    string   `json:"name"` // group:finance
+	Purpose string   `json:"purpose,omitempty"`
+	Members []string `json:"members"`
+}
+
+// A Leave asks for somebody to be offboarded.
+type Leave struct {
+	DryRun bool   `json:"dry_run,omitempty"` // only tell what would be
+	By     string `json:"by,omitempty"`
+}
+
+// An Offboarding is what came of it.
+type Offboarding struct {
+	User   string   `json:"user"`
+	Status string   `json:"status"`
+	Agents []string `json:"agents"` // suspended, or that would be
+	DryRun bool     `json:"dry_run,omitempty"`
 }
 
 // Credentials are what an agent gets tokens with. They are told once.
@@ -74,6 +155,12 @@ type Server struct {
 	InFlight int    `json:"in_flight"` // requests
 	Waiting  int    `json:"waiting"`   // requests for which there is no room yet
 	Restarts uint64 `json:"restarts"`  // of its process, or stream
+
+	Identity   string     `json:"identity"` // server:<name>, in policies and records
+	Owner      string     `json:"owner,omitempty"`
+	Purpose    string     `json:"purpose,omitempty"`
+	Credential string     `json:"credential"` // what callgate shows it: none, environment, headers, oauth and whose
+	LastSeen   *time.Time `json:"last_seen,omitempty"`
 }
 
 // A Pin is what an MCP server is held to, of one thing that it says of itself.
@@ -82,7 +169,7 @@ type Pin struct {
 	View     string        `json:"view,omitempty"`
 	Kind     string        `json:"kind"` // tool, prompt, template, resource, instructions
 	Name     string        `json:"name"`
-	State    string        `json:"state"`            // pinned, changed, quarantined
+	State    string        `json:"state"`            // pinned, changed, quarantined, unusable
 	SHA256   string        `json:"sha256,omitempty"` // of what was accepted
 	Since    *time.Time    `json:"since,omitempty"`  // when it was accepted
 	By       string        `json:"by,omitempty"`     // first-use, lock, open, user:ana
@@ -183,26 +270,27 @@ type NewAct struct {
 
 // An Approval is a call that people have to decide about, or have.
 type Approval struct {
-	ID      string          `json:"id"`
-	State   string          `json:"state"` // asked, granted, denied, used, expired
-	Call    string          `json:"call"`  // that first asked
-	Run     string          `json:"run"`
-	Tenant  string          `json:"tenant"`
-	Agent   string          `json:"agent"`
-	Subject string          `json:"subject"` // on whose behalf; the agent itself if it acts alone
-	Actors  []string        `json:"actors,omitempty"`
-	Action  string          `json:"action"`           // in the words of the policy: call
-	Object  string          `json:"object"`           // tool:shop/refund
-	Args    json.RawMessage `json:"args,omitempty"`   // after masking; absent when larger than 8 KiB
-	Labels  []string        `json:"labels,omitempty"` // of what the run had read
-	Policy  string          `json:"policy"`
-	Rule    string          `json:"rule"`
-	Reason  string          `json:"reason"`
-	Groups  []string        `json:"groups"` // each of which must agree
-	Votes   []firewall.Vote `json:"votes"`
-	Asked   time.Time       `json:"asked"`
-	Expires time.Time       `json:"expires"`
-	UsedBy  string          `json:"used_by,omitempty"` // id of the call that was made with it
+	ID         string          `json:"id"`
+	State      string          `json:"state"` // asked, granted, denied, used, expired
+	Call       string          `json:"call"`  // that first asked
+	Run        string          `json:"run"`
+	Tenant     string          `json:"tenant"`
+	Agent      string          `json:"agent"`
+	Subject    string          `json:"subject"` // on whose behalf; the agent itself if it acts alone
+	Actors     []string        `json:"actors,omitempty"`
+	Action     string          `json:"action"`               // in the words of the policy: call
+	Object     string          `json:"object"`               // tool:shop/refund
+	Definition string          `json:"definition,omitempty"` // SHA-256 of what the tool's server said of it
+	Args       json.RawMessage `json:"args,omitempty"`       // after masking; absent when larger than 8 KiB
+	Labels     []string        `json:"labels,omitempty"`     // of what the run had read
+	Policy     string          `json:"policy"`
+	Rule       string          `json:"rule"`
+	Reason     string          `json:"reason"`
+	Groups     []string        `json:"groups"` // each of which must agree
+	Votes      []firewall.Vote `json:"votes"`
+	Asked      time.Time       `json:"asked"`
+	Expires    time.Time       `json:"expires"`
+	UsedBy     string          `json:"used_by,omitempty"` // id of the call that was made with it
 }
 
 // NewVote decides about an approval.

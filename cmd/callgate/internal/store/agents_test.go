@@ -10,6 +10,7 @@ import (
 	"callgate/identity"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 var _ identity.Store = (*store.Agents)(nil)
@@ -19,7 +20,9 @@ func TestAgentsOutliveTheProcess(t *testing.T) {
 	now := time.Date(2026, 11, 23, 1, 2, 3, 456789000, time.UTC)
 	full := identity.Agent{
 		Tenant: "default", Name: "bot", Roles: []string{"role:a", "role:b"}, Owner: "user:ana", Purpose: "it's \"for\" tests", Status: identity.Active,
-		SecretHash: []byte{0, 1, 255}, MaxTTL: 90 * time.Minute, Epoch: 3, Created: now, Source: identity.FromAPI}
+		SecretHash: []byte{0, 1, 255}, MaxTTL: 90 * time.Minute, Epoch: 3, Created: now, Source: identity.FromAPI,
+		Environment: "prod", Models: []string{"model:lab/*"}, Servers: []string{"server:shop", "server:till"}, Expires: now.Add(time.Hour), Since: now,
+		SecretSince: now, OldSecret: []byte{7}, OldUntil: now.Add(time.Minute), JWKS: `{"keys":[]}`, JWKSURI: "https://a.example/jwks"}
 	bare := identity.Agent{Tenant: "default", Name: "bare"}
 	revoked := full
 	revoked.Status, revoked.Revoked, revoked.Epoch, revoked.Roles, revoked.SecretHash = identity.Revoked, now.Add(time.Hour), 4, nil, nil
@@ -49,7 +52,7 @@ func TestAgentsOutliveTheProcess(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer db.Close()
-			got, err := db.Agents().Agents(t.Context())
+			got, err := db.Agents().Agents(t.Context(), "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -104,5 +107,41 @@ func BenchmarkOpen(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.StartTimer()
+	}
+}
+
+func TestUsersAndWhenAgentsWereSeenOutliveTheProcess(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "callgate.db")
+	now := time.Date(2026, 11, 23, 1, 2, 3, 456789000, time.UTC)
+	ana := identity.User{
+		Tenant: "default", Name: "user:ana", Issuer: "https://idp.example", Subject: "a'b", Email: "ana@example.com", Claims: []string{"x", "y z"},
+		Status: identity.Active, Source: identity.FromLogin, Epoch: 2, Created: now, Since: now, LastLogin: now.Add(time.Second)}
+	again := func() *store.Agents {
+		db, err := store.Open(t.Context(), path, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { db.Close() })
+		return db.Agents()
+	}
+	db := again()
+	gone := ana
+	gone.Status, gone.Claims, gone.LastLogin = identity.Offboarded, nil, time.Time{}
+	bot := identity.Agent{Tenant: "default", Name: "bot"}
+	for _, err := range []error{
+		db.PutUser(t.Context(), ana), db.PutUser(t.Context(), gone), db.PutAgent(t.Context(), bot),
+		db.PutSeen(t.Context(), "default", map[string]time.Time{"bot": now, "nobody": now}), db.PutAgent(t.Context(), bot),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	users, err := again().Users(t.Context(), "")
+	if d := cmp.Diff([]identity.User{gone}, users, cmpopts.IgnoreUnexported(identity.User{})); err != nil || d != "" {
+		t.Error(err, d)
+	}
+	agents, err := again().Agents(t.Context(), "")
+	if err != nil || len(agents) != 1 || !agents[0].LastSeen.Equal(now) {
+		t.Error(err, agents)
 	}
 }

@@ -29,6 +29,7 @@ type row struct {
 	seq                                                                                 uint64
 	at                                                                                  int64
 	id, agent, run, chain, kind, target, resource, argsHash, effect, otherwise, outcome string
+	credential                                                                          string
 	places                                                                              []byte
 }
 
@@ -83,6 +84,8 @@ func (b *batch) add(e audit.Entry) {
 			r.otherwise = v.Get("effect").Str
 		case "outcome":
 			r.outcome = v.Str
+		case "credential":
+			r.credential = " " + v.Str + " "
 		case "what":
 			what = v.Str
 		case "name":
@@ -124,13 +127,17 @@ func (r *row) merge(later *row) {
 	if later.outcome != "" {
 		r.outcome = later.outcome
 	}
+	if later.credential != "" {
+		r.credential = later.credential
+	}
 }
 
 const (
-	insertCalls = `INSERT INTO calls (seq, at_us, id, agent, run, chain, kind, target, resource, args_hash, effect, otherwise, outcome, places) VALUES `
+	insertCalls = `INSERT INTO calls (seq, at_us, id, agent, run, chain, kind, target, resource, args_hash, effect, otherwise, outcome, credential, places) VALUES `
 	onCall      = ` ON CONFLICT (id) DO UPDATE SET
 		effect  = CASE WHEN excluded.effect  <> '' THEN excluded.effect  ELSE calls.effect  END,
 		outcome = CASE WHEN excluded.outcome <> '' THEN excluded.outcome ELSE calls.outcome END,
+		credential = CASE WHEN excluded.credential <> '' THEN excluded.credential ELSE calls.credential END,
 		places  = calls.places || excluded.places`
 	insertLinks   = `INSERT INTO links (from_id, to_id, kind, method, tool_use) VALUES `
 	onLink        = ` ON CONFLICT (from_id, to_id, kind, tool_use) DO NOTHING`
@@ -141,8 +148,8 @@ const (
 
 // store puts the batch into the index.
 func (b *batch) store(ctx context.Context, tx *sql.Tx, ledger string) error {
-	err := insert(ctx, tx, insertCalls, onCall, b.calls, 14, func(v []any, c *row) []any {
-		return append(v, int64(c.seq), c.at, c.id, c.agent, c.run, c.chain, c.kind, c.target, c.resource, c.argsHash, c.effect, c.otherwise, c.outcome, string(c.places))
+	err := insert(ctx, tx, insertCalls, onCall, b.calls, 15, func(v []any, c *row) []any {
+		return append(v, int64(c.seq), c.at, c.id, c.agent, c.run, c.chain, c.kind, c.target, c.resource, c.argsHash, c.effect, c.otherwise, c.outcome, c.credential, string(c.places))
 	})
 	if err == nil {
 		err = insert(ctx, tx, insertLinks, onLink, b.links, 5, func(v []any, e *audit.Edge) []any {

@@ -67,25 +67,39 @@ func (d *DB) Revocations() *Revocations { return &Revocations{d.shared, d.IsShar
 
 // PutRevocation implements [identity.RevocationStore].
 func (s *Revocations) PutRevocation(ctx context.Context, r identity.Revocation) (seq int64, err error) {
-	lift := 0
-	if r.Lift {
-		lift = 1
-	}
-	err = within(ctx, s.db, func(tx *sql.Tx) error {
-		if s.shared { // one after the other, so that who follows the feed misses none
-			if _, err := tx.ExecContext(ctx, `LOCK TABLE revocations IN EXCLUSIVE MODE`); err != nil {
-				return err
-			}
+	err = within(ctx, s.db, func(tx *sql.Tx) (err error) {
+		if s.shared {
+			seq, err = tell(ctx, tx, r)
+		} else {
+			seq, err = inFeed(ctx, tx, r)
 		}
-		return tx.QueryRowContext(ctx, `
-			INSERT INTO revocations (seq, kind, id, by_whom, at_us, until_us, lift)
-			SELECT coalesce(max(seq), 0) + 1, CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS BIGINT), CAST($5 AS BIGINT), CAST($6 AS BIGINT) FROM revocations
-			RETURNING seq`, r.Kind, r.ID, r.By, micros(r.At), micros(r.Until), lift).Scan(&seq)
+		return err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("store revocation of %s %s: %w", r.Kind, r.ID, err)
 	}
 	return seq, nil
+}
+
+// tell puts r at the end of the feed that replicas follow: one after the other, so that
+// none of them misses any.
+func tell(ctx context.Context, tx *sql.Tx, r identity.Revocation) (seq int64, err error) {
+	if _, err := tx.ExecContext(ctx, `LOCK TABLE revocations IN EXCLUSIVE MODE`); err != nil {
+		return 0, err
+	}
+	return inFeed(ctx, tx, r)
+}
+
+func inFeed(ctx context.Context, tx *sql.Tx, r identity.Revocation) (seq int64, err error) {
+	lift := 0
+	if r.Lift {
+		lift = 1
+	}
+	err = tx.QueryRowContext(ctx, `
+		INSERT INTO revocations (seq, kind, id, by_whom, at_us, until_us, lift)
+		SELECT coalesce(max(seq), 0) + 1, CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS BIGINT), CAST($5 AS BIGINT), CAST($6 AS BIGINT) FROM revocations
+		RETURNING seq`, r.Kind, r.ID, r.By, micros(r.At), micros(r.Until), lift).Scan(&seq)
+	return seq, err
 }
 
 // RevocationsAfter implements [identity.RevocationStore].

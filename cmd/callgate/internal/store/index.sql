@@ -11,7 +11,7 @@ CREATE TABLE progress (
 	place   BIGINT NOT NULL, -- where that is
 	hash    TEXT   NOT NULL  -- of that
 );
-INSERT INTO progress (one, version, ledger, seq, place, hash) VALUES (1, 2, '', 0, 0, '');
+INSERT INTO progress (one, version, ledger, seq, place, hash) VALUES (1, 3, '', 0, 0, '');
 
 -- What lists and filters need of each call. The rest is read from its records.
 CREATE TABLE calls (
@@ -28,6 +28,7 @@ CREATE TABLE calls (
 	effect    TEXT   NOT NULL,
 	otherwise TEXT   NOT NULL, -- effect by a candidate, '' if it is the same
 	outcome   TEXT   NOT NULL, -- '' as long as it is open
+	credential TEXT  NOT NULL, -- names of those that were used, each with a space before and behind
 	places    TEXT   NOT NULL  -- of its records, in order
 );
 CREATE INDEX calls_run       ON calls (run, seq)       WHERE run <> '';

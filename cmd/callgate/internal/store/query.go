@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -13,7 +14,7 @@ import (
 // maxChain is the most calls of one chain.
 const maxChain = 1000
 
-const callColumns = `SELECT seq, at_us, id, agent, run, chain, kind, target, resource, args_hash, effect, otherwise, outcome, places FROM calls`
+const callColumns = `SELECT seq, at_us, id, agent, run, chain, kind, target, resource, args_hash, effect, otherwise, outcome, credential, places FROM calls`
 
 // A where collects conditions and their values.
 type where struct {
@@ -31,6 +32,18 @@ func (w *where) text(term, value string) {
 	if value != "" {
 		w.add(term, value)
 	}
+}
+
+// credential takes calls for which a credential was used, in any version if none is
+// said.
+func (w *where) credential(name string) {
+	if name == "" {
+		return
+	}
+	name = strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`).Replace(name)
+	w.values = append(w.values, "% "+name+" %", "% "+name+"@%")
+	n := len(w.values)
+	w.terms = append(w.terms, fmt.Sprintf(`(credential LIKE $%d ESCAPE '\' OR credential LIKE $%d ESCAPE '\')`, n-1, n))
 }
 
 func (w *where) String() string {
@@ -60,6 +73,7 @@ func (x *Index) Calls(ctx context.Context, f audit.Filter) ([]audit.Call, error)
 	if f.Otherwise != audit.Any {
 		w.text("otherwise = $", f.Otherwise)
 	}
+	w.credential(f.Credential)
 	switch began := int64(x.ledger.Began()); f.Outcome {
 	case audit.OutcomeOpen:
 		w.add("outcome = '' AND seq >= $", began)
@@ -192,7 +206,7 @@ func (x *Index) rows(ctx context.Context, query string, values ...any) ([]row, e
 	var list []row
 	for rows.Next() {
 		var r row
-		err := rows.Scan(&r.seq, &r.at, &r.id, &r.agent, &r.run, &r.chain, &r.kind, &r.target, &r.resource, &r.argsHash, &r.effect, &r.otherwise, &r.outcome, &r.places)
+		err := rows.Scan(&r.seq, &r.at, &r.id, &r.agent, &r.run, &r.chain, &r.kind, &r.target, &r.resource, &r.argsHash, &r.effect, &r.otherwise, &r.outcome, &r.credential, &r.places)
 		if err != nil {
 			return nil, explain("query the index", err)
 		}

@@ -149,7 +149,8 @@ func TestWhatOneReplicaRevokesTheOthersRefuseWithinASecond(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !b.good(root) || !b.good(child) {
+	other := mint(a, "gone")
+	if !b.good(root) || !b.good(child) || !b.good(other) {
 		t.Fatal("a replica does not take what another one issued")
 	}
 	within := func(what string, revoke func() error, ended func() bool) {
@@ -177,6 +178,24 @@ func TestWhatOneReplicaRevokesTheOthersRefuseWithinASecond(t *testing.T) {
 		}
 		return a.revoked.Revoke(t.Context(), identity.RevokedChain, p.Txn, "admin")
 	}, func() bool { return !b.good(root) })
+	within("an agent", func() error { return b.registry.Revoke(t.Context(), "gone") }, func() bool { return !a.good(other) })
+	within("an agent that is made", func() error {
+		_, _, err := b.registry.Create(t.Context(), identity.Agent{Name: "fresh"})
+		return err
+	}, func() bool { _, ok := a.registry.Get("fresh"); return ok })
+
+	within("an agent that is suspended", func() error { return a.registry.Suspend(t.Context(), "lead", "admin") }, func() bool {
+		lead, _ := b.registry.Get("lead")
+		return lead.Status == identity.Suspended
+	})
+	within("a user who has left", func() error {
+		_, err := a.registry.SignIn(t.Context(), "https://idp.example", "1", "ana@example.com", nil)
+		if err == nil {
+			err = a.registry.SuspendUser(t.Context(), "user:ana@example.com", "admin")
+		}
+		return err
+	}, func() bool { _, err := b.registry.Person("user:ana@example.com"); return err != nil })
+
 	token := mint(a, "clerk")
 	if !b.good(token) {
 		t.Fatal("good before")
