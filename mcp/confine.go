@@ -278,6 +278,9 @@ func (c *ServerConfig) helped(who *systemUser, boxed bool, argv []string) (*exec
 
 // help is a command that has the helper run argv.
 func (c *ServerConfig) help(l limits, argv []string) (*exec.Cmd, error) {
+	if len(os.Args) > 1 && os.Args[1] == ConfineWord { // else it would start itself again without end
+		return nil, errors.New("this program was started as the helper of a server, and does not call mcp.Confine first")
+	}
 	doc, err := json.Marshal(l)
 	if err != nil {
 		return nil, err

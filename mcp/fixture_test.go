@@ -31,6 +31,12 @@ import (
 // TestMain is also the stdio server of these tests: the test binary started
 // again with a character to play.
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == mcp.ConfineWord && os.Getenv("CALLGATE_FIXTURE") == "deaf" {
+		s := mcp.NewServer(mcp.ServerConfig{Name: "again", Command: []string{"/bin/sh", "-c", "exit 1"}, Logger: slog.New(slog.DiscardHandler)})
+		_, err := s.Info(context.Background())
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	if len(os.Args) > 1 && os.Args[1] == mcp.ConfineWord {
 		fmt.Fprintln(os.Stderr, mcp.Confine(os.Args[2:]))
 		os.Exit(1)

@@ -174,6 +174,21 @@ func TestSIGTERMReachesAllOfAServer(t *testing.T) {
 	}
 }
 
+// TestAHelperThatIsNoneStartsNoOther has a program that is started as the helper and
+// goes about its own business, which is to start servers: it would go on for ever.
+func TestAHelperThatIsNoneStartsNoOther(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), exe, mcp.ConfineWord, `{"keep":true}`, "--", "/bin/sh")
+	cmd.Env = append(os.Environ(), "CALLGATE_FIXTURE=deaf")
+	said, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(said), "does not call mcp.Confine first") {
+		t.Errorf("it said %s, %v", said, err)
+	}
+}
+
 func TestProcessesOfAUserAreBound(t *testing.T) {
 	needNobody(t)
 	exe := forAll(t)
