@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -161,6 +162,9 @@ func readForm(w http.ResponseWriter, r *http.Request) (map[string]string, error)
 		var tooLong *http.MaxBytesError
 		if errors.As(err, &tooLong) {
 			return nil, &fault{status: http.StatusRequestEntityTooLarge, code: "invalid_request", text: fmt.Sprintf("the body is larger than %d bytes", maxForm)}
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, &fault{status: http.StatusRequestTimeout, code: "invalid_request", text: "the body did not arrive in time: send it faster"}
 		}
 		return nil, badRequest("invalid_request", "the body was cut off")
 	}

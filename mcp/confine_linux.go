@@ -1,9 +1,11 @@
 package mcp
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -26,6 +28,9 @@ func become(l limits, argv []string) error {
 	}
 	if err := lower(unix.RLIMIT_NOFILE, l.OpenFiles); err != nil {
 		return fmt.Errorf("limit open files: %w", err)
+	}
+	if err := lower(unix.RLIMIT_NPROC, l.Processes); err != nil { // as root still, for whom it does not count
+		return fmt.Errorf("limit processes: %w", err)
 	}
 	if l.User != nil {
 		if err := l.User.take(); err != nil {
@@ -53,6 +58,44 @@ func (u *ids) take() error {
 		return err
 	}
 	return syscall.Setuid(u.UID)
+}
+
+// look says, as who, what keeps args[0] from being started in the folder args[1];
+// "" is any.
+func look(who *ids, args []string) error {
+	if len(args) != 2 {
+		return errors.New("want a program and a folder")
+	}
+	if who != nil {
+		if err := who.take(); err != nil {
+			return fmt.Errorf("become another user: %w", err)
+		}
+	}
+	if args[1] != "" {
+		if err := os.Chdir(args[1]); err != nil {
+			return fmt.Errorf("its folder dir cannot be entered: %w", err)
+		}
+	}
+	if err := unix.Faccessat(unix.AT_FDCWD, args[0], unix.X_OK, unix.AT_EACCESS); err != nil {
+		return fmt.Errorf("its program %s may not be started: %w", args[0], err)
+	}
+	return nil
+}
+
+// enters says whether who may go through a folder, as far as its mode says.
+func (who *systemUser) enters(folder os.FileInfo) bool {
+	stat, ok := folder.Sys().(*syscall.Stat_t)
+	if !ok {
+		return false
+	}
+	mode := folder.Mode().Perm()
+	switch {
+	case int(stat.Uid) == who.ids.UID:
+		return mode&0o100 != 0
+	case int(stat.Gid) == who.ids.GID || slices.Contains(who.ids.Groups, int(stat.Gid)):
+		return mode&0o010 != 0
+	}
+	return mode&0o001 != 0
 }
 
 // lower sets a limit, which may have been lower before; 0 leaves it.

@@ -3,19 +3,15 @@
 package mcp_test
 
 import (
-	"context"
+	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/user"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
-	"time"
 
 	"callgate/mcp"
 
@@ -36,7 +32,7 @@ func said(t *testing.T, s *mcp.Server, params string) gjson.Result {
 func sandboxed(t *testing.T) {
 	t.Helper()
 	if err := mcp.TrySandbox(t.Context()); err != nil {
-		t.Skip(err)
+		t.Skipf("SKIPPED: %v", err)
 	}
 }
 
@@ -86,11 +82,41 @@ func TestAProcessHasTheMemoryThatItMayHaveAndNoMore(t *testing.T) {
 	}
 }
 
-func TestAProcessRunsAsItsUser(t *testing.T) {
+// needNobody skips a test where processes cannot run as the user nobody.
+func needNobody(t *testing.T) *user.User {
+	t.Helper()
 	who, err := user.Lookup("nobody")
 	if os.Getuid() != 0 || err != nil {
-		t.Skip("needs root, and the user nobody")
+		t.Skip("SKIPPED: only root can start processes as another user, here nobody")
 	}
+	return who
+}
+
+// forAll is this program where all may start it.
+func forAll(t *testing.T) string {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(exe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("/var/tmp", "callgate-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	file := filepath.Join(dir, "server")
+	if err := errors.Join(os.Chmod(dir, 0o755), os.WriteFile(file, text, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestAProcessRunsAsItsUser(t *testing.T) {
+	who := needNobody(t)
 	file := filepath.Join(t.TempDir(), "who")
 	for dir := filepath.Dir(file); dir != "/tmp" && dir != "/"; dir = filepath.Dir(dir) {
 		if err := os.Chmod(dir, 0o777); err != nil {
@@ -163,6 +189,18 @@ func TestASandboxShowsWhatItIsToShow(t *testing.T) {
 	if err := os.WriteFile(secret, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Symlink(filepath.Dir(secret), filepath.Join(home, "link")); err != nil {
+		t.Fatal(err)
+	}
+	me, err := os.UserHomeDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ofUser, err := os.MkdirTemp(me, "callgate-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(ofUser) })
 	for _, test := range []struct {
 		name        string
 		confine     mcp.Confinement
@@ -171,6 +209,17 @@ func TestASandboxShowsWhatItIsToShow(t *testing.T) {
 	}{
 		{"the machine can be read", mcp.Confinement{}, home, true, false},
 		{"but not what is hidden", mcp.Confinement{Hidden: []string{filepath.Dir(secret)}}, secret, false, false},
+		{"nor a file that is", mcp.Confinement{Hidden: []string{secret}}, secret, false, false},
+		{"nor what is, where a link leads to it", mcp.Confinement{Hidden: []string{filepath.Join(home, "link")}}, secret, false, false},
+		{"nor within what is readable", mcp.Confinement{Hidden: []string{secret}, Readable: []string{home}}, secret, false, false},
+		{"nor within what is writable", mcp.Confinement{Hidden: []string{filepath.Dir(secret)}, Writable: []string{home}}, secret, false, false},
+		{"nor by a link that is readable", mcp.Confinement{Hidden: []string{secret}, Readable: []string{filepath.Join(home, "link")}}, filepath.Join(home, "link", "key"), false, false},
+		{"what is private is empty", mcp.Confinement{Private: []string{home}}, secret, false, false},
+		{"but for what is readable", mcp.Confinement{Private: []string{home}, Readable: []string{filepath.Dir(secret)}}, secret, true, false},
+		{"or writable", mcp.Confinement{Private: []string{home}, Writable: []string{filepath.Dir(secret)}}, filepath.Dir(secret), true, true},
+		{"a home that is named can be changed", mcp.Confinement{Private: []string{home}, Home: filepath.Dir(secret)}, filepath.Dir(secret), true, true},
+		{"nobody's home is there", mcp.Confinement{}, ofUser, false, false},
+		{"but for what is writable in it", mcp.Confinement{Writable: []string{ofUser}}, ofUser, true, true},
 		{"/tmp is another one", mcp.Confinement{}, other, false, false},
 		{"what is readable cannot be written", mcp.Confinement{Readable: []string{read}}, read, true, false},
 		{"what is writable can", mcp.Confinement{Readable: []string{read}, Writable: []string{write}}, write, true, true},
@@ -188,11 +237,77 @@ func TestASandboxShowsWhatItIsToShow(t *testing.T) {
 	}
 }
 
+func TestAProcessInASandboxHasAHomeOfItsOwn(t *testing.T) {
+	sandboxed(t)
+	kept := t.TempDir()
+	for _, test := range []struct {
+		name    string
+		confine mcp.Confinement
+		env     string
+		want    string
+	}{
+		{"an empty one", mcp.Confinement{}, "", "/tmp/home"},
+		{"with readable, too", mcp.Confinement{Readable: []string{"/srv"}}, "", "/tmp/home"},
+		{"one that stays", mcp.Confinement{Home: kept}, "", kept},
+		{"what env says", mcp.Confinement{}, "/elsewhere", "/elsewhere"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			test.confine.Sandbox = mcp.SandboxRequired
+			s := overStdio(t, "legacy", func(c *mcp.ServerConfig) {
+				c.Confine = test.confine
+				if test.env != "" {
+					c.Env["HOME"] = test.env
+				}
+			})
+			if env := said(t, s, `{"name":"env"}`).Raw; !strings.Contains(env, `"HOME=`+test.want+`"`) {
+				t.Errorf("no home %s in %s", test.want, env)
+			}
+			if test.env == "" {
+				if got := said(t, s, fmt.Sprintf(`{"name":"look","arguments":{"path":%q}}`, test.want)); !got.Get("write").Bool() {
+					t.Errorf("its home cannot be changed: %s", got.Raw)
+				}
+			}
+		})
+	}
+	if _, err := os.Stat(filepath.Join(kept, "new")); err != nil {
+		t.Errorf("the home that stays lost what was put there: %v", err)
+	}
+}
+
+// TestAnotherUserSandboxedSeesNothingHidden has files hidden in a folder that the
+// user may not enter: bubblewrap, which runs as that user, could not get there.
+func TestAnotherUserSandboxedSeesNothingHidden(t *testing.T) {
+	sandboxed(t)
+	needNobody(t)
+	dir, err := os.MkdirTemp("/var/tmp", "callgate-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	secret := filepath.Join(dir, "key")
+	if err := os.WriteFile(secret, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	exe := forAll(t)
+	for _, mode := range []os.FileMode{0o700, 0o755} {
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+		s := overStdio(t, "legacy", func(c *mcp.ServerConfig) {
+			c.Command, c.Helper = []string{exe}, []string{exe, mcp.ConfineWord}
+			c.Confine = mcp.Confinement{User: "nobody", Sandbox: mcp.SandboxRequired, Hidden: []string{secret}}
+		})
+		if got := said(t, s, fmt.Sprintf(`{"name":"look","arguments":{"path":%q}}`, secret)); got.Get("read").Bool() {
+			t.Errorf("mode %v: %s", mode, got.Raw)
+		}
+	}
+}
+
 func TestNoSocketOfTheMachineIsInASandbox(t *testing.T) {
 	sandboxed(t)
 	dir, err := os.MkdirTemp("/run", "callgate-test-")
 	if err != nil {
-		t.Skipf("nothing can be put into /run: %v", err)
+		t.Skipf("SKIPPED: nothing can be put into /run: %v", err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	l, err := net.Listen("unix", filepath.Join(dir, "docker.sock"))
@@ -247,62 +362,23 @@ func TestWithoutBubblewrapARequiredSandboxStartsNothing(t *testing.T) {
 					t.Errorf("error %v, want %q", err, want)
 				}
 			}
+			for what, c := range map[string]mcp.Confinement{
+				"network: false": {Offline: true}, "readable": {Readable: []string{"/usr"}}, "writable": {Writable: []string{"/usr"}},
+			} {
+				c.Sandbox = mcp.SandboxAuto
+				_, err := overStdio(t, "legacy", func(cfg *mcp.ServerConfig) { cfg.Confine = c }).Info(t.Context())
+				for _, want := range append(test.want[1:], "process."+what+" cannot be kept without a sandbox") {
+					if err == nil || !strings.Contains(err.Error(), want) {
+						t.Errorf("%s is not kept: %v, want %q", what, err, want)
+					}
+				}
+			}
 			s := overStdio(t, "legacy", func(c *mcp.ServerConfig) {
 				c.Confine = mcp.Confinement{Sandbox: mcp.SandboxAuto, Nice: 3}
 			})
 			if n := said(t, s, `{"name":"nice"}`).Int(); n < 3 {
 				t.Errorf("without a sandbox there are limits still: nice %d", n)
 			}
-		})
-	}
-}
-
-func TestCloseEndsWhatAProcessStarted(t *testing.T) {
-	for _, test := range []struct {
-		name    string
-		confine mcp.Confinement
-		away    bool // it leaves its parent's session
-	}{
-		{"a child that ignores SIGTERM", mcp.Confinement{}, false},
-		{"within limits", mcp.Confinement{Nice: 1}, false},
-		{"in a sandbox, of whatever session", mcp.Confinement{Sandbox: mcp.SandboxRequired}, true},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			if test.confine.Sandbox != "" {
-				sandboxed(t)
-			}
-			dir := t.TempDir()
-			pipe := filepath.Join(dir, "pipe")
-			if err := syscall.Mkfifo(pipe, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			s := overStdio(t, "legacy", func(c *mcp.ServerConfig) {
-				c.Confine = test.confine
-				if c.Confine.Sandbox != "" {
-					c.Confine.Writable = []string{dir}
-				}
-			})
-			if _, _, err := call(t.Context(), s, "ana", fmt.Sprintf(`{"name":"fork","arguments":{"pipe":%q,"away":%v}}`, pipe, test.away)); err != nil {
-				t.Fatal(err)
-			}
-			held, err := os.Open(pipe) // when the child has opened it
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer held.Close()
-			var ended sync.WaitGroup
-			ended.Go(func() {
-				if err := held.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
-					t.Error(err)
-				}
-				if _, err := io.ReadAll(held); err != nil {
-					t.Errorf("the child lives: %v", err)
-				}
-			})
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-			defer cancel()
-			s.Close(ctx)
-			ended.Wait()
 		})
 	}
 }
@@ -317,10 +393,13 @@ func TestAConfinementThatMakesNoSenseIsTold(t *testing.T) {
 		{"memory", mcp.Confinement{Memory: 1}, "memory: want 16777216 to 140737488355328"},
 		{"open files", mcp.Confinement{OpenFiles: 3}, "open_files: want 16 to 1048576"},
 		{"a sandbox of another name", mcp.Confinement{Sandbox: "on"}, `sandbox "on": use off, auto or required`},
-		{"paths without a sandbox", mcp.Confinement{Writable: []string{"/x"}}, "have no effect without a sandbox"},
-		{"no network without a sandbox", mcp.Confinement{Offline: true}, "have no effect without a sandbox"},
+		{"paths without a sandbox", mcp.Confinement{Writable: []string{"/x"}}, "has no effect without a sandbox"},
+		{"no network without a sandbox", mcp.Confinement{Offline: true}, "has no effect without a sandbox"},
 		{"a relative path", mcp.Confinement{Sandbox: mcp.SandboxAuto, Writable: []string{"x"}}, `path "x": use an absolute path`},
 		{"everything", mcp.Confinement{Sandbox: mcp.SandboxAuto, Writable: []string{"/"}}, `path "/": use an absolute path`},
+		{"few processes", mcp.Confinement{Processes: 1}, "processes: want 8 to 1048576"},
+		{"what is callgate's own", mcp.Confinement{Sandbox: mcp.SandboxAuto, Hidden: []string{"/var/lib/x"}, Writable: []string{"/var/lib/x/ledger"}}, `path "/var/lib/x/ledger": /var/lib/x is callgate's own`},
+		{"a home that is callgate's own", mcp.Confinement{Hidden: []string{"/var/lib/x"}, Home: "/var/lib/x"}, `path "/var/lib/x": /var/lib/x is callgate's own`},
 		{"a user whom nobody knows", mcp.Confinement{User: "nobody-of-that-name"}, "there is no user nobody-of-that-name on this machine"},
 	} {
 		err := mcp.ServerConfig{Name: "a", Command: []string{"x"}, Confine: test.confine}.Check()

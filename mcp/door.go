@@ -18,6 +18,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -300,6 +301,10 @@ func (v *visit) read() ([]byte, *fault) {
 	switch {
 	case errors.Is(err, errTooLarge):
 		return nil, tooLarge(limit)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		f := bad(http.StatusRequestTimeout, mcpgo.INVALID_REQUEST, "the body did not arrive in time: send it faster")
+		f.Err = err
+		return nil, f
 	case err != nil:
 		f := bad(http.StatusBadRequest, mcpgo.INVALID_REQUEST, "the body broke off")
 		f.Err = err

@@ -31,6 +31,12 @@ import (
 // TestMain is also the stdio server of these tests: the test binary started
 // again with a character to play.
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == mcp.ConfineWord && os.Getenv("CALLGATE_FIXTURE") == "deaf" {
+		s := mcp.NewServer(mcp.ServerConfig{Name: "again", Command: []string{"/bin/sh", "-c", "exit 1"}, Logger: slog.New(slog.DiscardHandler)})
+		_, err := s.Info(context.Background())
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	if len(os.Args) > 1 && os.Args[1] == mcp.ConfineWord {
 		fmt.Fprintln(os.Stderr, mcp.Confine(os.Args[2:]))
 		os.Exit(1)
@@ -218,7 +224,10 @@ func (f *fixture) call(m gjson.Result, result func(string), fail func(int, strin
 		said, _ := json.Marshal(os.Args[1:])
 		result(`{"content":[],"structuredContent":` + string(said) + `}`)
 	case "look": // whether a path can be read, and written
-		_, read := os.Stat(args.Get("path").Str)
+		f, read := os.Open(args.Get("path").Str)
+		if read == nil {
+			_ = f.Close()
+		}
 		write := os.WriteFile(args.Get("path").Str+"/new", nil, 0o600)
 		result(fmt.Sprintf(`{"content":[],"structuredContent":{"read":%v,"write":%v}}`, read == nil, write == nil))
 	case "reserve": // addresses, and no memory
@@ -242,7 +251,12 @@ func (f *fixture) call(m gjson.Result, result func(string), fail func(int, strin
 		if args.Get("away").Bool() {
 			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 		}
-		_ = cmd.Start()
+		if args.Get("orphan").Bool() { // its parent ends at once
+			cmd.Args[2] = "(" + cmd.Args[2] + ") > /dev/null &"
+			_ = cmd.Run()
+		} else {
+			_ = cmd.Start()
+		}
 		result(done)
 	case "pid":
 		result(fmt.Sprintf(`{"content":[],"structuredContent":%d}`, os.Getpid()))

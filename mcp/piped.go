@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"callgate/firewall"
@@ -33,8 +34,9 @@ type piped struct {
 
 // newStdio reaches a server by processes.
 func newStdio(s *Server) *piped {
+	var boxes atomic.Bool
 	return newPiped(s, func() (carrier, error) {
-		p, err := newProcess(s.life, &s.cfg)
+		p, err := newProcess(s.life, &s.cfg, &boxes)
 		if err != nil {
 			return nil, err
 		}

@@ -19,14 +19,15 @@ const (
 	maxLogged = 50              // lines a second
 )
 
-// process is a server's process, the leader of a group of its own, so that what
-// it starts ends with it.
+// process is a server's process, the leader of a group of its own, or the keeper
+// that is, so that what it starts ends with it.
 type process struct {
-	cmd  *exec.Cmd
-	in   *os.File // its standard input
-	out  *os.File // its standard output
-	errs *os.File
-	gone chan struct{} // closed when it has ended
+	cmd   *exec.Cmd
+	leash *os.File // of the keeper; nil where there is none
+	in    *os.File // its standard input
+	out   *os.File // its standard output
+	errs  *os.File
+	gone  chan struct{} // closed when it has ended
 
 	lines lineReader // of out
 
@@ -35,42 +36,54 @@ type process struct {
 }
 
 // newProcess starts cfg.Command, within cfg.Confine. It gets few variables of
-// callgate's own environment: nothing that could be a secret.
-func newProcess(ctx context.Context, cfg *ServerConfig) (*process, error) {
+// callgate's own environment: nothing that could be a secret. boxes is whether this
+// machine has made a sandbox like that of the server before.
+func newProcess(ctx context.Context, cfg *ServerConfig, boxes *atomic.Bool) (_ *process, err error) {
 	own := *cfg
 	var held map[string]identity.Secret
-	var err error
 	if own.Env, held, err = cfg.furnished(ctx); err != nil {
 		return nil, err
 	}
-	cmd, err := own.command(ctx)
+	cmd, boxed, err := own.command(ctx, boxes)
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cmd: cmd, held: held, gone: make(chan struct{})}
+	var leash *os.File
+	if keeps && !boxed {
+		if cmd, leash, err = own.kept(cmd); err != nil {
+			return nil, err
+		}
+	}
+	p := &process{cmd: cmd, leash: leash, held: held, gone: make(chan struct{})}
 	setGroup(p.cmd)
+	theirs := cmd.ExtraFiles
 
-	stdin, in, err := os.Pipe()
-	if err != nil {
-		return nil, err
+	ours := []*os.File{leash}
+	defer func() {
+		closeAll(theirs...)
+		if err != nil {
+			closeAll(ours...)
+		}
+	}()
+	pipe := func() (*os.File, *os.File) {
+		if err != nil {
+			return nil, nil
+		}
+		var r, w *os.File
+		r, w, err = os.Pipe()
+		return r, w
 	}
-	out, stdout, err := os.Pipe()
+	stdin, in := pipe()
+	out, stdout := pipe()
+	errs, stderr := pipe()
+	theirs, ours = append(theirs, stdin, stdout, stderr), append(ours, in, out, errs)
 	if err != nil {
-		closeAll(stdin, in)
-		return nil, err
-	}
-	errs, stderr, err := os.Pipe()
-	if err != nil {
-		closeAll(stdin, in, out, stdout)
 		return nil, err
 	}
 	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = stdin, stdout, stderr
 	p.in, p.out, p.errs = in, out, errs
 	p.lines = lineReader{bufio.NewReaderSize(out, 64<<10), messageLimit(cfg.Limits)}
-	err = p.cmd.Start()
-	closeAll(stdin, stdout, stderr)
-	if err != nil {
-		closeAll(in, out, errs)
+	if err = p.cmd.Start(); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -78,7 +91,7 @@ func newProcess(ctx context.Context, cfg *ServerConfig) (*process, error) {
 
 func closeAll(files ...*os.File) {
 	for _, f := range files {
-		_ = f.Close()
+		_ = f.Close() // nothing to do where it is nil
 	}
 }
 
@@ -108,7 +121,14 @@ func (p *process) write(msg []byte) error {
 	return err
 }
 
-func (p *process) kill() { kill(p.cmd) }
+// kill ends all of it at once.
+func (p *process) kill() {
+	if p.leash == nil {
+		kill(p.cmd)
+		return
+	}
+	closeAll(p.leash) // the keeper kills, and knows whom
+}
 
 func (p *process) name() string { return "process " + strconv.Itoa(p.cmd.Process.Pid) }
 
@@ -122,22 +142,23 @@ func (p *process) wait() {
 	_ = p.errs.SetReadDeadline(last)
 }
 
-// stop ends the process: it closes its input, then asks, then kills, each time
-// for the whole group. It returns when the process has ended.
+// stop ends the process: it closes its input, then asks, then kills, each time all
+// of it; a keeper that does nothing of that is killed at last. It returns when the
+// process has ended.
 func (p *process) stop() {
 	_ = p.in.Close()
-	for _, insist := range []func(*exec.Cmd){terminate, kill} {
+	for _, insist := range []func(){func() { terminate(p.cmd) }, p.kill, func() { kill(p.cmd) }} {
 		timer := time.NewTimer(stopTime)
 		select {
 		case <-p.gone:
 		case <-timer.C:
-			insist(p.cmd)
+			insist()
 		}
 		timer.Stop()
 	}
 	<-p.gone
 	kill(p.cmd) // what the process left behind: its group outlives it
-	closeAll(p.out, p.errs)
+	closeAll(p.leash, p.out, p.errs)
 }
 
 // log passes on what the process says on standard error, within bounds.

@@ -16,6 +16,7 @@ import (
 var (
 	errTooLarge = errors.New("request body too large")
 	errMethod   = errors.New("method not allowed")
+	errSlow     = errors.New("request body too slow")
 )
 
 // patience is how long a client may be left to try again by itself.
@@ -40,6 +41,8 @@ func failureOf(e *firewall.Error) failure {
 	switch {
 	case errors.Is(e, errTooLarge):
 		f.status, f.anthropicType = http.StatusRequestEntityTooLarge, "request_too_large"
+	case errors.Is(e, errSlow):
+		f.status, f.openAIType, f.anthropicType = http.StatusRequestTimeout, "invalid_request_error", "invalid_request_error"
 	case errors.Is(e, errMethod):
 		f.status = http.StatusMethodNotAllowed
 	case e.Code == firewall.Denied, e.Code == firewall.Pending:

@@ -101,7 +101,7 @@ func readBody(r *http.Request, max int) ([]byte, error) {
 	case errors.Is(err, errTooLong):
 		return nil, tooLarge
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, &firewall.Error{Code: firewall.Timeout, Reason: "the body did not arrive in time", Err: err}
+		return nil, &firewall.Error{Code: firewall.Timeout, Reason: "the body did not arrive in time: send it faster", Err: errors.Join(errSlow, err)}
 	case err != nil:
 		return nil, &firewall.Error{Code: firewall.Canceled, Reason: "the body did not arrive whole", Err: err}
 	}

@@ -20,6 +20,7 @@ import (
 type Config struct {
 	Listen    Address `yaml:"listen" restart:"yes"`     // where agents come in
 	PublicURL BaseURL `yaml:"public_url" restart:"yes"` // what agents call this gate; the issuer of their tokens
+	Strangers Count   `yaml:"strangers" restart:"yes"`  // connections of one address that have shown no token yet
 	Data      Folder  `yaml:"data" restart:"yes"`       // ledger, index, keys
 
 	Database Reference `yaml:"database" restart:"yes"` // of what replicas must all know; none: in Data
@@ -56,8 +57,9 @@ type Config struct {
 
 	ShutdownTimeout Duration `yaml:"shutdown_timeout"` // for calls in flight
 
-	file string                           // that it was read from; "" if there is none
-	env  func(name string) (string, bool) // that it was read with; nil: of the process
+	file    string                           // that it was read from; "" if there is none
+	env     func(name string) (string, bool) // that it was read with; nil: of the process
+	secrets []string                         // files that secrets were read from
 }
 
 // A Server is an MCP server: a command to run, or a URL to reach it at.
@@ -94,10 +96,12 @@ type Process struct {
 	Nice      Count    `yaml:"nice"`       // how far it gives way to others
 	Memory    Size     `yaml:"memory"`     // of its own, of each of its processes
 	OpenFiles Count    `yaml:"open_files"` // of each of its processes
+	Processes Count    `yaml:"processes"`  // that its user may have
 	Sandbox   string   `yaml:"sandbox"`    // off, auto, required
 	Network   Switch   `yaml:"network"`    // whether the sandbox has one; it has
 	Writable  []Folder `yaml:"writable"`   // what may be changed in the sandbox
-	Readable  []Folder `yaml:"readable"`   // what is there, besides the system's programs; all, where this is empty
+	Readable  []Folder `yaml:"readable"`   // what is there, besides the system's programs; all but what is private, where this is empty
+	Home      Folder   `yaml:"home"`       // its HOME, which may be changed in the sandbox
 }
 
 // OAuth says how callgate gets access tokens for an MCP server.
@@ -186,6 +190,7 @@ const (
 
 func defaults() Config {
 	var c Config
+	c.Strangers = defaultStrangers
 	c.Listen, c.Admin.Listen, c.Data = defaultListen, defaultAdminListen, defaultData
 	c.Identity.TTL, c.Runs.Idle, c.ShutdownTimeout = Duration(defaultTTL), Duration(defaultIdle), Duration(defaultShutdown)
 	c.Approvals.TTL = Duration(defaultApproval)
@@ -215,6 +220,8 @@ func readConfig(file string, over Overrides, env func(string) (string, bool)) (C
 	over.apply(&c, r)
 	c.check(r, root)
 	c.importServers(r)
+	slices.Sort(r.secrets)
+	c.secrets = slices.Compact(r.secrets)
 	if len(r.mistakes) == 0 {
 		c.reach(r, root)
 	}
@@ -233,10 +240,12 @@ func (c *Config) reach(r *reader, root ast.Node) {
 			r.note(at(at(at(at(root, "mcp"), "servers"), name), "prefix"), "mcp.servers.%s: the prefix %s is that of server %s already; write prefix: with another one", name, prefix, of)
 		}
 		owners[prefix] = name
+		if other, named := c.MCP.Servers[prefix]; named && cmp.Or(other.Prefix, prefix) != prefix && prefix != name { // policies and records go by names
+			r.note(at(at(at(at(root, "mcp"), "servers"), name), "prefix"), "mcp.servers.%s: the prefix %s is the name of another server; write another prefix", name, prefix)
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.MCP.Servers)) {
-		s := c.MCP.Servers[name]
-		if err := s.reached(name, slog.New(slog.DiscardHandler), unlent).Check(); err != nil {
+		if err := c.reached(name, slog.New(slog.DiscardHandler), unlent).Check(); err != nil {
 			r.note(at(at(at(root, "mcp"), "servers"), name), "mcp.servers.%s: %s", name, strings.ReplaceAll(err.Error(), "\n", "; "))
 		}
 	}

@@ -148,6 +148,10 @@ func TestConfigSaysEveryMistake(t *testing.T) {
 		{"two servers of one prefix", "mcp:\n  servers:\n    a: {command: [x]}\n    b: {command: [x], prefix: a}\n    c: {command: [x], prefix: A_b}\n", []string{
 			"4:31: mcp.servers.b: the prefix a is that of server a already; write prefix: with another one",
 			`5:9: mcp.servers.c: prefix "A_b": use 1 to 32 of a-z, 0-9 and -`}},
+		{"a prefix that is the name of another server", "mcp:\n  servers:\n    a: {command: [x], prefix: b}\n    b: {command: [x], prefix: c}\n", []string{
+			"3:31: mcp.servers.a: the prefix b is the name of another server; write another prefix"}},
+		{"a sandbox with callgate's own files in it", "data: data\nmcp:\n  servers:\n    a: {command: [x], process: {sandbox: required, readable: [data/ledger], writable: [callgate.yaml]}}\n", []string{
+			`4:9: mcp.servers.a: process: path "DIR/data/ledger": DIR/data is callgate's own, and in no sandbox: use another folder; path "DIR/callgate.yaml": DIR/callgate.yaml is callgate's own, and in no sandbox: use another folder`}},
 		{"limits that make no sense", "mcp:\n  servers:\n    a: {command: [x], process: {nice: 20, sandbox: on, network: false}}\n    b: {url: 'https://b.example', process: {nice: 1}}\n", []string{
 			`3:9: mcp.servers.a: process: nice: want 1 to 19; sandbox "on": use off, auto or required`,
 			"4:9: mcp.servers.b: env, dir and process are for servers with a command"}},
@@ -185,7 +189,7 @@ listen: localhost:0
 data: state
 mcp:
   servers:
-    files: {command: [npx, "@scope/files", /srv], env: {REGION: eu}, dir: work, timeout: 5s, trusted: true, process: {memory: 512MiB, sandbox: auto, network: false, writable: [work]}}
+    files: {command: [npx, "@scope/files", /srv], env: {REGION: eu}, dir: work, timeout: 5s, trusted: true, process: {memory: 512MiB, home: rest, sandbox: auto, network: false, writable: [work]}}
     hub: {url: https://hub.example/mcp, headers: {Authorization: "env:HUB"}}
   import: [clients.json]
 providers:
@@ -206,7 +210,7 @@ policy: [policy.csv]
 	if !files.Trusted || time.Duration(files.Timeout) != 5*time.Second || string(files.Dir) != filepath.Join(dir, "work") {
 		t.Errorf("files: %+v", files)
 	}
-	want := mcp.Confinement{Memory: 512 << 20, Sandbox: mcp.SandboxAuto, Offline: true, Writable: []string{filepath.Join(dir, "work")}}
+	want := mcp.Confinement{Memory: 512 << 20, Home: filepath.Join(dir, "rest"), Sandbox: mcp.SandboxAuto, Offline: true, Writable: []string{filepath.Join(dir, "work")}}
 	if diff := cmp.Diff(want, files.Process.confinement()); diff != "" {
 		t.Error(diff)
 	}

@@ -67,22 +67,23 @@ var nhiChecks = [...]struct {
 	{"nhi10 human use", (*inventory).humanUse},
 }
 
-// identities looks at all of nhiChecks.
-func (p *program) identities(ctx context.Context, c *checkup, cfg *Config) {
-	n := p.inventory(ctx, cfg)
+// checkIdentities looks at all of nhiChecks.
+func checkIdentities(ctx context.Context, x *patient) (list []symptom) {
+	n := x.program.inventory(ctx, &x.cfg)
 	for _, check := range nhiChecks {
 		found := check.look(n)
 		for i, what := range found {
 			if i == manyTold {
-				c.say(check.name, warning, "and %d more of the kind", len(found)-i)
+				list = append(list, symptom{Check: check.name, State: warning, What: fmt.Sprintf("and %d more of the kind", len(found)-i)})
 				break
 			}
-			c.say(check.name, warning, "%s", what)
+			list = append(list, symptom{Check: check.name, State: warning, What: what})
 		}
 		if len(found) == 0 {
-			c.say(check.name, fine, "nothing found")
+			list = append(list, symptom{Check: check.name, State: fine, What: "nothing found"})
 		}
 	}
+	return list
 }
 
 func (p *program) inventory(ctx context.Context, cfg *Config) *inventory {
@@ -190,6 +191,9 @@ func (n *inventory) leakage() (list []string) {
 			for key, v := range values {
 				if v.Ref == "" {
 					texts[kind+"."+key] = v.Text.Reveal()
+					if secretive.MatchString(key) && n.imported(v.Text.Reveal()) {
+						list = append(list, fmt.Sprintf("mcp.servers.%s.%s.%s is in clear in an imported file: write ${NAME} there, and set it in callgate's environment", name, kind, key))
+					}
 				}
 			}
 		}
@@ -200,6 +204,12 @@ func (n *inventory) leakage() (list []string) {
 		}
 	}
 	return list
+}
+
+// imported says whether a text stands in a file with servers of other clients. The
+// configuration itself is refused with a secret by such a name.
+func (n *inventory) imported(text string) bool {
+	return text != "" && slices.ContainsFunc(n.cfg.MCP.Import, func(f File) bool { return bytes.Contains(f.Text, []byte(text)) })
 }
 
 // looksSecret asks the guard that looks for secrets in calls.

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -13,10 +12,14 @@ import (
 	"callgate/firewall"
 )
 
+// maxFields is the fields that the head of a request may have. Agents send a dozen,
+// and a few that a tool's arguments are mirrored in.
+const maxFields = 100
+
 // A doorman sends away what was not meant for the gate: requests that a web page
 // has made a browser send, by a name that it lets lead here (DNS rebinding), or
-// openly from its own origin. It leaves MCP to package mcp, which does the same in
-// its own dialect.
+// openly from its own origin. It leaves these of MCP to package mcp, which does the
+// same. And it sends away heads with so many fields that reading them is the point.
 type doorman struct {
 	public string // host of public_url
 	refuse func(ctx context.Context, call *firewall.Call, err error) error
@@ -32,26 +35,33 @@ func newDoorman(public BaseURL, gate *firewall.Gate, next http.Handler) *doorman
 }
 
 func (d *doorman) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/mcp" || strings.HasPrefix(r.URL.Path, "/mcp/") || d.meant(r) {
+	switch as := dialectOf(r.URL.Path); {
+	case fields(r.Header) > maxFields:
+		d.send(w, r, http.StatusRequestHeaderFieldsTooLarge, "invalid_request_error", firewall.Refuse(firewall.Invalid, "the request has more than %d header fields: send fewer", maxFields))
+	case as != jsonRPC && !d.meant(r):
+		d.send(w, r, http.StatusForbidden, "permission_error", firewall.Refuse(firewall.Denied, "this gate answers neither to this name nor to web pages from elsewhere: use its public_url"))
+	default:
 		d.next.ServeHTTP(w, r)
-		return
 	}
-	call := &firewall.Call{Kind: firewall.Session, Method: r.Method, Route: "/"}
-	if first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/"); first == "v1" || first == "oauth" || first == ".well-known" {
-		call.Route += first
-	}
+}
+
+// send puts a refusal on record and answers with it.
+func (d *doorman) send(w http.ResponseWriter, r *http.Request, status int, kind string, e *firewall.Error) {
+	call := &firewall.Call{Kind: firewall.Session, Method: r.Method, Route: route(r.URL.Path)}
 	call.From, _, _ = net.SplitHostPort(r.RemoteAddr)
-	err := d.refuse(r.Context(), call, firewall.Refuse(firewall.Denied, "this gate answers neither to this name nor to web pages from elsewhere: use its public_url"))
-	reason := "this request is not for this gate"
-	if e := (*firewall.Error)(nil); errors.As(err, &e) {
-		reason = e.Reason
-		if e.Call != "" {
-			w.Header().Set("Callgate-Call", e.Call)
-		}
+	if recorded := (*firewall.Error)(nil); errors.As(d.refuse(r.Context(), call, e), &recorded) {
+		e = recorded
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(http.StatusForbidden)
-	fmt.Fprintf(w, "{\"error\":{\"type\":\"permission_error\",\"code\":\"denied\",\"message\":%q}}\n", reason)
+	dialectOf(r.URL.Path).write(w, status, kind, e)
+}
+
+// fields is how many fields a head has: a name may stand there many times.
+func fields(h http.Header) int {
+	n := 0
+	for _, values := range h {
+		n += len(values)
+	}
+	return n
 }
 
 // meant says whether r names the gate, or an address, which nobody can let lead

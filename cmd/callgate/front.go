@@ -14,7 +14,6 @@ import (
 
 const (
 	headerTimeout = 10 * time.Second // to send a request's head
-	bodyTimeout   = 2 * time.Minute  // to send its body
 	idleTimeout   = 2 * time.Minute  // between two requests on a connection
 	maxHeader     = 64 << 10         // bytes
 	cutTimeout    = 5 * time.Second  // for requests that were cut off to put that on record
@@ -27,7 +26,7 @@ type front struct {
 	listener net.Listener
 	server   http.Server
 	next     http.Handler
-	slowest  time.Duration // that a body may be
+	pace     pace // of bodies
 
 	busy    sync.RWMutex    // read-held by each request
 	leaving context.Context // ends when streams that only wait for news must
@@ -36,7 +35,7 @@ type front struct {
 }
 
 func newFront(l net.Listener, next http.Handler, log *slog.Logger) *front {
-	f := &front{listener: l, next: next, slowest: bodyTimeout}
+	f := &front{listener: l, next: next, pace: pace{grace: 10 * time.Second, rate: 16 << 10, most: 10 * time.Minute}}
 	f.leaving, f.leave = context.WithCancel(context.Background())
 	base, cut := context.WithCancel(context.Background())
 	f.cut = cut
@@ -46,6 +45,7 @@ func newFront(l net.Listener, next http.Handler, log *slog.Logger) *front {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		BaseContext:       func(net.Listener) context.Context { return base },
+		ConnContext:       introduce,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // what clients do wrong below HTTP
 	}
 	return f
@@ -66,10 +66,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.busy.RLock()
 	defer f.busy.RUnlock()
 	if r.ContentLength != 0 {
-		rc := http.NewResponseController(w)
-		if err := rc.SetReadDeadline(time.Now().Add(f.slowest)); err == nil {
-			r.Body = &timedBody{r.Body, rc}
-		}
+		r.Body = f.pace.paced(r.Body, w)
 	}
 	if waits(r) {
 		ctx, cancel := context.WithCancel(r.Context())
@@ -109,21 +106,6 @@ func (f *front) stop(timeout time.Duration) bool {
 	}
 	f.server.Close()
 	return false
-}
-
-// timedBody lifts the deadline of a body that has arrived: what reads on from
-// the connection then only waits for the client to hang up.
-type timedBody struct {
-	io.ReadCloser
-	rc *http.ResponseController
-}
-
-func (b *timedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err == io.EOF {
-		b.rc.SetReadDeadline(time.Time{})
-	}
-	return n, err
 }
 
 // routes is what agents find at the gate.

@@ -111,7 +111,7 @@ func TestStopEndsStreamsThatOnlyWaitForNews(t *testing.T) {
 
 func TestABodyThatArrivedNoLongerHasADeadline(t *testing.T) {
 	f := listening(t, func(w http.ResponseWriter, r *http.Request) {
-		if _, ok := r.Body.(*timedBody); !ok {
+		if _, ok := r.Body.(*pacedBody); !ok {
 			t.Error("the body has no deadline")
 		}
 		text, err := io.ReadAll(r.Body)
@@ -143,7 +143,7 @@ func TestASlowBodyIsCutOff(t *testing.T) {
 		_, err := io.ReadAll(r.Body)
 		read <- err
 		w.WriteHeader(http.StatusBadRequest)
-	}, func(f *front) { f.slowest = 30 * time.Millisecond })
+	}, func(f *front) { f.pace.grace = 30 * time.Millisecond })
 	conn, err := net.Dial("tcp", f.addr())
 	if err != nil {
 		t.Fatal(err)

@@ -131,7 +131,7 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 		return nil, err
 	}
 	h.gate = firewall.New(firewall.Config{
-		Verify: h.authority.Verify, Log: h.ledger, Runs: h.runs,
+		Verify: h.verify, Log: h.ledger, Runs: h.runs,
 		Budgets: h.budgets, Approvals: h.approvals, Stops: h.revoked, Now: time.Now, Logger: log, Person: h.registry.Person,
 	}, h.lawOf(law, nil))
 	h.models = providers.New(providers.Config{Challenge: h.authority.Challenge, Logger: log}, h.gate)
@@ -174,6 +174,15 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 		})
 	}
 	return h, nil
+}
+
+// verify proves who comes, and then the connection is no stranger's any more.
+func (h *house) verify(ctx context.Context, token, route string) (identity.Principal, error) {
+	p, err := h.authority.Verify(ctx, token, route)
+	if err == nil {
+		known(ctx)
+	}
+	return p, err
 }
 
 // lawOf is the law of a policy, with everything that judges besides.
@@ -247,13 +256,12 @@ func (h *house) connect(cfg *Config) {
 	h.trust(cfg)
 	servers := make(map[string]*mcp.Server, len(cfg.MCP.Servers))
 	for name, s := range cfg.MCP.Servers {
-		if running, ok := h.servers[name]; ok && reflect.DeepEqual(s, h.cfg.MCP.Servers[name]) {
+		if running, ok := h.servers[name]; ok && reflect.DeepEqual(s, h.cfg.MCP.Servers[name]) && (!s.Process.boxed() || slices.Equal(cfg.hidden(), h.cfg.hidden())) {
 			servers[name] = running
 			running.Forget() // so that it is judged by the trust and the lock file of cfg
 			continue
 		}
-		reached := s.reached(name, h.log, h.lend)
-		reached.Confine.Hidden = absolute([]Folder{cfg.Data}) // keys, the admin's token, the ledger
+		reached := cfg.reached(name, h.log, h.lend)
 		reached.Pins = h.pins
 		reached.Seen = func(list []mcp.Definition) {
 			if err := h.toolbook.seen(name, list); err != nil {
@@ -434,66 +442,6 @@ func prices(list map[string]Price) map[string]firewall.Price {
 		m[name] = firewall.Price{Input: p.Input.Value, Output: p.Output.Value, CacheRead: p.CacheRead.or(p.Input), CacheWrite: p.CacheWrite.or(p.Input)}
 	}
 	return m
-}
-
-// reached says how the server is reached. lend is a credential for it.
-func (s *Server) reached(name string, log *slog.Logger, lend func(c Credential, target string) identity.Credential) mcp.ServerConfig {
-	c := mcp.ServerConfig{
-		Name: name, Command: s.Command, Dir: string(s.Dir), URL: string(s.URL), Timeout: time.Duration(s.Timeout), Trusted: s.Trusted,
-		Shared: s.Shared, Opens: s.Opens,
-		Prefix: s.Prefix, Concurrency: int(s.Concurrency), Confine: s.Process.confinement(),
-		Labels: firewall.Labels(s.Reads), Tools: make(map[string]mcp.ToolConfig), Limits: firewall.Limits{Bytes: int(s.MaxReply)},
-		Version: thisVersion().Version, Logger: log.With("server", name),
-		Env: make(map[string]string), Secrets: make(map[string]identity.Credential), Headers: make(map[string]identity.Credential),
-	}
-	for name, t := range s.Tools {
-		tool := mcp.ToolConfig{Timeout: time.Duration(t.Timeout), Arguments: make(map[string]mcp.Mark)}
-		if t.Reads.Given {
-			tool.Labels = new(firewall.Labels(t.Reads.Labels))
-		}
-		for path, a := range t.Arguments {
-			tool.Arguments[path] = mcp.Mark{Class: mcp.Class(a.Class), Within: a.Within, Windows: a.Windows, Hosts: a.Hosts, Private: a.Private}
-		}
-		c.Tools[name] = tool
-	}
-	for k, v := range s.Env {
-		if v.Ref == "" {
-			c.Env[k] = v.Text.Reveal()
-			continue
-		}
-		c.Secrets[k] = lend(v.Credential, "server:"+c.Name)
-	}
-	for k, v := range s.Headers {
-		c.Headers[k] = lend(v.Credential, "server:"+c.Name)
-	}
-	if o := s.OAuth; o.given {
-		c.OAuth = &mcp.OAuthConfig{Grant: o.Grant, Per: o.Per, Issuer: o.Issuer, ClientID: o.ClientID, Scopes: o.Scopes}
-		if o.ClientSecret.Ref != "" {
-			c.OAuth.ClientSecret = lend(o.ClientSecret, "server:"+c.Name)
-		}
-	}
-	return c
-}
-
-// confinement is p as package mcp takes it. Paths are those of the process, which
-// may start elsewhere.
-func (p *Process) confinement() mcp.Confinement {
-	return mcp.Confinement{
-		User: p.User, Nice: int(p.Nice), Memory: int64(p.Memory), OpenFiles: int(p.OpenFiles),
-		Sandbox: mcp.Sandbox(p.Sandbox), Offline: p.Network.off(), Readable: absolute(p.Readable), Writable: absolute(p.Writable),
-	}
-}
-
-func absolute(list []Folder) []string {
-	var paths []string
-	for _, f := range list {
-		path, err := filepath.Abs(string(f))
-		if err != nil {
-			path = string(f) // which the check refuses
-		}
-		paths = append(paths, path)
-	}
-	return paths
 }
 
 // differences says in words what of the reloadable keys differs.

@@ -20,6 +20,14 @@ func main() {
 		fmt.Fprintf(os.Stderr, "callgate: %v\n", mcp.Confine(os.Args[2:]))
 		os.Exit(1)
 	}
+	if isFirst(os.Args[1:]) {
+		status, err := first(os.Args[1:])
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "callgate: %v\n", err)
+			status = 1
+		}
+		os.Exit(status)
+	}
 	p := &program{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.LookupEnv}
 	os.Exit(p.run(context.Background(), os.Args[1:]))
 }

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"callgate/cmd/callgate/internal/console"
+	"callgate/firewall"
 	"callgate/firewall/policy"
 	"callgate/identity"
 
@@ -223,7 +224,10 @@ func start(ctx context.Context, cfg Config, law *policy.Policy, reread func() (C
 		Servers: h.states, Status: h.status,
 		BeginLogin: h.beginLogin, Login: h.login, Logins: h.logins, EndLogin: h.endLogin,
 	})
-	s.agents = newFront(agents, newDoorman(public, h.gate, routes(h.models, h.tools, h.authority.Handler(), h.vault.Handler())), log)
+	bound := newStrangers(agents, int(cfg.Strangers), func(from string, e *firewall.Error) error {
+		return h.gate.Refuse(context.Background(), &firewall.Call{Kind: firewall.Session, Method: "CONNECT", Route: "/", From: from}, e)
+	})
+	s.agents = newFront(bound, newDoorman(public, h.gate, routes(h.models, h.tools, h.authority.Handler(), h.vault.Handler())), log)
 	s.people = newFront(people, c.Handler(), log)
 	for _, f := range []*front{s.people, s.agents} {
 		go func() {

@@ -355,6 +355,7 @@ func (r *reader) resolve(n ast.Node, ref, key string) (identity.Secret, bool) {
 	}
 	if name, ok := strings.CutPrefix(ref, "file:"); ok {
 		text, err := r.load(name)
+		r.secrets = append(r.secrets, r.path(name))
 		v := strings.TrimRight(string(text), "\r\n")
 		switch {
 		case err != nil:

@@ -20,7 +20,8 @@ type reader struct {
 	dir      string // what relative paths are relative to
 	env      func(name string) (string, bool)
 	mistakes Mistakes
-	vaulted  []need // that want a HashiCorp Vault
+	secrets  []string // files that secrets were read from
+	vaulted  []need   // that want a HashiCorp Vault
 }
 
 // A setting is a value with a reading of its own.
