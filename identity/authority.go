@@ -38,6 +38,8 @@ type Config struct {
 	// agent:<name>; the error says why not. Default: nobody may delegate.
 	Delegate func(ctx context.Context, from *Principal, to string) error
 
+	Front FrontConfig // the half that people see
+
 	Logger *slog.Logger // default slog.Default()
 }
 
@@ -58,6 +60,7 @@ type Authority struct {
 	seen     *seen
 	flight   singleflight.Group // tokens that are being verified
 	failures *failures
+	front    *front
 	tidied   atomic.Int64 // unix seconds
 }
 
@@ -95,7 +98,7 @@ func New(cfg Config, keys *Keys, registry *Registry) *Authority {
 	cfg.Revocations.reread = registry.reread
 	return &Authority{
 		cfg: cfg, base: strings.TrimSuffix(cfg.Issuer, "/"), keys: keys, registry: registry, grants: newGrants(cfg.Grants),
-		seen: newSeen(), failures: newFailures(),
+		seen: newSeen(), failures: newFailures(), front: newFront(cfg.Front, cfg.Issuer, cfg.Now),
 		parser: jwt.NewParser(
 			jwt.WithValidMethods([]string{ES256, EdDSA, RS256}), // each key has one of its own
 			jwt.WithStrictDecoding(),
@@ -116,7 +119,7 @@ func (a *Authority) Tidy(ctx context.Context) error {
 	if last := a.tidied.Load(); now.Unix() < last+60 || !a.tidied.CompareAndSwap(last, now.Unix()) {
 		return nil
 	}
-	return errors.Join(a.turn(), a.grants.tidy(ctx, now.Add(-time.Minute)), a.cfg.Revocations.Tidy(ctx))
+	return errors.Join(a.turn(), a.grants.tidy(ctx, now.Add(-time.Minute)), a.front.tidy(ctx, now.Add(-time.Minute)), a.cfg.Revocations.Tidy(ctx))
 }
 
 // audience is what a token for path, which is "" for all of the gate, says as

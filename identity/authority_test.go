@@ -71,6 +71,11 @@ func openKeys(t testing.TB, dir string) *identity.Keys {
 
 func newHouse(t testing.TB) *house {
 	t.Helper()
+	return newHouseWith(t, identity.FrontConfig{})
+}
+
+func newHouseWith(t testing.TB, front identity.FrontConfig) *house {
+	t.Helper()
 	h := &house{registry: open(t, new(identity.Memory)), dir: filepath.Join(t.TempDir(), "keys")}
 	h.clock.Store(1_800_000_000)
 	record := func(what, by, name, state string) error {
@@ -81,7 +86,7 @@ func newHouse(t testing.TB) *house {
 	if h.revocations, err = identity.OpenRevocations(t.Context(), new(identity.MemoryRevocations), 24*time.Hour, h.now, record); err != nil {
 		t.Fatal(err)
 	}
-	h.Authority = identity.New(identity.Config{Issuer: gateURL, Now: h.now, Logger: quiet(), Record: record, Revocations: h.revocations,
+	h.Authority = identity.New(identity.Config{Issuer: gateURL, Now: h.now, Logger: quiet(), Record: record, Revocations: h.revocations, Front: front,
 		Delegate: func(_ context.Context, from *identity.Principal, to string) error {
 			if h.delegate == nil {
 				return errors.New("nobody may")

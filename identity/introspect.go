@@ -46,10 +46,17 @@ func (a *Authority) introspect(w http.ResponseWriter, r *http.Request) {
 }
 
 // revoke is POST /oauth/revoke (RFC 7009): it ends one access token of the client's
-// own. What is no such token is none any more, so that the answer tells nothing.
+// own, or a refresh token and all that came with it. What is no such token is none any more, so that the answer tells nothing.
 func (a *Authority) revoke(w http.ResponseWriter, r *http.Request) {
-	form, client, err := a.asking(w, r)
+	form, err := readForm(w, r)
+	done, client := false, ""
 	if err == nil {
+		done, err = a.withdraw(r, form)
+	}
+	if err == nil && !done {
+		client, err = a.asks(r, form)
+	}
+	if err == nil && !done {
 		if c, no := a.read(form["token"]); no == nil && c.acting() == "agent:"+client {
 			err = a.cfg.Revocations.Revoke(r.Context(), RevokedToken, c.ID, "agent:"+client)
 		}
@@ -68,12 +75,15 @@ func (a *Authority) asking(w http.ResponseWriter, r *http.Request) (map[string]s
 	if err != nil {
 		return nil, "", err
 	}
+	client, err := a.asks(r, form)
+	return form, client, err
+}
+
+// asks is the agent that asks about a token.
+func (a *Authority) asks(r *http.Request, form map[string]string) (string, error) {
 	client, err := a.client(r, form)
-	if err != nil {
-		return nil, "", err
+	if err == nil && strings.TrimSpace(form["token"]) == "" {
+		err = badRequest("invalid_request", "token is missing")
 	}
-	if strings.TrimSpace(form["token"]) == "" {
-		return nil, "", badRequest("invalid_request", "token is missing")
-	}
-	return form, client, nil
+	return client, err
 }

@@ -35,17 +35,29 @@ func (a *Authority) Handler() http.Handler {
 	mux.HandleFunc("POST "+introspectPath, a.introspect)
 	mux.HandleFunc("POST "+revokePath, a.revoke)
 	mux.HandleFunc("GET "+jwksPath, func(w http.ResponseWriter, r *http.Request) { document(a.keys.ring.Load().jwks()).ServeHTTP(w, r) })
-	mux.Handle("GET "+serverPath, document(map[string]any{ // RFC 8414
+	a.doors(mux)
+	metadata := map[string]any{ // RFC 8414
 		"issuer":                                a.cfg.Issuer,
 		"token_endpoint":                        a.base + tokenPath,
 		"jwks_uri":                              a.base + jwksPath,
-		"grant_types_supported":                 []string{byCredentials, byExchange},
-		"response_types_supported":              []string{}, // required; there is no authorization endpoint
-		"token_endpoint_auth_methods_supported": []string{"client_secret_basic", "client_secret_post"},
+		"grant_types_supported":                 grantTypes,
+		"response_types_supported":              []string{"code"},
+		"token_endpoint_auth_methods_supported": []string{"none", "client_secret_basic", "client_secret_post"},
 		"introspection_endpoint":                a.base + introspectPath,
 		"revocation_endpoint":                   a.base + revokePath,
 		"authorization_details_types_supported": []string{CapType},
-	}))
+
+		"authorization_endpoint":                         a.base + authorizePath,
+		"device_authorization_endpoint":                  a.base + deviceAuthorizationPath,
+		"code_challenge_methods_supported":               []string{"S256"},
+		"response_modes_supported":                       []string{"query"},
+		"client_id_metadata_document_supported":          true,
+		"authorization_response_iss_parameter_supported": true, // RFC 9207
+	}
+	if a.front.cfg.Registration {
+		metadata["registration_endpoint"] = a.base + registerPath
+	}
+	mux.Handle("GET "+serverPath, document(metadata))
 	mux.Handle("GET "+resourcePath, document(a.resource("")))
 	mux.HandleFunc("GET "+resourcePath+"/{path...}", func(w http.ResponseWriter, r *http.Request) {
 		path := "/" + r.PathValue("path")

@@ -263,8 +263,12 @@ func TestMetadata(t *testing.T) {
 			"issuer": gateURL, "token_endpoint": gateURL + "/oauth/token", "jwks_uri": gateURL + "/.well-known/jwks.json",
 			"introspection_endpoint": gateURL + "/oauth/introspect", "revocation_endpoint": gateURL + "/oauth/revoke",
 			"authorization_details_types_supported": []any{"callgate_call"},
-			"grant_types_supported":                 []any{"client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"}, "response_types_supported": []any{},
-			"token_endpoint_auth_methods_supported": []any{"client_secret_basic", "client_secret_post"},
+			"grant_types_supported": []any{"authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code",
+				"client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"},
+			"response_types_supported": []any{"code"}, "response_modes_supported": []any{"query"}, "code_challenge_methods_supported": []any{"S256"},
+			"token_endpoint_auth_methods_supported": []any{"none", "client_secret_basic", "client_secret_post"},
+			"authorization_endpoint":                gateURL + "/oauth/authorize", "device_authorization_endpoint": gateURL + "/oauth/device_authorization",
+			"client_id_metadata_document_supported": true, "authorization_response_iss_parameter_supported": true,
 		},
 		"/.well-known/oauth-protected-resource":           resource(""),
 		"/.well-known/oauth-protected-resource/mcp":       resource("/mcp"),
@@ -293,7 +297,8 @@ func TestMetadata(t *testing.T) {
 		{"GET", "/.well-known/oauth-protected-resource/mcp/a%22b", 404, ""},
 		{"GET", "/.well-known/oauth-protected-resource/mcp/a%2Fb", 404, ""},
 		{"GET", "/.well-known/oauth-protected-resource/mcp/files/more", 404, ""},
-		{"GET", "/oauth/authorize", 404, ""},
+		{"GET", "/oauth/authorize", 400, ""},
+		{"POST", "/oauth/register", 404, ""},
 	} {
 		w := httptest.NewRecorder()
 		h.handler().ServeHTTP(w, httptest.NewRequest(test.method, test.path, nil))

@@ -25,7 +25,8 @@ func (a *Authority) token(w http.ResponseWriter, r *http.Request) {
 		Expires    int64  `json:"expires_in"`
 		Scope      string `json:"scope,omitempty"`
 		Caps       []Cap  `json:"authorization_details,omitempty"`
-	}{t.Access.Reveal(), t.issuedType, kind, int64(t.TTL / time.Second), t.Scope, t.Caps})
+		Refresh    string `json:"refresh_token,omitempty"`
+	}{t.Access.Reveal(), t.issuedType, kind, int64(t.TTL / time.Second), t.Scope, t.Caps, t.refresh.Reveal()})
 }
 
 // failed answers what went wrong at an endpoint of OAuth.
@@ -44,6 +45,9 @@ const (
 	byExchange    = "urn:ietf:params:oauth:grant-type:token-exchange"
 )
 
+// grantTypes are all of them.
+var grantTypes = []string{byCode, byRefresh, byDevice, byCredentials, byExchange}
+
 // grant answers a request for a token, in the way that it asks for.
 func (a *Authority) grant(w http.ResponseWriter, r *http.Request) (answered, error) {
 	form, err := readForm(w, r)
@@ -57,10 +61,16 @@ func (a *Authority) grant(w http.ResponseWriter, r *http.Request) (answered, err
 	case byExchange:
 		t.Token, err = a.exchanged(r, form)
 		t.issuedType = accessTokenType
+	case byCode:
+		t, err = a.redeemed(r, form)
+	case byRefresh:
+		t, err = a.refreshed(r, form)
+	case byDevice:
+		t, err = a.polled(r, form)
 	case "":
 		err = badRequest("invalid_request", "grant_type is missing: write grant_type=client_credentials")
 	default:
-		err = badRequest("unsupported_grant_type", "there are grant_type=%s", strings.Join([]string{byCredentials, byExchange}, ", "))
+		err = badRequest("unsupported_grant_type", "there are grant_type=%s", strings.Join(grantTypes, ", "))
 	}
 	return t, err
 }
@@ -69,6 +79,7 @@ func (a *Authority) grant(w http.ResponseWriter, r *http.Request) (answered, err
 type answered struct {
 	Token
 	issuedType string // of token exchange
+	refresh    Secret // where there is one
 }
 
 // credentialed issues a token to a client that acts for itself.

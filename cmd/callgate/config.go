@@ -46,6 +46,12 @@ type Config struct {
 		SealKey Reference `yaml:"seal_key" restart:"yes"` // age identity that the signing keys are sealed to
 		Alg     KeyAlg    `yaml:"alg" restart:"yes"`      // of the signing keys
 		Rotate  Duration  `yaml:"rotate" restart:"yes"`   // how long a key signs
+
+		Clients      []OAuthClient `yaml:"clients"`                     // programs by which people let agents act for them
+		DefaultAgent string        `yaml:"default_agent" restart:"yes"` // that clients act as which have no agent of their own
+		OIDC         OIDC          `yaml:"oidc" restart:"yes"`          // where people log in
+		RefreshTTL   Duration      `yaml:"refresh_ttl" restart:"yes"`   // of what a person allows a client
+		Registration bool          `yaml:"registration" restart:"yes"`  // clients may register themselves
 	} `yaml:"identity"`
 	Runs struct {
 		Idle Duration `yaml:"idle" restart:"yes"` // a run ends after this long without a call
@@ -184,6 +190,7 @@ const (
 	defaultIdle        = 30 * time.Minute
 	defaultShutdown    = 30 * time.Second
 	defaultApproval    = time.Hour
+	defaultRefreshTTL  = 30 * 24 * time.Hour
 	defaultMaxTTL      = time.Hour
 	defaultTimeout     = 60 * time.Second
 )
@@ -193,7 +200,7 @@ func defaults() Config {
 	c.Strangers = defaultStrangers
 	c.Listen, c.Admin.Listen, c.Data = defaultListen, defaultAdminListen, defaultData
 	c.Identity.TTL, c.Runs.Idle, c.ShutdownTimeout = Duration(defaultTTL), Duration(defaultIdle), Duration(defaultShutdown)
-	c.Approvals.TTL = Duration(defaultApproval)
+	c.Approvals.TTL, c.Identity.RefreshTTL = Duration(defaultApproval), Duration(defaultRefreshTTL)
 	return c
 }
 
@@ -296,6 +303,7 @@ func (c *Config) check(r *reader, n ast.Node) {
 		}
 		seen[a.Name] = true
 	}
+	c.checkFront(r, at(n, "identity"))
 	names(r, at(at(n, "mcp"), "servers"), "mcp.servers", serverName, c.MCP.Servers)
 	names(r, at(n, "providers"), "providers", serverName, c.Providers)
 }

@@ -40,24 +40,26 @@ type house struct {
 	registry  *identity.Registry
 	revoked   *identity.Revocations
 	authority *identity.Authority
-	gate      *firewall.Gate
-	guards    []firewall.Guard
-	shadow    *policy.Shadow
-	versions  *policy.Versions
-	rehearsal atomic.Pointer[policy.Rehearsal] // of a candidate, if there is one
-	runs      *firewall.Runs
-	budgets   *firewall.Budgets
-	approvals *firewall.Approvals
-	toolbook  *toolbook
-	pins      *mcp.Pins
-	vault     *mcp.Vault // of tokens for servers
-	secrets   *identity.Vault
-	sources   *identity.Sources  // of credentials
-	unreach   context.CancelFunc // ends what tends the token for HashiCorp Vault; nil: nothing does
-	models    *providers.Handler
-	tools     *mcp.Handler
-	working   sync.WaitGroup     // the index, and the policy's shadow
-	rest      context.CancelFunc // ends their work
+
+	adminToken identity.Secret // by which commands and the console come in, and user:admin logs in
+	gate       *firewall.Gate
+	guards     []firewall.Guard
+	shadow     *policy.Shadow
+	versions   *policy.Versions
+	rehearsal  atomic.Pointer[policy.Rehearsal] // of a candidate, if there is one
+	runs       *firewall.Runs
+	budgets    *firewall.Budgets
+	approvals  *firewall.Approvals
+	toolbook   *toolbook
+	pins       *mcp.Pins
+	vault      *mcp.Vault // of tokens for servers
+	secrets    *identity.Vault
+	sources    *identity.Sources  // of credentials
+	unreach    context.CancelFunc // ends what tends the token for HashiCorp Vault; nil: nothing does
+	models     *providers.Handler
+	tools      *mcp.Handler
+	working    sync.WaitGroup     // the index, and the policy's shadow
+	rest       context.CancelFunc // ends their work
 
 	mu      sync.Mutex // held by a reload; guards what follows
 	cfg     Config
@@ -98,9 +100,13 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	if h.revoked, err = identity.OpenRevocations(ctx, h.db.Revocations(), maxDuration, time.Now, h.changed); err != nil {
 		return nil, err
 	}
+	if h.adminToken, err = adminToken(filepath.Join(data, tokenFile)); err != nil {
+		return nil, err
+	}
 	h.authority = identity.New(identity.Config{
 		Issuer: string(public), TTL: time.Duration(cfg.Identity.TTL), Alg: string(cfg.Identity.Alg), Rotate: time.Duration(cfg.Identity.Rotate), Now: time.Now, Logger: log,
 		Record: h.changed, Grants: h.db.Grants(), Revocations: h.revoked,
+		Front: cfg.oauthFront(h.adminToken, h.db.Vouchers()),
 		Delegate: func(ctx context.Context, from *identity.Principal, to string) error {
 			return h.gate.Delegate(ctx, from, to)
 		},

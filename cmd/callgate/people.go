@@ -97,6 +97,9 @@ func parseMoment(s string) (time.Time, error) {
 func (h *house) people(ctx context.Context, cfg *Config) error {
 	users, groups := cfg.known()
 	err := h.registry.ConfigurePeople(ctx, users, groups)
+	if err == nil {
+		err = h.authority.SetClients(cfg.clients())
+	}
 	if errors.Is(err, identity.ErrInvalid) {
 		return Mistakes{{Text: err.Error()}}
 	}

@@ -206,10 +206,6 @@ func start(ctx context.Context, cfg Config, law *policy.Policy, reread func() (C
 		return nil, err
 	}
 	s.house, h.reread = h, reread
-	token, err := adminToken(filepath.Join(string(cfg.Data), tokenFile))
-	if err != nil {
-		return nil, err
-	}
 	for file, text := range map[string]string{addrFile: near(people.Addr()), gateFile: nearURL(agents.Addr(), public)} {
 		file = filepath.Join(string(cfg.Data), file)
 		if err := writeFile(file, text+"\n"); err != nil {
@@ -218,7 +214,7 @@ func start(ctx context.Context, cfg Config, law *policy.Policy, reread func() (C
 		s.signs = append(s.signs, file)
 	}
 	c := console.New(console.Config{
-		Token: token, Registry: h.registry, Authority: h.authority, Secrets: h.secrets, Revoked: h.revoked, Ledger: h.ledger, Index: h.index, Policies: h.versions, Approvals: h.approvals, Approve: h.approve,
+		Token: h.adminToken, Registry: h.registry, Authority: h.authority, Secrets: h.secrets, Revoked: h.revoked, Ledger: h.ledger, Index: h.index, Policies: h.versions, Approvals: h.approvals, Approve: h.approve,
 		Pins: h.pinned, Accept: h.accept,
 		Reload:  func(ctx context.Context) (console.Reloaded, error) { return h.reload(ctx, "admin") },
 		Servers: h.states, Status: h.status,

@@ -1,0 +1,83 @@
+package store
+
+import (
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"callgate/identity"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestVouchersComeBackAsTheyWereAndAreUsedOnce(t *testing.T) {
+	db, err := Open(t.Context(), filepath.Join(t.TempDir(), "callgate.db"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	for name, s := range map[string]interface {
+		identity.VoucherStore
+		identity.ClientStore
+	}{"database": db.Vouchers(), "memory": struct {
+		*identity.MemoryVouchers
+		*identity.MemoryClients
+	}{new(identity.MemoryVouchers), new(identity.MemoryClients)}} {
+		t.Run(name, func(t *testing.T) {
+			want := identity.Voucher{Hash: "aa", Kind: "refresh", Body: []byte(`{"a":1}`), Expires: now.Add(time.Hour)}
+			if err := s.PutVoucher(t.Context(), want); err != nil {
+				t.Fatal(err)
+			}
+			var firsts atomic.Int32
+			var wg sync.WaitGroup
+			for range 8 {
+				wg.Go(func() {
+					if first, err := s.UseVoucher(t.Context(), "aa", now); err != nil {
+						t.Error(err)
+					} else if first {
+						firsts.Add(1)
+					}
+				})
+			}
+			wg.Wait()
+			if firsts.Load() != 1 {
+				t.Errorf("used by %d", firsts.Load())
+			}
+			want.Used, want.Answer = now, []byte{0, 255, 1}
+			if err := s.AnswerVoucher(t.Context(), "aa", want.Answer); err != nil {
+				t.Fatal(err)
+			}
+			if got, ok, err := s.Voucher(t.Context(), "aa"); err != nil || !ok || !cmp.Equal(got, want) {
+				t.Error(ok, err, cmp.Diff(got, want))
+			}
+			if _, ok, err := s.Voucher(t.Context(), "bb"); ok || err != nil {
+				t.Error(ok, err)
+			}
+			if first, err := s.UseVoucher(t.Context(), "bb", now); first || err != nil {
+				t.Error("one that is not there is used", err)
+			}
+			if err := s.DropVouchers(t.Context(), now.Add(2*time.Hour)); err != nil {
+				t.Fatal(err)
+			}
+			if _, ok, _ := s.Voucher(t.Context(), "aa"); ok {
+				t.Error("is still there")
+			}
+			c := identity.Client{ID: "dcr_1", Name: "x", Redirects: []string{"http://localhost/"}, SecretHash: []byte{1}, Source: identity.FromRegistration, Created: now}
+			if ok, err := s.PutClient(t.Context(), c, 1); !ok || err != nil {
+				t.Fatal(ok, err)
+			}
+			if ok, err := s.PutClient(t.Context(), identity.Client{ID: "dcr_2"}, 1); ok || err != nil {
+				t.Error("more than the limit", err)
+			}
+			if got, ok, err := s.Client(t.Context(), "dcr_1"); err != nil || !ok || !cmp.Equal(got, c) {
+				t.Error(ok, err, cmp.Diff(got, c))
+			}
+			if _, ok, err := s.Client(t.Context(), "dcr_2"); ok || err != nil {
+				t.Error(ok, err)
+			}
+		})
+	}
+}
