@@ -38,12 +38,15 @@ func (a *Authority) Handler() http.Handler {
 		"issuer":                                a.cfg.Issuer,
 		"token_endpoint":                        a.base + tokenPath,
 		"jwks_uri":                              a.base + jwksPath,
-		"grant_types_supported":                 []string{byCredentials, byExchange},
+		"grant_types_supported":                 []string{byCredentials, byExchange, byAssertion},
 		"response_types_supported":              []string{}, // required; there is no authorization endpoint
-		"token_endpoint_auth_methods_supported": []string{"client_secret_basic", "client_secret_post"},
-		"introspection_endpoint":                a.base + introspectPath,
-		"revocation_endpoint":                   a.base + revokePath,
-		"authorization_details_types_supported": []string{CapType},
+		"token_endpoint_auth_methods_supported": []string{"client_secret_basic", "client_secret_post", "private_key_jwt"},
+		"token_endpoint_auth_signing_alg_values_supported": foreignAlgs(),
+		"dpop_signing_alg_values_supported":                foreignAlgs(),
+		"authorization_grant_profiles_supported":           []string{jagProfile},
+		"introspection_endpoint":                           a.base + introspectPath,
+		"revocation_endpoint":                              a.base + revokePath,
+		"authorization_details_types_supported":            []string{CapType},
 	}))
 	mux.Handle("GET "+resourcePath, document(a.resource("")))
 	mux.HandleFunc("GET "+resourcePath+"/{path...}", func(w http.ResponseWriter, r *http.Request) {
@@ -60,10 +63,11 @@ func (a *Authority) Handler() http.Handler {
 // resource is the RFC 9728 metadata of what is at path.
 func (a *Authority) resource(path string) any {
 	return map[string]any{
-		"resource":                 a.audience(path),
-		"authorization_servers":    []string{a.cfg.Issuer},
-		"bearer_methods_supported": []string{"header"},
-		"resource_name":            "callgate",
+		"resource":                          a.audience(path),
+		"authorization_servers":             []string{a.cfg.Issuer},
+		"bearer_methods_supported":          []string{"header"},
+		"resource_name":                     "callgate",
+		"dpop_signing_alg_values_supported": foreignAlgs(),
 	}
 }
 
@@ -99,6 +103,15 @@ func (a *Authority) Challenge(route string, err error) string {
 	var r Refusal
 	if !errors.As(err, &r) {
 		return "Bearer " + at
+	}
+	if isProofRefusal(r) || r == errUnproven || r == errOtherKey {
+		code := "invalid_token"
+		if r == errProofNonce {
+			code = "use_dpop_nonce"
+		} else if isProofRefusal(r) {
+			code = "invalid_dpop_proof"
+		}
+		return `DPoP error="` + code + `", error_description="` + string(r) + `", algs="` + strings.Join(foreignAlgs(), " ") + `", ` + at
 	}
 	return `Bearer error="invalid_token", error_description="` + string(r) + `", ` + at
 }

@@ -254,17 +254,20 @@ func TestWrongTriesAreSlowedDown(t *testing.T) {
 
 func TestMetadata(t *testing.T) {
 	h := newHouse(t)
+	algs := []any{"ES256", "ES384", "EdDSA", "RS256", "PS256"}
 	resource := func(path string) map[string]any {
 		return map[string]any{"resource": gateURL + path, "authorization_servers": []any{gateURL},
-			"bearer_methods_supported": []any{"header"}, "resource_name": "callgate"}
+			"bearer_methods_supported": []any{"header"}, "resource_name": "callgate", "dpop_signing_alg_values_supported": algs}
 	}
 	for path, want := range map[string]map[string]any{
 		"/.well-known/oauth-authorization-server": {
 			"issuer": gateURL, "token_endpoint": gateURL + "/oauth/token", "jwks_uri": gateURL + "/.well-known/jwks.json",
 			"introspection_endpoint": gateURL + "/oauth/introspect", "revocation_endpoint": gateURL + "/oauth/revoke",
 			"authorization_details_types_supported": []any{"callgate_call"},
-			"grant_types_supported":                 []any{"client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"}, "response_types_supported": []any{},
-			"token_endpoint_auth_methods_supported": []any{"client_secret_basic", "client_secret_post"},
+			"grant_types_supported":                 []any{"client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange", "urn:ietf:params:oauth:grant-type:jwt-bearer"}, "response_types_supported": []any{},
+			"token_endpoint_auth_methods_supported":            []any{"client_secret_basic", "client_secret_post", "private_key_jwt"},
+			"token_endpoint_auth_signing_alg_values_supported": algs, "dpop_signing_alg_values_supported": algs,
+			"authorization_grant_profiles_supported": []any{"urn:ietf:params:oauth:grant-profile:id-jag"},
 		},
 		"/.well-known/oauth-protected-resource":           resource(""),
 		"/.well-known/oauth-protected-resource/mcp":       resource("/mcp"),

@@ -50,6 +50,11 @@ func (a *Authority) grant(w http.ResponseWriter, r *http.Request) (answered, err
 	if err != nil {
 		return answered{}, err
 	}
+	proof, err := a.bound(w, r)
+	if err != nil {
+		return answered{}, a.ill(r, err)
+	}
+	r = r.WithContext(WithProof(r.Context(), proof))
 	var t answered
 	switch grant := form["grant_type"]; grant {
 	case byCredentials:
@@ -57,10 +62,12 @@ func (a *Authority) grant(w http.ResponseWriter, r *http.Request) (answered, err
 	case byExchange:
 		t.Token, err = a.exchanged(r, form)
 		t.issuedType = accessTokenType
+	case byAssertion:
+		t.Token, err = a.asserting(r, form)
 	case "":
 		err = badRequest("invalid_request", "grant_type is missing: write grant_type=client_credentials")
 	default:
-		err = badRequest("unsupported_grant_type", "there are grant_type=%s", strings.Join([]string{byCredentials, byExchange}, ", "))
+		err = badRequest("unsupported_grant_type", "there are grant_type=%s", strings.Join([]string{byCredentials, byExchange, byAssertion}, ", "))
 	}
 	return t, err
 }
@@ -77,7 +84,7 @@ func (a *Authority) credentialed(r *http.Request, form map[string]string) (Token
 	if err != nil {
 		return Token{}, err
 	}
-	o, err := asked(form)
+	o, err := a.asked(r, form)
 	if err != nil {
 		return Token{}, err
 	}
@@ -86,9 +93,15 @@ func (a *Authority) credentialed(r *http.Request, form map[string]string) (Token
 	return t, explained(err)
 }
 
-// asked is what a request says of the token that it wants.
-func asked(form map[string]string) (MintOptions, error) {
-	o := MintOptions{Scope: form["scope"], Audience: form["resource"], Run: form["run"]}
+// asked is what a request says of the token that it wants, whose client is known. Its
+// DPoP proof is used up by that.
+func (a *Authority) asked(r *http.Request, form map[string]string) (MintOptions, error) {
+	o := MintOptions{Thumbprint: proofOf(r.Context()).Thumbprint, Scope: form["scope"], Audience: form["resource"], Run: form["run"]}
+	if proof := proofOf(r.Context()); proof.id != "" {
+		if err := a.replays.note(proof.Thumbprint, proof.id, a.cfg.Now()); err != nil {
+			return o, a.ill(r, err)
+		}
+	}
 	if details := form["authorization_details"]; details != "" {
 		caps, err := ParseCaps([]byte(details))
 		if err != nil {
@@ -115,10 +128,24 @@ func explained(err error) error {
 }
 
 // client is the name of the agent that the request authenticates as.
-func (a *Authority) client(r *http.Request, form map[string]string) (string, error) {
-	c, err := readCredentials(r.Header, form)
-	if err != nil {
-		return "", err
+func (a *Authority) client(r *http.Request, form map[string]string) (name string, err error) {
+	if form["client_assertion"] != "" || form["client_assertion_type"] != "" {
+		name, err = a.asserted(r, form)
+	} else {
+		var c credentials
+		if c, err = readCredentials(r.Header, form); err == nil {
+			name, err = a.authenticate(c, origin(r.RemoteAddr))
+		}
 	}
-	return a.authenticate(c, origin(r.RemoteAddr))
+	return name, err
+}
+
+// ill puts on record that a request for a token has a DPoP proof that is not taken.
+func (a *Authority) ill(r *http.Request, err error) error {
+	code := "invalid_dpop_proof"
+	if err == errProofNonce {
+		code = "use_dpop_nonce" // which is how a client learns of it, and nothing to be slowed down for
+	}
+	_ = a.cfg.Record("token.refused", "agent:?", "agent:?", code+": "+clipped(err.Error())+", from "+origin(r.RemoteAddr)) // it is refused in any case
+	return badRequest(code, "%s", err.Error())
 }

@@ -45,6 +45,9 @@ type Config struct {
 		SealKey Reference `yaml:"seal_key" restart:"yes"` // age identity that the signing keys are sealed to
 		Alg     KeyAlg    `yaml:"alg" restart:"yes"`      // of the signing keys
 		Rotate  Duration  `yaml:"rotate" restart:"yes"`   // how long a key signs
+
+		DPoPNonce  Requirement  `yaml:"dpop_nonce" restart:"yes"` // DPoP proofs need a nonce of ours
+		Federation []Federation `yaml:"federation"`               // whose JWTs are taken in the place of credentials
 	} `yaml:"identity"`
 	Runs struct {
 		Idle Duration `yaml:"idle" restart:"yes"` // a run ends after this long without a call
@@ -169,6 +172,8 @@ type Agent struct {
 	OldSecret   Reference `yaml:"old_secret"`  // that is still good
 	Keys        File      `yaml:"keys"`        // public ones, with which it may prove who it is
 	JWKSURI     string    `yaml:"jwks_uri"`    // where it publishes them, instead
+
+	DPoP Requirement `yaml:"dpop"` // its tokens are bound to a key that it shows
 }
 
 // Safe defaults: this machine only, nothing configured, and so everything denied.

@@ -223,7 +223,7 @@ func start(ctx context.Context, cfg Config, law *policy.Policy, reread func() (C
 		Servers: h.states, Status: h.status,
 		BeginLogin: h.beginLogin, Login: h.login, Logins: h.logins, EndLogin: h.endLogin,
 	})
-	s.agents = newFront(agents, newDoorman(public, h.gate, routes(h.models, h.tools, h.authority.Handler(), h.vault.Handler())), log)
+	s.agents = newFront(agents, newDoorman(public, h.gate, h.authority.Prove(routes(h.models, h.tools, h.authority.Handler(), h.vault.Handler()))), log)
 	s.people = newFront(people, c.Handler(), log)
 	for _, f := range []*front{s.people, s.agents} {
 		go func() {
