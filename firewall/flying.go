@@ -17,6 +17,7 @@ type flying struct {
 // A flight is one of them.
 type flight struct {
 	of           *flying
+	asked        context.Context // that of the request without its end: what its client has shown besides token is asked for again
 	cut          context.CancelCauseFunc
 	token, route string // "" for what a server asks: that ends with what it is part of
 
@@ -27,7 +28,7 @@ type flight struct {
 // or what it is about is stopped. It must land.
 func (f *flying) take(ctx context.Context, token, route string) (context.Context, *flight) {
 	ctx, cut := context.WithCancelCause(ctx)
-	one := &flight{of: f, cut: cut, token: token, route: route}
+	one := &flight{of: f, asked: context.WithoutCancel(ctx), cut: cut, token: token, route: route}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.all == nil {
@@ -73,7 +74,7 @@ func (g *Gate) recheck() {
 		if what := g.stopped(f.object, f.run, f.chain); what != "" {
 			f.cut(&Error{Code: Denied, Rule: stoppedRule, Reason: what + " was stopped while the call was under way"})
 		} else if f.token != "" {
-			if _, err := g.Authenticate(context.Background(), f.token, f.route); err != nil {
+			if _, err := g.Authenticate(f.asked, f.token, f.route); err != nil {
 				f.cut(err)
 			}
 		}

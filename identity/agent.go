@@ -36,6 +36,7 @@ type Agent struct {
 	OldUntil    time.Time // when OldSecret ends; zero: when it is taken away
 	JWKS        string    // public keys with which it may prove who it is (RFC 7523), as [ReadClientKeys] writes them
 	JWKSURI     string    // where such keys are published, instead
+	DPoP        bool      // only tokens that are bound to a key that it shows are for it (RFC 9449)
 }
 
 // What an [Agent]'s Status and Source may be, and a [User]'s.

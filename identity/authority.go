@@ -34,6 +34,9 @@ type Config struct {
 
 	Grants      GrantStore   // default in memory
 	Revocations *Revocations // default in memory
+	Uses        UseStore     // of what is good for once; default in memory
+	Seal        *Seal        // what DPoP nonces are made of, so that all replicas know them; nil: of this process alone
+	Nonce       bool         // DPoP proofs need a nonce of ours
 	// Delegate is asked whether policy lets from have an agent act for it, as
 	// agent:<name>; the error says why not. Default: nobody may delegate.
 	Delegate func(ctx context.Context, from *Principal, to string) error
@@ -61,7 +64,13 @@ type Authority struct {
 	flight   singleflight.Group // tokens that are being verified
 	failures *failures
 	front    *front
-	tidied   atomic.Int64 // unix seconds
+
+	fetched     *fetched
+	federations atomic.Pointer[[]Federation]
+	nonces      nonces
+	replays     *replays
+
+	tidied atomic.Int64 // unix seconds
 }
 
 // New returns an Authority for the agents of registry. From then on changes of
@@ -88,6 +97,9 @@ func New(cfg Config, keys *Keys, registry *Registry) *Authority {
 	if cfg.Revocations == nil {
 		cfg.Revocations, _ = OpenRevocations(context.Background(), new(MemoryRevocations), longestTTL, cfg.Now, cfg.Record) // memory does not fail
 	}
+	if cfg.Uses == nil {
+		cfg.Uses = new(MemoryUses)
+	}
 	if cfg.Delegate == nil {
 		cfg.Delegate = func(context.Context, *Principal, string) error { return errors.New("no policy allows it") }
 	}
@@ -98,7 +110,7 @@ func New(cfg Config, keys *Keys, registry *Registry) *Authority {
 	cfg.Revocations.reread = registry.reread
 	return &Authority{
 		cfg: cfg, base: strings.TrimSuffix(cfg.Issuer, "/"), keys: keys, registry: registry, grants: newGrants(cfg.Grants),
-		seen: newSeen(), failures: newFailures(), front: newFront(cfg.Front, cfg.Issuer, cfg.Now),
+		seen: newSeen(), failures: newFailures(), front: newFront(cfg.Front, cfg.Issuer, cfg.Now), fetched: newFetched(cfg.Now, cfg.Logger), nonces: newNonces(cfg.Seal), replays: newReplays(),
 		parser: jwt.NewParser(
 			jwt.WithValidMethods([]string{ES256, EdDSA, RS256}), // each key has one of its own
 			jwt.WithStrictDecoding(),
@@ -119,7 +131,7 @@ func (a *Authority) Tidy(ctx context.Context) error {
 	if last := a.tidied.Load(); now.Unix() < last+60 || !a.tidied.CompareAndSwap(last, now.Unix()) {
 		return nil
 	}
-	return errors.Join(a.turn(), a.grants.tidy(ctx, now.Add(-time.Minute)), a.front.tidy(ctx, now.Add(-time.Minute)), a.cfg.Revocations.Tidy(ctx))
+	return errors.Join(a.turn(), a.grants.tidy(ctx, now.Add(-time.Minute)), a.front.tidy(ctx, now.Add(-time.Minute)), a.cfg.Revocations.Tidy(ctx), a.cfg.Uses.DropUses(ctx, now))
 }
 
 // audience is what a token for path, which is "" for all of the gate, says as

@@ -65,7 +65,7 @@ func (a *Authority) readRequest(ctx context.Context, raw string, fetch bool) (*r
 	case len(req.challenge) != 43 || strings.ContainsFunc(req.challenge, func(c rune) bool { return !wordly(c) || c == '.' }):
 		return req, badRequest("invalid_request", "code_challenge is no SHA-256 in base64url without padding")
 	}
-	if req.wants, err = asked(map[string]string{"scope": q.Get("scope"), "resource": q.Get("resource"), "authorization_details": q.Get("authorization_details")}); err != nil {
+	if req.wants, err = wanted(map[string]string{"scope": q.Get("scope"), "resource": q.Get("resource"), "authorization_details": q.Get("authorization_details")}); err != nil {
 		return req, err
 	}
 	_, err = a.root(Agent{Name: "?"}, "", req.wants) // what is wrong with scope and resource is wrong for any agent

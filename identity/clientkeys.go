@@ -23,8 +23,10 @@ import (
 // A ClientKey is a public key with which an agent may prove who it is.
 type ClientKey struct {
 	ID     string           // its kid: as the set says, else its RFC 7638 thumbprint
-	Alg    string           // the one algorithm that it is for: ES256, ES384, EdDSA or RS256
+	Alg    string           // the one algorithm that it is for: ES256, ES384, EdDSA, RS256 or PS256
 	Public crypto.PublicKey // *ecdsa.PublicKey, ed25519.PublicKey or *rsa.PublicKey
+
+	any bool // it did not say what it is for
 }
 
 const (
@@ -136,39 +138,61 @@ func readJWKS(text []byte) ([]ClientKey, error) {
 	}
 	var keys []ClientKey
 	for _, raw := range set.Keys[:min(len(set.Keys), maxClientKeys+1)] {
-		var names map[string]json.RawMessage
-		var j clientJWK
-		if json.Unmarshal(raw, &names) != nil || json.Unmarshal(raw, &j) != nil {
-			return nil, errors.New("a key of the set is no JWK")
-		}
-		for _, private := range []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"} {
-			if _, has := names[private]; has {
-				return nil, errPrivate
-			}
-		}
-		public, err := j.public()
+		k, err := readJWK(raw)
 		if err != nil {
 			return nil, err
-		}
-		k, err := clientKey(public)
-		if err != nil {
-			return nil, err
-		}
-		if j.Alg != "" && j.Alg != k.Alg {
-			return nil, fmt.Errorf("a key for alg %.20q: this key is taken for %s", j.Alg, k.Alg)
-		}
-		if j.Use != "" && j.Use != "sig" {
-			return nil, fmt.Errorf("a key for use %.20q: want sig", j.Use)
-		}
-		if j.ID != "" {
-			if len(j.ID) > 128 || strings.ContainsFunc(j.ID, func(c rune) bool { return c <= ' ' || c >= 0x7f }) {
-				return nil, errors.New("a kid: want at most 128 printable ASCII characters without space")
-			}
-			k.ID = j.ID
 		}
 		keys = append(keys, k)
 	}
 	return keys, nil
+}
+
+// readJWK reads one public key.
+func readJWK(raw []byte) (k ClientKey, err error) {
+	var names map[string]json.RawMessage
+	var j clientJWK
+	if json.Unmarshal(raw, &names) != nil || json.Unmarshal(raw, &j) != nil {
+		return k, errors.New("a key of the set is no JWK")
+	}
+	for _, private := range []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"} {
+		if _, has := names[private]; has {
+			return k, errPrivate
+		}
+	}
+	public, err := j.public()
+	if err != nil {
+		return k, err
+	}
+	if k, err = clientKey(public); err != nil {
+		return k, err
+	}
+	switch {
+	case j.Alg == "":
+		k.any = true
+	case k.Alg == "RS256" && j.Alg == "PS256":
+		k.Alg = j.Alg
+	case j.Alg != k.Alg:
+		return k, fmt.Errorf("a key for alg %.20q: this key is taken for %s", j.Alg, k.Alg)
+	}
+	if j.Use != "" && j.Use != "sig" {
+		return k, fmt.Errorf("a key for use %.20q: want sig", j.Use)
+	}
+	if j.ID != "" {
+		if len(j.ID) > 128 || strings.ContainsFunc(j.ID, func(c rune) bool { return c <= ' ' || c >= 0x7f }) {
+			return k, errors.New("a kid: want at most 128 printable ASCII characters without space")
+		}
+		k.ID = j.ID
+	}
+	return k, nil
+}
+
+// usedFor is k as it is used by who signs with alg: an RSA key that does not say what
+// it is for is for either of the two.
+func (k ClientKey) usedFor(alg string) ClientKey {
+	if k.any && k.Alg == "RS256" && alg == "PS256" {
+		k.Alg = alg
+	}
+	return k
 }
 
 // public is the key that j writes out.

@@ -67,7 +67,7 @@ func (a *Authority) redeemed(r *http.Request, form map[string]string) (answered,
 // fulfilled gives a client what a person promised it.
 func (a *Authority) fulfilled(r *http.Request, id string, form map[string]string, p promise) (answered, error) {
 	g := p.Grant.clone()
-	o, err := asked(form)
+	o, err := a.asked(r, form)
 	if err != nil {
 		return answered{}, err
 	}

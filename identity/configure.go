@@ -177,6 +177,13 @@ func orNone(s string) string {
 	return s
 }
 
+func required(yes bool) string {
+	if yes {
+		return "required"
+	}
+	return ""
+}
+
 // A field is one thing about an agent or a user, in words that may stand on record.
 type field struct{ name, value string }
 
@@ -190,5 +197,6 @@ func (a *Agent) fields() []field {
 		{"status", a.Status}, {"epoch", fmt.Sprint(a.Epoch)}, {"roles", strings.Join(a.Roles, " ")}, {"owner", a.Owner},
 		{"environment", a.Environment}, {"models", strings.Join(a.Models, " ")}, {"servers", strings.Join(a.Servers, " ")},
 		{"expires", expires}, {"max ttl", a.MaxTTL.String()}, {"purpose", a.Purpose}, {"keys", keysOf(a.JWKS)}, {"jwks_uri", a.JWKSURI},
+		{"dpop", required(a.DPoP)},
 	}
 }

@@ -87,7 +87,7 @@ func (a *Authority) errandOf(r *http.Request, form map[string]string) (errand, e
 	if err != nil {
 		return errand{}, err
 	}
-	o, err := asked(form)
+	o, err := wanted(form)
 	if err == nil {
 		_, err = a.root(Agent{Name: "?"}, "", o) // what is wrong with scope and resource is wrong for any agent
 	}

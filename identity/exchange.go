@@ -99,7 +99,7 @@ func (a *Authority) exchanged(r *http.Request, form map[string]string) (Token, e
 	if err != nil {
 		return Token{}, err
 	}
-	o, err := asked(form)
+	o, err := a.asked(r, form)
 	if err != nil {
 		return Token{}, err
 	}

@@ -131,6 +131,8 @@ func (a *Authority) issue(agent Agent, g *Grant, o MintOptions) (Token, error) {
 		ttl = min(ttl, agent.Expires.Sub(now).Truncate(time.Second))
 	}
 	switch {
+	case agent.DPoP && o.Thumbprint == "" && o.Certificate == "":
+		return Token{}, &mistake{ErrInvalid, string(errUnbound)}
 	case o.TTL < 0:
 		return Token{}, invalid("a token cannot live for %v", o.TTL)
 	case ttl <= 0:

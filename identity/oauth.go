@@ -42,10 +42,14 @@ func (a *Authority) Handler() http.Handler {
 		"jwks_uri":                              a.base + jwksPath,
 		"grant_types_supported":                 grantTypes,
 		"response_types_supported":              []string{"code"},
-		"token_endpoint_auth_methods_supported": []string{"none", "client_secret_basic", "client_secret_post"},
+		"token_endpoint_auth_methods_supported": []string{"none", "client_secret_basic", "client_secret_post", "private_key_jwt"},
 		"introspection_endpoint":                a.base + introspectPath,
 		"revocation_endpoint":                   a.base + revokePath,
 		"authorization_details_types_supported": []string{CapType},
+
+		"token_endpoint_auth_signing_alg_values_supported": foreignAlgs(),
+		"dpop_signing_alg_values_supported":                foreignAlgs(),
+		"authorization_grant_profiles_supported":           []string{jagProfile},
 
 		"authorization_endpoint":                         a.base + authorizePath,
 		"device_authorization_endpoint":                  a.base + deviceAuthorizationPath,
@@ -73,10 +77,11 @@ func (a *Authority) Handler() http.Handler {
 // resource is the RFC 9728 metadata of what is at path.
 func (a *Authority) resource(path string) any {
 	return map[string]any{
-		"resource":                 a.audience(path),
-		"authorization_servers":    []string{a.cfg.Issuer},
-		"bearer_methods_supported": []string{"header"},
-		"resource_name":            "callgate",
+		"resource":                          a.audience(path),
+		"authorization_servers":             []string{a.cfg.Issuer},
+		"bearer_methods_supported":          []string{"header"},
+		"resource_name":                     "callgate",
+		"dpop_signing_alg_values_supported": foreignAlgs(),
 	}
 }
 
@@ -112,6 +117,15 @@ func (a *Authority) Challenge(route string, err error) string {
 	var r Refusal
 	if !errors.As(err, &r) {
 		return "Bearer " + at
+	}
+	if isProofRefusal(r) || r == errUnproven || r == errOtherKey {
+		code := "invalid_token"
+		if r == errProofNonce {
+			code = "use_dpop_nonce"
+		} else if isProofRefusal(r) {
+			code = "invalid_dpop_proof"
+		}
+		return `DPoP error="` + code + `", error_description="` + string(r) + `", algs="` + strings.Join(foreignAlgs(), " ") + `", ` + at
 	}
 	return `Bearer error="invalid_token", error_description="` + string(r) + `", ` + at
 }

@@ -254,9 +254,10 @@ func TestWrongTriesAreSlowedDown(t *testing.T) {
 
 func TestMetadata(t *testing.T) {
 	h := newHouse(t)
+	algs := []any{"ES256", "ES384", "EdDSA", "RS256", "PS256"}
 	resource := func(path string) map[string]any {
 		return map[string]any{"resource": gateURL + path, "authorization_servers": []any{gateURL},
-			"bearer_methods_supported": []any{"header"}, "resource_name": "callgate"}
+			"bearer_methods_supported": []any{"header"}, "resource_name": "callgate", "dpop_signing_alg_values_supported": algs}
 	}
 	for path, want := range map[string]map[string]any{
 		"/.well-known/oauth-authorization-server": {
@@ -264,11 +265,13 @@ func TestMetadata(t *testing.T) {
 			"introspection_endpoint": gateURL + "/oauth/introspect", "revocation_endpoint": gateURL + "/oauth/revoke",
 			"authorization_details_types_supported": []any{"callgate_call"},
 			"grant_types_supported": []any{"authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code",
-				"client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"},
+				"client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange", "urn:ietf:params:oauth:grant-type:jwt-bearer"},
 			"response_types_supported": []any{"code"}, "response_modes_supported": []any{"query"}, "code_challenge_methods_supported": []any{"S256"},
-			"token_endpoint_auth_methods_supported": []any{"none", "client_secret_basic", "client_secret_post"},
+			"token_endpoint_auth_methods_supported": []any{"none", "client_secret_basic", "client_secret_post", "private_key_jwt"},
 			"authorization_endpoint":                gateURL + "/oauth/authorize", "device_authorization_endpoint": gateURL + "/oauth/device_authorization",
 			"client_id_metadata_document_supported": true, "authorization_response_iss_parameter_supported": true,
+			"token_endpoint_auth_signing_alg_values_supported": algs, "dpop_signing_alg_values_supported": algs,
+			"authorization_grant_profiles_supported": []any{"urn:ietf:params:oauth:grant-profile:id-jag"},
 		},
 		"/.well-known/oauth-protected-resource":           resource(""),
 		"/.well-known/oauth-protected-resource/mcp":       resource("/mcp"),

@@ -45,7 +45,7 @@ func (a *Authority) refreshed(r *http.Request, form map[string]string) (answered
 	if err != nil {
 		return answered{}, err
 	}
-	o, err := asked(form)
+	o, err := a.asked(r, form)
 	if err != nil {
 		return answered{}, err
 	}

@@ -2,6 +2,8 @@ package identity
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -25,6 +27,13 @@ func OpenSeal(dir string, given Secret) (*Seal, error) {
 		return nil, err
 	}
 	return &Seal{id}, nil
+}
+
+// derive is a key for what name says, which all that have the seal key share.
+func (s *Seal) derive(name string) []byte {
+	h := hmac.New(sha256.New, []byte(s.identity.String()))
+	io.WriteString(h, name) // never fails
+	return h.Sum(nil)
 }
 
 // Close seals secret, for the place that has name: nowhere else can it be opened.

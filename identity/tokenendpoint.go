@@ -46,7 +46,7 @@ const (
 )
 
 // grantTypes are all of them.
-var grantTypes = []string{byCode, byRefresh, byDevice, byCredentials, byExchange}
+var grantTypes = []string{byCode, byRefresh, byDevice, byCredentials, byExchange, byAssertion}
 
 // grant answers a request for a token, in the way that it asks for.
 func (a *Authority) grant(w http.ResponseWriter, r *http.Request) (answered, error) {
@@ -54,6 +54,11 @@ func (a *Authority) grant(w http.ResponseWriter, r *http.Request) (answered, err
 	if err != nil {
 		return answered{}, err
 	}
+	proof, err := a.bound(w, r)
+	if err != nil {
+		return answered{}, a.ill(r, err)
+	}
+	r = r.WithContext(WithProof(r.Context(), proof))
 	var t answered
 	switch grant := form["grant_type"]; grant {
 	case byCredentials:
@@ -67,6 +72,8 @@ func (a *Authority) grant(w http.ResponseWriter, r *http.Request) (answered, err
 		t, err = a.refreshed(r, form)
 	case byDevice:
 		t, err = a.polled(r, form)
+	case byAssertion:
+		t.Token, err = a.asserting(r, form)
 	case "":
 		err = badRequest("invalid_request", "grant_type is missing: write grant_type=client_credentials")
 	default:
@@ -88,7 +95,7 @@ func (a *Authority) credentialed(r *http.Request, form map[string]string) (Token
 	if err != nil {
 		return Token{}, err
 	}
-	o, err := asked(form)
+	o, err := a.asked(r, form)
 	if err != nil {
 		return Token{}, err
 	}
@@ -97,15 +104,27 @@ func (a *Authority) credentialed(r *http.Request, form map[string]string) (Token
 	return t, explained(err)
 }
 
-// asked is what a request says of the token that it wants.
-func asked(form map[string]string) (MintOptions, error) {
-	o := MintOptions{Scope: form["scope"], Audience: form["resource"], Run: form["run"]}
+// asked is what a request says of the token that it wants, whose client is known. Its
+// DPoP proof is used up by that.
+func (a *Authority) asked(r *http.Request, form map[string]string) (MintOptions, error) {
+	proof := proofOf(r.Context())
+	if proof.id != "" {
+		if err := a.replays.note(proof.Thumbprint, proof.id, a.cfg.Now()); err != nil {
+			return MintOptions{}, a.ill(r, err)
+		}
+	}
+	o, err := wanted(form)
+	o.Thumbprint = proof.Thumbprint
+	return o, err
+}
+
+// wanted is what is asked for in words: scope, resource, authorization_details, run.
+func wanted(form map[string]string) (o MintOptions, err error) {
+	o.Scope, o.Audience, o.Run = form["scope"], form["resource"], form["run"]
 	if details := form["authorization_details"]; details != "" {
-		caps, err := ParseCaps([]byte(details))
-		if err != nil {
+		if o.Caps, err = ParseCaps([]byte(details)); err != nil {
 			return o, badRequest("invalid_authorization_details", "%v", err)
 		}
-		o.Caps = caps
 	}
 	return o, nil
 }
@@ -126,10 +145,24 @@ func explained(err error) error {
 }
 
 // client is the name of the agent that the request authenticates as.
-func (a *Authority) client(r *http.Request, form map[string]string) (string, error) {
-	c, err := readCredentials(r.Header, form)
-	if err != nil {
-		return "", err
+func (a *Authority) client(r *http.Request, form map[string]string) (name string, err error) {
+	if form["client_assertion"] != "" || form["client_assertion_type"] != "" {
+		name, err = a.asserted(r, form)
+	} else {
+		var c credentials
+		if c, err = readCredentials(r.Header, form); err == nil {
+			name, err = a.authenticate(c, origin(r.RemoteAddr))
+		}
 	}
-	return a.authenticate(c, origin(r.RemoteAddr))
+	return name, err
+}
+
+// ill puts on record that a request for a token has a DPoP proof that is not taken.
+func (a *Authority) ill(r *http.Request, err error) error {
+	code := "invalid_dpop_proof"
+	if err == errProofNonce {
+		code = "use_dpop_nonce" // which is how a client learns of it, and nothing to be slowed down for
+	}
+	_ = a.cfg.Record("token.refused", "agent:?", "agent:?", code+": "+clipped(err.Error())+", from "+origin(r.RemoteAddr)) // it is refused in any case
+	return badRequest(code, "%s", err.Error())
 }

@@ -14,13 +14,18 @@ import (
 // says why.
 func (a *Authority) Verify(ctx context.Context, token, route string) (Principal, error) {
 	v, agent, err := a.present(ctx, token)
+	proof := proofOf(ctx)
 	switch {
 	case err != nil:
 		return Principal{}, err
+	case proof.wrong != nil:
+		return Principal{}, proof.wrong
 	case !covers(v.path, route):
 		return Principal{}, errAudience
-	case v.confirm != confirmation{} && !proofOf(ctx).of(v.confirm):
+	case v.confirm != confirmation{} && !proof.of(v.confirm):
 		return Principal{}, errUnproven
+	case agent.DPoP && v.confirm == confirmation{}:
+		return Principal{}, errUnbound
 	}
 	return v.principal(agent), nil
 }
@@ -54,6 +59,9 @@ func (a *Authority) present(ctx context.Context, token string) (*verified, *Agen
 type Proof struct {
 	Thumbprint  string // of the key of a DPoP proof for this request and token
 	Certificate string // of the client's certificate on this connection
+
+	wrong error  // with a proof that was sent
+	id    string // jti of one that is not used up yet
 }
 
 type proofKey struct{}

@@ -52,6 +52,8 @@ type Config struct {
 		OIDC         OIDC          `yaml:"oidc" restart:"yes"`          // where people log in
 		RefreshTTL   Duration      `yaml:"refresh_ttl" restart:"yes"`   // of what a person allows a client
 		Registration bool          `yaml:"registration" restart:"yes"`  // clients may register themselves
+		DPoPNonce    Requirement   `yaml:"dpop_nonce" restart:"yes"`    // DPoP proofs need a nonce of ours
+		Federation   []Federation  `yaml:"federation"`                  // whose JWTs are taken in the place of credentials
 	} `yaml:"identity"`
 	Runs struct {
 		Idle Duration `yaml:"idle" restart:"yes"` // a run ends after this long without a call
@@ -179,6 +181,8 @@ type Agent struct {
 	OldSecret   Reference `yaml:"old_secret"`  // that is still good
 	Keys        File      `yaml:"keys"`        // public ones, with which it may prove who it is
 	JWKSURI     string    `yaml:"jwks_uri"`    // where it publishes them, instead
+
+	DPoP Requirement `yaml:"dpop"` // its tokens are bound to a key that it shows
 }
 
 // Safe defaults: this machine only, nothing configured, and so everything denied.

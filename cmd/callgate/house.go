@@ -105,7 +105,7 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	}
 	h.authority = identity.New(identity.Config{
 		Issuer: string(public), TTL: time.Duration(cfg.Identity.TTL), Alg: string(cfg.Identity.Alg), Rotate: time.Duration(cfg.Identity.Rotate), Now: time.Now, Logger: log,
-		Record: h.changed, Grants: h.db.Grants(), Revocations: h.revoked,
+		Record: h.changed, Grants: h.db.Grants(), Revocations: h.revoked, Uses: h.db.Uses(), Seal: seal, Nonce: bool(cfg.Identity.DPoPNonce),
 		Front: cfg.oauthFront(h.adminToken, h.db.Vouchers()),
 		Delegate: func(ctx context.Context, from *identity.Principal, to string) error {
 			return h.gate.Delegate(ctx, from, to)
@@ -250,10 +250,14 @@ func (h *house) furnished(ctx context.Context, cfg *Config) error {
 	} else if err != nil {
 		return err // of the store: the config is not to blame
 	}
-	if err := h.models.SetProviders(h.upstreams(cfg.Providers)); err != nil {
-		return errors.Join(Mistakes{{Text: err.Error()}}, h.registry.Configure(ctx, registered(h.cfg.Agents)))
+	err := h.federate(cfg)
+	if err == nil {
+		if err = h.models.SetProviders(h.upstreams(cfg.Providers)); err == nil {
+			return nil
+		}
+		err = errors.Join(Mistakes{{Text: err.Error()}}, h.federate(&h.cfg))
 	}
-	return nil
+	return errors.Join(err, h.registry.Configure(ctx, registered(h.cfg.Agents)))
 }
 
 // connect puts the servers of cfg in place of those there are. A server whose
@@ -464,6 +468,9 @@ func differences(a, b *Config) []string {
 	list = append(list, different("agent", byName(a.Agents), byName(b.Agents))...)
 	list = append(list, different("user", byName(a.Users), byName(b.Users))...)
 	list = append(list, different("group", byName(a.Groups), byName(b.Groups))...)
+	if !reflect.DeepEqual(a.Identity.Federation, b.Identity.Federation) {
+		list = append(list, "identity.federation is changed")
+	}
 	if a.ShutdownTimeout != b.ShutdownTimeout {
 		list = append(list, "shutdown_timeout is "+b.ShutdownTimeout.String())
 	}

@@ -113,7 +113,7 @@ func registered(list []Agent) []identity.Agent {
 		agents[i] = identity.Agent{
 			Name: a.Name, Roles: a.Roles, Owner: a.Owner, Purpose: a.Purpose, MaxTTL: time.Duration(a.MaxTTL),
 			Environment: a.Environment, Models: a.Models, Servers: a.Servers, Expires: time.Time(a.Expires), Status: a.Status,
-			JWKS: string(a.Keys.Text), JWKSURI: a.JWKSURI,
+			JWKS: string(a.Keys.Text), JWKSURI: a.JWKSURI, DPoP: bool(a.DPoP),
 		}
 		if a.Secret.Given {
 			agents[i].SecretHash = a.Secret.Secret.Hash()

@@ -223,7 +223,7 @@ func start(ctx context.Context, cfg Config, law *policy.Policy, reread func() (C
 	bound := newStrangers(agents, int(cfg.Strangers), func(from string, e *firewall.Error) error {
 		return h.gate.Refuse(context.Background(), &firewall.Call{Kind: firewall.Session, Method: "CONNECT", Route: "/", From: from}, e)
 	})
-	s.agents = newFront(bound, newDoorman(public, h.gate, routes(h.models, h.tools, h.authority.Handler(), h.vault.Handler())), log)
+	s.agents = newFront(bound, newDoorman(public, h.gate, h.authority.Prove(routes(h.models, h.tools, h.authority.Handler(), h.vault.Handler()))), log)
 	s.people = newFront(people, c.Handler(), log)
 	for _, f := range []*front{s.people, s.agents} {
 		go func() {

@@ -25,7 +25,7 @@ func (d *DB) Agents() *Agents { return &Agents{d.shared, d.IsShared()} }
 func (s *Agents) Agents(ctx context.Context, name string) ([]identity.Agent, error) {
 	rows, err := s.db.QueryContext(ctx, `
 		SELECT tenant, name, roles, owner, purpose, status, secret_hash, max_ttl_us, epoch, created_us, revoked_us, source,
-			environment, models, servers, expires_us, since_us, seen_us, secret_since_us, old_secret_hash, old_until_us, jwks, jwks_uri
+			environment, models, servers, expires_us, since_us, seen_us, secret_since_us, old_secret_hash, old_until_us, jwks, jwks_uri, dpop
 		FROM agents WHERE $1 = '' OR name = $1 ORDER BY tenant, name`, name)
 	if err != nil {
 		return nil, fmt.Errorf("read agents: %w", err)
@@ -35,9 +35,9 @@ func (s *Agents) Agents(ctx context.Context, name string) ([]identity.Agent, err
 	for rows.Next() {
 		var a identity.Agent
 		var roles, models, servers, secret, old string
-		var ttl, created, revoked, expires, since, seen, secretSince, oldUntil int64
+		var ttl, created, revoked, expires, since, seen, secretSince, oldUntil, dpop int64
 		err := rows.Scan(&a.Tenant, &a.Name, &roles, &a.Owner, &a.Purpose, &a.Status, &secret, &ttl, &a.Epoch, &created, &revoked, &a.Source,
-			&a.Environment, &models, &servers, &expires, &since, &seen, &secretSince, &old, &oldUntil, &a.JWKS, &a.JWKSURI)
+			&a.Environment, &models, &servers, &expires, &since, &seen, &secretSince, &old, &oldUntil, &a.JWKS, &a.JWKSURI, &dpop)
 		if err == nil {
 			err = errors.Join(readList(roles, &a.Roles), readList(models, &a.Models), readList(servers, &a.Servers),
 				readHash(secret, &a.SecretHash), readHash(old, &a.OldSecret))
@@ -45,6 +45,7 @@ func (s *Agents) Agents(ctx context.Context, name string) ([]identity.Agent, err
 		if err != nil {
 			return nil, fmt.Errorf("read agent %s: %w", a.Name, err)
 		}
+		a.DPoP = dpop != 0
 		a.MaxTTL, a.Created, a.Revoked = time.Duration(ttl)*time.Microsecond, moment(created), moment(revoked)
 		a.Expires, a.Since, a.LastSeen, a.SecretSince, a.OldUntil = moment(expires), moment(since), moment(seen), moment(secretSince), moment(oldUntil)
 		list = append(list, a)
@@ -61,10 +62,14 @@ func (s *Agents) PutAgent(ctx context.Context, a identity.Agent) error {
 	if err != nil {
 		return fmt.Errorf("store agent %s: %w", a.Name, err)
 	}
+	dpop := 0
+	if a.DPoP {
+		dpop = 1
+	}
 	err = s.put(ctx, identity.RevokedAgent, a.Name, `
 		INSERT INTO agents (tenant, name, roles, owner, purpose, status, secret_hash, max_ttl_us, epoch, created_us, revoked_us, source,
-			environment, models, servers, expires_us, since_us, secret_since_us, old_secret_hash, old_until_us, jwks, jwks_uri)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
+			environment, models, servers, expires_us, since_us, secret_since_us, old_secret_hash, old_until_us, jwks, jwks_uri, dpop)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
 		ON CONFLICT (tenant, name) DO UPDATE SET
 			roles = excluded.roles, owner = excluded.owner, purpose = excluded.purpose, status = excluded.status,
 			secret_hash = excluded.secret_hash, max_ttl_us = excluded.max_ttl_us, epoch = excluded.epoch,
@@ -72,11 +77,11 @@ func (s *Agents) PutAgent(ctx context.Context, a identity.Agent) error {
 			environment = excluded.environment, models = excluded.models, servers = excluded.servers,
 			expires_us = excluded.expires_us, since_us = excluded.since_us, secret_since_us = excluded.secret_since_us,
 			old_secret_hash = excluded.old_secret_hash, old_until_us = excluded.old_until_us,
-			jwks = excluded.jwks, jwks_uri = excluded.jwks_uri`,
+			jwks = excluded.jwks, jwks_uri = excluded.jwks_uri, dpop = excluded.dpop`,
 		a.Tenant, a.Name, string(roles), a.Owner, a.Purpose, a.Status, hex.EncodeToString(a.SecretHash), a.MaxTTL.Microseconds(),
 		a.Epoch, micros(a.Created), micros(a.Revoked), a.Source,
 		a.Environment, listText(a.Models), listText(a.Servers), micros(a.Expires), micros(a.Since), micros(a.SecretSince),
-		hex.EncodeToString(a.OldSecret), micros(a.OldUntil), a.JWKS, a.JWKSURI)
+		hex.EncodeToString(a.OldSecret), micros(a.OldUntil), a.JWKS, a.JWKSURI, dpop)
 	if err != nil {
 		return fmt.Errorf("store agent %s: %w", a.Name, err)
 	}
