@@ -35,7 +35,6 @@ type Config struct {
 	Grants      GrantStore   // default in memory
 	Revocations *Revocations // default in memory
 	Uses        UseStore     // of what is good for once; default in memory
-	Seal        *Seal        // what DPoP nonces are made of, so that all replicas know them; nil: of this process alone
 	Nonce       bool         // DPoP proofs need a nonce of ours
 	// Delegate is asked whether policy lets from have an agent act for it, as
 	// agent:<name>; the error says why not. Default: nobody may delegate.
@@ -107,10 +106,15 @@ func New(cfg Config, keys *Keys, registry *Registry) *Authority {
 		cfg.Logger = slog.Default()
 	}
 	registry.tellTo(cfg.Record, cfg.Revocations.tell)
-	cfg.Revocations.reread = registry.reread
+	cfg.Revocations.reread = func(ctx context.Context, kind, name string) error {
+		if kind == RevokedKey {
+			return keys.reread(ctx)
+		}
+		return registry.reread(ctx, kind, name)
+	}
 	return &Authority{
 		cfg: cfg, base: strings.TrimSuffix(cfg.Issuer, "/"), keys: keys, registry: registry, grants: newGrants(cfg.Grants),
-		seen: newSeen(), failures: newFailures(), front: newFront(cfg.Front, cfg.Issuer, cfg.Now), fetched: newFetched(cfg.Now, cfg.Logger), nonces: newNonces(cfg.Seal), replays: newReplays(),
+		seen: newSeen(), failures: newFailures(), front: newFront(cfg.Front, cfg.Issuer, cfg.Now), fetched: newFetched(cfg.Now, cfg.Logger), nonces: newNonces(keys.secret), replays: newReplays(),
 		parser: jwt.NewParser(
 			jwt.WithValidMethods([]string{ES256, EdDSA, RS256}), // each key has one of its own
 			jwt.WithStrictDecoding(),
@@ -131,7 +135,7 @@ func (a *Authority) Tidy(ctx context.Context) error {
 	if last := a.tidied.Load(); now.Unix() < last+60 || !a.tidied.CompareAndSwap(last, now.Unix()) {
 		return nil
 	}
-	return errors.Join(a.turn(), a.grants.tidy(ctx, now.Add(-time.Minute)), a.front.tidy(ctx, now.Add(-time.Minute)), a.cfg.Revocations.Tidy(ctx), a.cfg.Uses.DropUses(ctx, now))
+	return errors.Join(a.turn(ctx), a.grants.tidy(ctx, now.Add(-time.Minute)), a.front.tidy(ctx, now.Add(-time.Minute)), a.cfg.Revocations.Tidy(ctx), a.cfg.Uses.DropUses(ctx, now))
 }
 
 // audience is what a token for path, which is "" for all of the gate, says as

@@ -2,7 +2,6 @@ package identity
 
 import (
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
@@ -157,13 +156,11 @@ func (a *Authority) readProof(w http.ResponseWriter, r *http.Request) (*foreign,
 // remembered.
 type nonces struct{ key []byte }
 
-func newNonces(seal *Seal) nonces {
-	if seal != nil {
-		return nonces{seal.derive("dpop nonce")}
-	}
-	key := make([]byte, sha256.Size)
-	rand.Read(key) // never fails
-	return nonces{key}
+// newNonces is those of secret, which all processes of a gate share.
+func newNonces(secret []byte) nonces {
+	h := hmac.New(sha256.New, secret)
+	h.Write([]byte("dpop nonce"))
+	return nonces{h.Sum(nil)}
 }
 
 const nonceTime = 8 // bytes of it

@@ -244,7 +244,7 @@ func (a *Authority) read(token string) (*claims, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := a.keys.ring.Load().byID[h.kid]
+	k := a.keys.find(h.kid)
 	if k == nil {
 		return nil, errForeign
 	}

@@ -89,11 +89,7 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	if h.registry, err = identity.OpenRegistry(ctx, h.db.Agents()); err != nil {
 		return nil, err
 	}
-	keys, err := identity.OpenKeys(filepath.Join(data, "keys"), cfg.Identity.SealKey.Secret)
-	if err != nil {
-		return nil, err
-	}
-	seal, err := identity.OpenSeal(filepath.Join(data, "keys"), cfg.Identity.SealKey.Secret)
+	keys, err := h.openKeys(ctx, filepath.Join(data, "keys"))
 	if err != nil {
 		return nil, err
 	}
@@ -105,18 +101,18 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	}
 	h.authority = identity.New(identity.Config{
 		Issuer: string(public), TTL: time.Duration(cfg.Identity.TTL), Alg: string(cfg.Identity.Alg), Rotate: time.Duration(cfg.Identity.Rotate), Now: time.Now, Logger: log,
-		Record: h.changed, Grants: h.db.Grants(), Revocations: h.revoked, Uses: h.db.Uses(), Seal: seal, Nonce: bool(cfg.Identity.DPoPNonce),
+		Record: h.changed, Grants: h.db.Grants(), Revocations: h.revoked, Uses: h.db.Uses(), Nonce: bool(cfg.Identity.DPoPNonce),
 		Front: cfg.oauthFront(h.adminToken, h.db.Vouchers()),
 		Delegate: func(ctx context.Context, from *identity.Principal, to string) error {
 			return h.gate.Delegate(ctx, from, to)
 		},
 	}, keys, h.registry)
 	if h.vault, err = mcp.OpenVault(ctx, mcp.VaultConfig{
-		PublicURL: string(public), Store: h.db.Tokens(seal), Assert: h.authority.Assert, Record: h.changed, Logger: log,
+		PublicURL: string(public), Store: h.db.Tokens(keys.Seal()), Assert: h.authority.Assert, Record: h.changed, Logger: log,
 	}); err != nil {
 		return nil, err
 	}
-	if err := h.openSources(ctx, &cfg, seal); err != nil {
+	if err := h.openSources(ctx, &cfg, keys.Seal()); err != nil {
 		return nil, err
 	}
 	h.guards = []firewall.Guard{guards.NewSecrets()}
@@ -230,6 +226,14 @@ func (h *house) keep(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// openKeys opens the signing keys: those of this process alone are in a folder.
+func (h *house) openKeys(ctx context.Context, dir string) (*identity.Keys, error) {
+	if h.db.IsShared() {
+		return identity.OpenSharedKeys(ctx, h.db.Keys(), dir, h.cfg.Identity.SealKey.Secret)
+	}
+	return identity.OpenKeys(dir, h.cfg.Identity.SealKey.Secret)
 }
 
 // furnish puts the agents and providers of cfg in place of those there are, or
