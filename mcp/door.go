@@ -387,7 +387,9 @@ func (v *visit) pass(whole, ctx context.Context, m *Message, out *reply) {
 		if err == nil {
 			return
 		}
-		f = v.fault(err, m.Method)
+		if f = v.fault(err, m.Method); v.modern {
+			f.lacked()
+		}
 		if m.Method == "initialize" && v.session != nil {
 			v.sessions.end(v.session) // the client never learned of it
 		}

@@ -332,7 +332,7 @@ func (s *httpLink) replies(ctx context.Context, body *stream, out outgoing) iter
 				break
 			}
 			switch {
-			case n >= maxMessages && out.method != listenMethod:
+			case n > maxMessages && out.method != listenMethod: // whoever they are for
 				err = s.wire.unavailable("sent more messages than callgate takes for one request", nil)
 			case m.IsRequest() && m.Method != "ping" && s.client.answers():
 				m.reply = &answering{say: s.say}
