@@ -122,23 +122,23 @@ func typed(s string) string {
 }
 
 // errandFor finds what a device asks for, by the code that a person typed. Wrong
-// codes slow down the person and the address.
-func (a *Authority) errandFor(r *http.Request, one *session, code string) (*errand, Voucher, error) {
+// codes slow down the person and the address; then why says what to tell.
+func (a *Authority) errandFor(r *http.Request, one *session, code string) (e *errand, v Voucher, why string, err error) {
 	address, at := origin(r.RemoteAddr), a.cfg.Now()
 	if a.failures.wait("device "+one.user, address, at) > 0 {
-		return nil, Voucher{}, errors.New("Too many wrong codes: wait a few seconds, then try again.")
+		return nil, v, "Too many wrong codes: wait a few seconds, then try again.", nil
 	}
 	v, ok, err := a.front.cfg.Vouchers.Voucher(r.Context(), hashed("user code "+code))
 	if err != nil {
-		return nil, v, err
+		return nil, v, "", fmt.Errorf("read a user code: %w", err)
 	}
-	var e errand
-	if code == "" || !ok || v.Kind != userVoucher || !v.Used.IsZero() || !at.Before(v.Expires) || json.Unmarshal(v.Body, &e) != nil {
+	e = new(errand)
+	if code == "" || !ok || v.Kind != userVoucher || !v.Used.IsZero() || !at.Before(v.Expires) || json.Unmarshal(v.Body, e) != nil {
 		a.failures.note("device "+one.user, address, at)
 		a.refused(r, "consent.refused", one.user, "a device code that is not there")
-		return nil, v, errors.New("There is no such code, or it has expired. Begin again at the device.")
+		return nil, v, "There is no such code, or it has expired. Begin again at the device.", nil
 	}
-	return &e, v, nil
+	return e, v, "", nil
 }
 
 // deviceForm is GET /oauth/device: a person types a code, and is asked.
@@ -158,12 +158,16 @@ func (a *Authority) deviceForm(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	code := typed(given)
-	e, _, err := a.errandFor(r, one, code)
-	if err != nil {
-		a.show(w, http.StatusBadRequest, "sorry", page{Title: "No such code", Text: err.Error(), Link: devicePath, LinkText: "Try again"})
+	e, _, why, err := a.errandFor(r, one, code)
+	switch {
+	case err != nil:
+		a.broke(w, r, err)
+		return
+	case why != "":
+		a.show(w, http.StatusBadRequest, "sorry", page{Title: "No such code", Text: why, Link: devicePath, LinkText: "Try again"})
 		return
 	}
-	client, err := a.deviceClient(r.Context(), e.Client)
+	client, err := a.app(r.Context(), e.Client, true)
 	if err != nil {
 		a.notAsked(w, r, nil, badRequest("invalid_client", "%v", err))
 		return
@@ -182,10 +186,6 @@ func (a *Authority) deviceForm(w http.ResponseWriter, r *http.Request) {
 	a.show(w, http.StatusOK, "deviceconsent", p)
 }
 
-func (a *Authority) deviceClient(ctx context.Context, id string) (Client, error) {
-	return a.app(ctx, id, true)
-}
-
 // deviceDecide is POST /oauth/device: what the person answered.
 func (a *Authority) deviceDecide(w http.ResponseWriter, r *http.Request) {
 	one := a.who(r)
@@ -200,12 +200,16 @@ func (a *Authority) deviceDecide(w http.ResponseWriter, r *http.Request) {
 		a.show(w, http.StatusForbidden, "sorry", page{Title: "Not allowed", Text: "This page was too old, or its form was sent twice. Nothing was allowed.", Link: devicePath, LinkText: "Try again"})
 		return
 	}
-	e, v, err := a.errandFor(r, one, code)
-	if err != nil {
-		a.show(w, http.StatusBadRequest, "sorry", page{Title: "No such code", Text: err.Error()})
+	e, v, why, err := a.errandFor(r, one, code)
+	switch {
+	case err != nil:
+		a.broke(w, r, err)
+		return
+	case why != "":
+		a.show(w, http.StatusBadRequest, "sorry", page{Title: "No such code", Text: why, Link: devicePath, LinkText: "Try again"})
 		return
 	}
-	client, err := a.deviceClient(r.Context(), e.Client)
+	client, err := a.app(r.Context(), e.Client, true)
 	if err != nil {
 		a.notAsked(w, r, nil, badRequest("invalid_client", "%v", err))
 		return
