@@ -155,7 +155,20 @@ func (f *fault) write(w http.ResponseWriter) {
 	case http.StatusTooManyRequests:
 		w.Header().Set("Retry-After", strconv.Itoa(int((f.retry+time.Second-1)/time.Second)))
 	}
-	answer(w, f.status, map[string]string{"error": f.code, "error_description": f.text})
+	answer(w, f.status, map[string]string{"error": f.code, "error_description": f.description()})
+}
+
+// description is the text in the characters that RFC 6749 allows for it.
+func (f *fault) description() string {
+	return strings.Map(func(c rune) rune {
+		switch {
+		case c == '"', c == '\\':
+			return '\''
+		case c < ' ' || c > '~':
+			return '?'
+		}
+		return c
+	}, f.text)
 }
 
 // answer writes a reply of the token endpoint, which nobody may keep.
