@@ -36,6 +36,8 @@ type Config struct {
 	Revocations *Revocations // default in memory
 	Uses        UseStore     // of what is good for once; default in memory
 	Nonce       bool         // DPoP proofs need a nonce of ours
+
+	Certificates bool // clients may show certificates, which tokens are bound to then
 	// Delegate is asked whether policy lets from have an agent act for it, as
 	// agent:<name>; the error says why not. Default: nobody may delegate.
 	Delegate func(ctx context.Context, from *Principal, to string) error

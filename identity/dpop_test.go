@@ -75,7 +75,7 @@ func (p *prover) forToken(pairs ...any) func(*http.Request) {
 }
 
 // comes is what becomes of a request for path with these headers.
-func (h *house) comes(method, path string, header http.Header) (p identity.Principal, err error, w *httptest.ResponseRecorder) {
+func (h *house) comes(method, path string, header http.Header) (p identity.Principal, w *httptest.ResponseRecorder, err error) {
 	w = httptest.NewRecorder()
 	r := httptest.NewRequest(method, gateURL+path, nil)
 	r.Header = header
@@ -83,7 +83,7 @@ func (h *house) comes(method, path string, header http.Header) (p identity.Princ
 		token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		p, err = h.Verify(r.Context(), token, path)
 	})).ServeHTTP(w, r)
-	return p, err, w
+	return p, w, err
 }
 
 func newProver(t testing.TB, h *house, alg jose.SignatureAlgorithm) *prover {
@@ -105,7 +105,7 @@ func TestATokenThatIsBoundToAKey(t *testing.T) {
 		}
 		for range 2 { // a fresh proof each time
 			header := http.Header{"Authorization": {"DPoP " + token}, "Dpop": {p.proof(t, p.claims("POST", "/mcp", token))}}
-			if who, err, _ := h.comes("POST", "/mcp", header); err != nil || who.Subject != "agent:bot" {
+			if who, _, err := h.comes("POST", "/mcp", header); err != nil || who.Subject != "agent:bot" {
 				t.Errorf("%s: %+v %v", alg, who, err)
 			}
 		}
@@ -123,7 +123,7 @@ func TestProofsThatAreRefused(t *testing.T) {
 	at := h.clock.Load()
 	good := func(pairs ...any) map[string]any { return p.claims("POST", "/mcp", bound, pairs...) }
 	used := p.proof(t, good())
-	if _, err, _ := h.comes("POST", "/mcp", http.Header{"Authorization": {"DPoP " + bound}, "Dpop": {used}}); err != nil {
+	if _, _, err := h.comes("POST", "/mcp", http.Header{"Authorization": {"DPoP " + bound}, "Dpop": {used}}); err != nil {
 		t.Fatal(err)
 	}
 	noJWK := func(o *jose.SignerOptions) { o.EmbedJWK = false }
@@ -173,12 +173,12 @@ func TestProofsThatAreRefused(t *testing.T) {
 		{"that is none", http.Header{"Authorization": {"DPoP " + bound}, "Dpop": {"a.b.c"}}, "dpop+jwt"},
 		{"an access token", http.Header{"Authorization": {"DPoP " + bound}, "Dpop": {bound}}, "dpop+jwt"},
 	} {
-		if who, err, _ := h.comes("POST", "/mcp", test.header); err == nil || !strings.Contains(err.Error(), test.want) || who.Subject != "" {
+		if who, _, err := h.comes("POST", "/mcp", test.header); err == nil || !strings.Contains(err.Error(), test.want) || who.Subject != "" {
 			t.Errorf("%s: %v %v, want …%s…", test.name, who.Subject, err, test.want)
 		}
 	}
 	h.pass(30 * time.Second) // the proof could still be in time
-	if _, err, _ := h.comes("POST", "/mcp", http.Header{"Authorization": {"DPoP " + bound}, "Dpop": {used}}); err == nil {
+	if _, _, err := h.comes("POST", "/mcp", http.Header{"Authorization": {"DPoP " + bound}, "Dpop": {used}}); err == nil {
 		t.Error("used again after half a minute")
 	}
 	for _, test := range []struct {
@@ -215,22 +215,22 @@ func TestNoncesOfProofs(t *testing.T) {
 		t.Fatalf("%d %s", w.Code, w.Body)
 	}
 	token, _ := fields(t, w)["access_token"].(string)
-	comes := func(pairs ...any) (error, string) {
-		_, err, w := h.comes("POST", "/mcp", http.Header{"Authorization": {"DPoP " + token}, "Dpop": {p.proof(t, p.claims("POST", "/mcp", token, pairs...))}})
-		return err, w.Header().Get("DPoP-Nonce")
+	comes := func(pairs ...any) (string, error) {
+		_, w, err := h.comes("POST", "/mcp", http.Header{"Authorization": {"DPoP " + token}, "Dpop": {p.proof(t, p.claims("POST", "/mcp", token, pairs...))}})
+		return w.Header().Get("DPoP-Nonce"), err
 	}
-	if err, _ := comes("nonce", nonce); err != nil {
+	if _, err := comes("nonce", nonce); err != nil {
 		t.Error(err)
 	}
-	if err, next := comes(); err == nil || next == "" {
+	if next, err := comes(); err == nil || next == "" {
 		t.Errorf("without a nonce: %v, next %q", err, next)
 	}
 	h.pass(3 * time.Minute)
-	if err, next := comes("nonce", nonce); err != nil || next == "" || next == nonce {
+	if next, err := comes("nonce", nonce); err != nil || next == "" || next == nonce {
 		t.Errorf("an older nonce: %v, next %q", err, next)
 	}
 	h.pass(3 * time.Minute)
-	if err, _ := comes("nonce", nonce); err == nil {
+	if _, err := comes("nonce", nonce); err == nil {
 		t.Error("a nonce that is too old is taken")
 	}
 }
@@ -253,10 +253,10 @@ func TestBindingGoesOn(t *testing.T) {
 	if got["token_type"] != "DPoP" || claimsOf(t, identity.Token{Access: identity.NewSecret(child)})["cnf"].(map[string]any)["jkt"] != q.thumbprint(t) {
 		t.Errorf("what is exchanged is bound to the key of who exchanges: %v", got)
 	}
-	if _, err, _ := h.comes("POST", "/mcp", http.Header{"Authorization": {"DPoP " + child}, "Dpop": {p.proof(t, p.claims("POST", "/mcp", child))}}); err == nil {
+	if _, _, err := h.comes("POST", "/mcp", http.Header{"Authorization": {"DPoP " + child}, "Dpop": {p.proof(t, p.claims("POST", "/mcp", child))}}); err == nil {
 		t.Error("the key of the parent is good for the child's token")
 	}
-	if _, err, _ := h.comes("POST", "/mcp", http.Header{"Authorization": {"DPoP " + child}, "Dpop": {q.proof(t, q.claims("POST", "/mcp", child))}}); err != nil {
+	if _, _, err := h.comes("POST", "/mcp", http.Header{"Authorization": {"DPoP " + child}, "Dpop": {q.proof(t, q.claims("POST", "/mcp", child))}}); err != nil {
 		t.Error(err)
 	}
 }

@@ -58,6 +58,9 @@ func (a *Authority) Handler() http.Handler {
 		"client_id_metadata_document_supported":          true,
 		"authorization_response_iss_parameter_supported": true, // RFC 9207
 	}
+	if a.cfg.Certificates {
+		metadata["tls_client_certificate_bound_access_tokens"] = true // RFC 8705
+	}
 	if a.front.cfg.Registration {
 		metadata["registration_endpoint"] = a.base + registerPath
 	}

@@ -114,7 +114,7 @@ func (a *Authority) asked(r *http.Request, form map[string]string) (MintOptions,
 		}
 	}
 	o, err := wanted(form)
-	o.Thumbprint = proof.Thumbprint
+	o.Thumbprint, o.Certificate = proof.Thumbprint, proof.Certificate
 	return o, err
 }
 

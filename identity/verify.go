@@ -180,6 +180,10 @@ func (a *Authority) prove(ctx context.Context, token string) (*verified, error) 
 	}
 	if c.Confirm != nil {
 		v.confirm = *c.Confirm
+		v.says.Bound = ByProof
+		if c.Confirm.Thumbprint == "" {
+			v.says.Bound = ByCertificate
+		}
 	}
 	if strings.HasPrefix(c.Subject, "user:") {
 		v.user = a.registry.people.seat(c.Subject)

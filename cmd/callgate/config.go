@@ -20,6 +20,7 @@ import (
 type Config struct {
 	Listen    Address `yaml:"listen" restart:"yes"`     // where agents come in
 	PublicURL BaseURL `yaml:"public_url" restart:"yes"` // what agents call this gate; the issuer of their tokens
+	TLS       TLS     `yaml:"tls"`                      // of where agents come in
 	Strangers Count   `yaml:"strangers" restart:"yes"`  // connections of one address that have shown no token yet
 	Data      Folder  `yaml:"data" restart:"yes"`       // ledger, index, keys
 

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -41,7 +42,8 @@ type house struct {
 	revoked   *identity.Revocations
 	authority *identity.Authority
 
-	adminToken identity.Secret // by which commands and the console come in, and user:admin logs in
+	secured    *atomic.Pointer[tls.Config] // what agents' connections are made with
+	adminToken identity.Secret             // by which commands and the console come in, and user:admin logs in
 	gate       *firewall.Gate
 	guards     []firewall.Guard
 	shadow     *policy.Shadow
@@ -101,7 +103,7 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	}
 	h.authority = identity.New(identity.Config{
 		Issuer: string(public), TTL: time.Duration(cfg.Identity.TTL), Alg: string(cfg.Identity.Alg), Rotate: time.Duration(cfg.Identity.Rotate), Now: time.Now, Logger: log,
-		Record: h.changed, Grants: h.db.Grants(), Revocations: h.revoked, Uses: h.db.Uses(), Nonce: bool(cfg.Identity.DPoPNonce),
+		Record: h.changed, Grants: h.db.Grants(), Revocations: h.revoked, Uses: h.db.Uses(), Nonce: bool(cfg.Identity.DPoPNonce), Certificates: len(cfg.TLS.ClientCA.Text) > 0,
 		Front: cfg.oauthFront(h.adminToken, h.db.Vouchers()),
 		Delegate: func(ctx context.Context, from *identity.Principal, to string) error {
 			return h.gate.Delegate(ctx, from, to)
@@ -354,6 +356,9 @@ func (h *house) reload(ctx context.Context, by string) (console.Reloaded, error)
 	if !reflect.DeepEqual(h.cfg.Vault, cfg.Vault) {
 		err = h.reach(&cfg)
 	}
+	if h.secure(&cfg) {
+		done.Restart = append(done.Restart, "tls")
+	}
 	h.connect(&cfg)
 	fresh, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
@@ -464,6 +469,9 @@ func differences(a, b *Config) []string {
 	list = append(list, different("mcp server", a.MCP.Servers, b.MCP.Servers)...)
 	if !bytes.Equal(a.MCP.Lock.Text, b.MCP.Lock.Text) {
 		list = append(list, "mcp lock is changed")
+	}
+	if !reflect.DeepEqual(a.TLS, b.TLS) {
+		list = append(list, "tls is changed")
 	}
 	list = append(list, different("provider", a.Providers, b.Providers)...)
 	if !reflect.DeepEqual(a.Vault, b.Vault) {
