@@ -2,6 +2,7 @@ package providers
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,6 +39,7 @@ type exchange struct {
 	reading reading
 	back    *reply
 	key     identity.Secret // that was sent
+	named   string          // the model as the judged body has it; "" for call.Resource
 }
 
 // Forward implements [firewall.Upstream].
@@ -55,7 +57,7 @@ func (x *exchange) Forward(ctx context.Context, call *firewall.Call) firewall.Ev
 
 // carry sends the call and yields its reply, until it is told to stop.
 func (x *exchange) carry(ctx context.Context, call *firewall.Call, watch *watch, yield func(firewall.Event) bool) error {
-	if call.Body.Edited && gjson.GetBytes(call.Body.JSON, "model").Str != call.Resource {
+	if call.Body.Edited && gjson.GetBytes(call.Body.JSON, "model").Str != cmp.Or(x.named, call.Resource) {
 		return firewall.Refuse(firewall.Denied, "a guard changed the name of the model, so that it is not what was decided on")
 	}
 	resp, err := x.send(ctx, call)
@@ -101,6 +103,9 @@ func (x *exchange) send(ctx context.Context, call *firewall.Call) (*http.Respons
 // request is the call as the provider gets it.
 func (x *exchange) request(ctx context.Context, call *firewall.Call, header http.Header) *http.Request {
 	doc := call.Body.JSON
+	if x.named != "" {
+		doc = renamed(doc, call.Resource)
+	}
 	u := x.to.url(x.path, x.query)
 	req := &http.Request{
 		Method: http.MethodPost, URL: u, Host: u.Host, Header: header,

@@ -370,7 +370,7 @@ func TestProvidersAreSwappedWhole(t *testing.T) {
 		first <- body
 	}()
 	<-begun
-	if err := h.door.SetProviders(map[string]providers.Provider{"openai": {BaseURL: serve(t, answer(200, "application/json", `{"from":"new"}`)) + "/v1"}}); err != nil {
+	if err := h.door.SetProviders(map[string]providers.Provider{"openai": {BaseURL: serve(t, answer(200, "application/json", `{"from":"new"}`)) + "/v1"}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, body := post(t, url, "/v1/chat/completions", chatBody); body != `{"from":"new"}` {
@@ -380,7 +380,7 @@ func TestProvidersAreSwappedWhole(t *testing.T) {
 	if body := <-first; body != `{"from":"old"}` {
 		t.Errorf("in flight during the swap: %s", body)
 	}
-	err := h.door.SetProviders(map[string]providers.Provider{"x": {}, "y": {Kind: "openai", BaseURL: "ftp://z"}, "a/b": {Kind: "openai", BaseURL: "http://z"}})
+	err := h.door.SetProviders(map[string]providers.Provider{"x": {}, "y": {Kind: "openai", BaseURL: "ftp://z"}, "a/b": {Kind: "openai", BaseURL: "http://z"}}, nil)
 	for _, want := range []string{"provider x: kind", "provider y: base URL", `provider "a/b"`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error = %v, want %s in it", err, want)

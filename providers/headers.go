@@ -5,7 +5,12 @@ import (
 	"strings"
 )
 
-const headerCall = "Callgate-Call" // the call's id, in every reply
+// What callgate says in the head of a reply.
+const (
+	headerCall     = "Callgate-Call"     // the call's id, in every reply
+	headerModel    = "Callgate-Model"    // provider/model that answers, where the client named one that stands for several
+	headerAttempts = "Callgate-Attempts" // tries that it took, where it did
+)
 
 // forwarded copies of the client's headers what a provider may need: which
 // version and betas of its API the client speaks, and what the client is.

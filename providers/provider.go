@@ -51,6 +51,7 @@ type provider struct {
 	key       *identity.Header // nil for none
 	transport *http.Transport
 	shelf     shelf
+	health    *health
 }
 
 // newProvider takes over the connections of old, which has the same name, where
@@ -82,9 +83,9 @@ func newProvider(name string, p Provider, old *provider) (*provider, error) {
 		q.key = identity.NewHeader(p.APIKey, "Bearer ")
 	}
 	if old != nil && old.ConnectTimeout == p.ConnectTimeout {
-		q.transport = old.transport
+		q.transport, q.health = old.transport, old.health
 	} else {
-		q.transport = newTransport(p.ConnectTimeout)
+		q.transport, q.health = newTransport(p.ConnectTimeout), new(health)
 	}
 	return q, nil
 }
@@ -155,9 +156,10 @@ type catalog struct {
 	byName  map[string]*provider
 	byModel map[string][]*provider // that say to have it
 	byKind  map[string][]*provider
+	models  map[string]Model // that stand for others
 }
 
-func newCatalog(list map[string]Provider, old *catalog) (*catalog, error) {
+func newCatalog(list map[string]Provider, models map[string]Model, old *catalog) (*catalog, error) {
 	c := &catalog{byName: make(map[string]*provider, len(list)), byModel: make(map[string][]*provider), byKind: make(map[string][]*provider)}
 	var wrong []error
 	for _, name := range slices.Sorted(maps.Keys(list)) {
@@ -173,7 +175,7 @@ func newCatalog(list map[string]Provider, old *catalog) (*catalog, error) {
 			c.byModel[model] = append(c.byModel[model], p)
 		}
 	}
-	return c, errors.Join(wrong...)
+	return c, errors.Join(append(wrong, c.logical(models))...)
 }
 
 // release lets go of the idle connections that next did not take over. Calls in

@@ -36,6 +36,7 @@ type Config struct {
 		Lock    LockFile          `yaml:"lock"`   // of definitions that may be used
 	} `yaml:"mcp"`
 	Providers map[string]Provider `yaml:"providers"`
+	Models    map[string]Model    `yaml:"models"` // that stand for several
 	Agents    []Agent             `yaml:"agents"`
 	Users     []User              `yaml:"users"`
 	Groups    []Group             `yaml:"groups"`

@@ -18,6 +18,7 @@ func differences(a, b *Config) []string {
 		list = append(list, "tls is changed")
 	}
 	list = append(list, different("provider", a.Providers, b.Providers)...)
+	list = append(list, different("model", a.Models, b.Models)...)
 	if !reflect.DeepEqual(a.Vault, b.Vault) {
 		list = append(list, "vault is changed")
 	}

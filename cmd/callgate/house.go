@@ -256,7 +256,7 @@ func (h *house) furnished(ctx context.Context, cfg *Config) error {
 	}
 	err := h.federate(cfg)
 	if err == nil {
-		if err = h.models.SetProviders(h.upstreams(cfg.Providers)); err == nil {
+		if err = h.models.SetProviders(h.upstreams(cfg.Providers), cfg.logical()); err == nil {
 			return nil
 		}
 		err = errors.Join(Mistakes{{Text: err.Error()}}, h.federate(&h.cfg))
