@@ -228,15 +228,15 @@ func TestAFallbackIsACallThatTheLawMustAllow(t *testing.T) {
 		return h, one, two
 	}
 	// the law of these tests denies openai/secret
-	h, one, two := list(t, "other/m", "openai/secret")
+	h, one, _ := list(t, "other/m", "openai/secret")
 	if resp, _ := post(t, h.url(t), "/v1/chat/completions", askFast); resp.StatusCode != 200 || one.asked.Load() != 0 {
 		t.Errorf("HTTP %d, %d asked", resp.StatusCode, one.asked.Load())
 	}
-	h, one, two = list(t, "openai/secret", "other/m")
+	h, one, two := list(t, "openai/secret", "other/m")
 	if resp, _ := post(t, h.url(t), "/v1/chat/completions", askFast); resp.StatusCode != 200 || one.asked.Load() != 0 || two.asked.Load() != 1 {
 		t.Errorf("the first is denied, the second is not: HTTP %d, %d and %d asked", resp.StatusCode, one.asked.Load(), two.asked.Load())
 	}
-	h, one, two = list(t, "openai/m", "openai/secret")
+	h, one, _ = list(t, "openai/m", "openai/secret")
 	if resp, _ := post(t, h.url(t), "/v1/chat/completions", askFast); resp.StatusCode != 503 || one.asked.Load() != 1 {
 		t.Errorf("the fallback is denied: HTTP %d, %d asked", resp.StatusCode, one.asked.Load())
 	}
