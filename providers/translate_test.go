@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"callgate/audit"
@@ -51,6 +52,7 @@ data: {"type":"message_stop"}
 
 // A witness answers and keeps what it was asked.
 type witness struct {
+	mu     sync.Mutex
 	answer http.HandlerFunc
 	path   string
 	header http.Header
@@ -59,8 +61,18 @@ type witness struct {
 
 func (w *witness) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
+	w.mu.Lock()
 	w.path, w.header, w.body = r.URL.Path, r.Header, string(body)
-	w.answer(rw, r)
+	answer := w.answer
+	w.mu.Unlock()
+	answer(rw, r)
+}
+
+// answers has it answer otherwise from now on.
+func (w *witness) answers(f http.HandlerFunc) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.answer = f
 }
 
 func bilingual(t *testing.T, w *witness, strict bool) *house {
@@ -173,7 +185,7 @@ func TestATranslatedStreamEndsWellWhereverItIsCut(t *testing.T) {
 	h := bilingual(t, w, false)
 	at := h.url(t)
 	for cut := 0; cut < len(anthropicStream); cut += 7 {
-		w.answer = func(rw http.ResponseWriter, _ *http.Request) {
+		w.answers(func(rw http.ResponseWriter, _ *http.Request) {
 			rw.Header().Set("Content-Type", "text/event-stream")
 			rw.WriteHeader(200)
 			io.WriteString(rw, anthropicStream[:cut])
@@ -181,7 +193,7 @@ func TestATranslatedStreamEndsWellWhereverItIsCut(t *testing.T) {
 			if cut%2 == 0 {
 				panic(http.ErrAbortHandler)
 			}
-		}
+		})
 		_, body := post(t, at, "/v1/chat/completions", `{"model":"claude","stream":true,"messages":[{"role":"user","content":"q"}]}`)
 		whole := strings.Contains(anthropicStream[:cut], "event: message_stop\ndata: {\"type\":\"message_stop\"}\n")
 		streamed := strings.HasPrefix(body, "data: ")
