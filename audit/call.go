@@ -48,14 +48,16 @@ type Call struct {
 	Checks      []Check    `json:"checks,omitempty"`
 
 	// What came of it.
-	Outcome    string   `json:"outcome"` // as a [Record] says, or OutcomeOpen or OutcomeUnknown
-	Fault      string   `json:"fault,omitempty"`
-	TookUS     int64    `json:"took_us,omitempty"`
-	Usage      *Usage   `json:"usage,omitempty"`
-	Cost       *int64   `json:"cost_microusd,omitempty"`
-	Labels     []string `json:"labels,omitempty"`     // that the reply brought into the run
-	Credential string   `json:"credential,omitempty"` // which of callgate's own were used
-	Wants      []Want   `json:"proposals,omitempty"`
+	Outcome    string    `json:"outcome"` // as a [Record] says, or OutcomeOpen or OutcomeUnknown
+	Fault      string    `json:"fault,omitempty"`
+	TookUS     int64     `json:"took_us,omitempty"`
+	Usage      *Usage    `json:"usage,omitempty"`
+	Cost       *int64    `json:"cost_microusd,omitempty"`
+	Attempts   []Attempt `json:"attempts,omitempty"`
+	Lossy      []string  `json:"lossy,omitempty"`
+	Labels     []string  `json:"labels,omitempty"`     // that the reply brought into the run
+	Credential string    `json:"credential,omitempty"` // which of callgate's own were used
+	Wants      []Want    `json:"proposals,omitempty"`
 
 	// What led to it, and what it led to.
 	Links []Link `json:"links,omitempty"`
@@ -185,7 +187,7 @@ func (c *Call) about(r *Record) {
 // end takes over how the call ended. What guards saw is told in full at the end.
 func (c *Call) end(r *Record) {
 	c.Ended, c.Outcome, c.Fault, c.TookUS, c.Usage = r.At, r.Outcome, r.Fault, r.TookUS, r.Usage
-	c.Cost, c.Labels, c.Credential = r.Cost, r.Labels, r.Credential
+	c.Cost, c.Labels, c.Credential, c.Attempts, c.Lossy = r.Cost, r.Labels, r.Credential, r.Attempts, r.Lossy
 	if r.Findings != nil {
 		c.Findings = r.Findings
 	}

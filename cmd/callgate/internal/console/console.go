@@ -89,6 +89,7 @@ func (c *Console) Handler() http.Handler {
 		"DELETE /api/v1/revocations":               c.restore,
 		"GET /api/v1/calls":                        c.calls,
 		"GET /api/v1/calls/{id}":                   c.call,
+		"GET /api/v1/spends":                       c.spends,
 		"GET /api/v1/chains/{id}":                  c.chain,
 		"GET /api/v1/records":                      c.records,
 		"GET /api/v1/mcp/servers":                  c.servers,

@@ -20,6 +20,7 @@ type batch struct {
 	calls   []row
 	at      map[string]int // calls by id
 	links   []audit.Edge
+	spends  []spend
 	changes []change
 }
 
@@ -41,6 +42,13 @@ type change struct {
 	place      audit.Place
 }
 
+// A spend is what the index holds of what a call has taken.
+type spend struct {
+	id, model                                    string
+	input, output, cacheRead, cacheWrite, reason int64
+	cost                                         int64 // -1: no price is known
+}
+
 func newBatch() *batch { return &batch{at: make(map[string]int)} }
 
 // skip goes past records that nobody can read.
@@ -54,8 +62,9 @@ func (b *batch) add(e audit.Entry) {
 	b.seq, b.place, b.last = e.Seq, e.Place, string(e.JSON) // a copy, which the row's texts are parts of
 
 	var r row
-	var links gjson.Result
-	var what, name string
+	var links, usage gjson.Result
+	var what, name, model string
+	cost := int64(-1)
 	gjson.Parse(b.last).ForEach(func(key, v gjson.Result) bool {
 		switch key.Str {
 		case "at_us":
@@ -86,6 +95,15 @@ func (b *batch) add(e audit.Entry) {
 			r.outcome = v.Str
 		case "credential":
 			r.credential = " " + v.Str + " "
+		case "usage":
+			usage = v
+		case "cost_microusd":
+			cost = v.Int()
+		case "attempts":
+			if n := v.Get("#").Int(); n > 0 {
+				last := v.Get(strconv.FormatInt(n-1, 10))
+				model = last.Get("target").Str + "/" + last.Get("resource").Str
+			}
 		case "what":
 			what = v.Str
 		case "name":
@@ -96,6 +114,9 @@ func (b *batch) add(e audit.Entry) {
 	if r.id == "" {
 		b.changes = append(b.changes, change{e.Seq, r.at, what, name, e.Place})
 		return
+	}
+	if usage.Exists() {
+		b.spends = append(b.spends, spend{r.id, model, usage.Get("input").Int(), usage.Get("output").Int(), usage.Get("cache_read").Int(), usage.Get("cache_write").Int(), usage.Get("reasoning").Int(), cost})
 	}
 	n, known := b.at[r.id]
 	if !known {
@@ -141,6 +162,8 @@ const (
 		places  = calls.places || excluded.places`
 	insertLinks   = `INSERT INTO links (from_id, to_id, kind, method, tool_use) VALUES `
 	onLink        = ` ON CONFLICT (from_id, to_id, kind, tool_use) DO NOTHING`
+	insertSpends  = `INSERT INTO spends (id, model, input, output, cache_read, cache_write, reasoning, cost) VALUES `
+	onSpend       = ` ON CONFLICT (id) DO NOTHING`
 	insertChanges = `INSERT INTO changes (seq, at_us, what, name, place) VALUES `
 	onChange      = ` ON CONFLICT (seq) DO NOTHING`
 	setProgress   = `UPDATE progress SET ledger = $1, seq = $2, place = $3, hash = $4`
@@ -154,6 +177,11 @@ func (b *batch) store(ctx context.Context, tx *sql.Tx, ledger string) error {
 	if err == nil {
 		err = insert(ctx, tx, insertLinks, onLink, b.links, 5, func(v []any, e *audit.Edge) []any {
 			return append(v, e.From, e.To, e.Kind, e.Method, e.ID)
+		})
+	}
+	if err == nil {
+		err = insert(ctx, tx, insertSpends, onSpend, b.spends, 8, func(v []any, s *spend) []any {
+			return append(v, s.id, s.model, s.input, s.output, s.cacheRead, s.cacheWrite, s.reason, s.cost)
 		})
 	}
 	if err == nil {
