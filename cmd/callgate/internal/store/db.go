@@ -170,7 +170,7 @@ const (
 // emptyIndex makes the index one of nothing.
 func (d *DB) emptyIndex(ctx context.Context) error {
 	return within(ctx, d.write, func(tx *sql.Tx) error {
-		for _, table := range []string{"progress", "calls", "links", "changes"} {
+		for _, table := range []string{"progress", "calls", "spends", "links", "changes"} {
 			if _, err := tx.ExecContext(ctx, "DROP TABLE IF EXISTS "+table); err != nil {
 				return err
 			}
