@@ -74,10 +74,15 @@ func (p *passage) ask(ctx context.Context, call *firewall.Call, method string, b
 	if err := p.phishing(ask); err != nil {
 		return p.gate.Refuse(ctx, ask, err)
 	}
-	return p.gate.Do(ctx, ask, to, func(ev firewall.Event) error {
+	stop := p.awaits(ctx, ask)
+	err = p.gate.Do(ctx, ask, to, func(ev firewall.Event) error {
 		got(ev)
 		return nil
 	})
+	if err != nil { // the client was not asked
+		stop()
+	}
+	return err
 }
 
 // secrets are words for what no form may ask for.
