@@ -292,6 +292,9 @@ func (s *Server) Do(ctx context.Context, client *Client, req Request) iter.Seq2[
 func (s *Server) tell(client *Client, method string) {
 	if s.enter() == nil {
 		defer s.leave()
+		if info := s.wire.known(); info != nil {
+			client = client.seenBy(s, info)
+		}
 		s.wire.tell(client, request(0, method, nil))
 	}
 }
