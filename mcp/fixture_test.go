@@ -217,6 +217,13 @@ func (f *fixture) call(m gjson.Result, result func(string), fail func(int, strin
 		result(done)
 	case "job":
 		f.begin(m, result)
+	case "asks-and-gives-up":
+		f.giveUp(args, result, say)
+	case "give-up":
+		f.mu.Lock()
+		f.answers["give up"] <- ""
+		f.mu.Unlock()
+		result(done)
 	case "page":
 		f.openPage(m, result, say)
 	case "ask-user":

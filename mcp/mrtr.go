@@ -107,7 +107,7 @@ func (p *passage) gather(ctx context.Context, call *firewall.Call, params []byte
 	answers := []byte{'{'}
 	err := p.inputs(doc, func(key gjson.Result, method string, body firewall.Body) error {
 		var answer []byte
-		err := p.ask(ctx, call, method, body, live{p}, func(ev firewall.Event) {
+		err := p.ask(ctx, call, method, body, live{p, nil}, func(ev firewall.Event) {
 			if ev.Mark != markError {
 				answer = ev.Body.JSON
 			}
