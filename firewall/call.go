@@ -83,6 +83,7 @@ type Call struct {
 	Findings []audit.Finding
 	Checks   []audit.Check
 	Usage    Usage
+	Lossy    []string        // what of the request its target could not be told, by paths
 	Attempts []audit.Attempt // to carry it out, where there were several ways
 
 	run      *run

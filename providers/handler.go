@@ -204,7 +204,7 @@ func (h *Handler) enter(r *http.Request, at endpoint, call *firewall.Call, back 
 // route finds the provider of the model that a request names. The name that the
 // provider knows it by goes into the body.
 func (h *Handler) route(call *firewall.Call, at endpoint, behind *catalog, said request) (*provider, error) {
-	to, model, err := behind.find(said.model, at.speaks)
+	to, model, err := behind.find(said.model, at)
 	call.Resource = model
 	if to != nil {
 		call.Target = to.name
@@ -224,7 +224,7 @@ func (h *Handler) route(call *firewall.Call, at endpoint, behind *catalog, said 
 
 // several is the way of a call whose model stands for several.
 func (h *Handler) several(call *firewall.Call, at endpoint, behind *catalog, m *Model, said request, x exchange) (firewall.Upstream, error) {
-	ways, err := behind.ways(m, call, at.speaks, said.most)
+	ways, err := behind.ways(m, call, at, said.most)
 	if err != nil {
 		return nil, err
 	}

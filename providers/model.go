@@ -102,13 +102,13 @@ func stickyTo(call *firewall.Call) string {
 }
 
 // ways are the routes of a call that names m, the first one first.
-func (c *catalog) ways(m *Model, call *firewall.Call, kind string, most int) ([]firewall.Route, error) {
+func (c *catalog) ways(m *Model, call *firewall.Call, at endpoint, most int) ([]firewall.Route, error) {
 	var ways []firewall.Route
 	var wrong error
 	for _, t := range m.order(stickyTo(call)) {
 		provider, model, _ := strings.Cut(t.Model, "/")
 		to := c.byName[provider]
-		if err := to.speaks(kind); err != nil {
+		if err := to.speaks(at); err != nil {
 			wrong = err
 			continue
 		}

@@ -25,6 +25,7 @@ type reply struct {
 
 	model    string // provider/model that answers, where the client named one that stands for several; else ""
 	attempts int    // so far, of these
+	lossy    string // what of the request could not be translated
 
 	broken func(f failure) []byte // how a stream ends that fails; nil for a plain reply
 	begun  bool                   // some of it went down
@@ -98,6 +99,9 @@ func (r *reply) begin(call *firewall.Call, size int) {
 	h := r.w.Header()
 	returned(h, r.header)
 	r.common(call.ID)
+	if r.lossy != "" {
+		h[headerLossy] = []string{r.lossy}
+	}
 	if r.model != "" {
 		h[headerModel], h[headerAttempts] = []string{r.model}, []string{strconv.Itoa(r.attempts)}
 	}

@@ -149,8 +149,9 @@ type Provider struct {
 	Kind     string           `yaml:"kind"` // the dialect: openai, anthropic
 	APIKey   Credential       `yaml:"api_key"`
 	BaseURL  ServerURL        `yaml:"base_url"`
-	Models   []string         `yaml:"models"` // that it has; asked for where empty
-	Prices   map[string]Price `yaml:"prices"` // by model, or by what the names of several begin with and *
+	Models   []string         `yaml:"models"`    // that it has; asked for where empty
+	Strict   Strictness       `yaml:"translate"` // strict: what would be lost in translation is refused
+	Prices   map[string]Price `yaml:"prices"`    // by model, or by what the names of several begin with and *
 	Timeouts struct {
 		Connect   Duration `yaml:"connect"`
 		FirstByte Duration `yaml:"first_byte"`

@@ -446,7 +446,7 @@ func (h *house) upstreams(list map[string]Provider) map[string]providers.Provide
 	m := make(map[string]providers.Provider, len(list))
 	for name, p := range list {
 		m[name] = providers.Provider{
-			Kind: p.Kind, BaseURL: string(p.BaseURL), APIKey: h.lend(p.APIKey, "provider:"+name), Models: p.Models, Prices: prices(p.Prices),
+			Kind: p.Kind, BaseURL: string(p.BaseURL), APIKey: h.lend(p.APIKey, "provider:"+name), Models: p.Models, Strict: bool(p.Strict), Prices: prices(p.Prices),
 			ConnectTimeout: time.Duration(p.Timeouts.Connect), FirstByteTimeout: time.Duration(p.Timeouts.FirstByte), IdleTimeout: time.Duration(p.Timeouts.Idle),
 		}
 	}

@@ -64,3 +64,16 @@ func (l *Least) read(r *reader, n ast.Node, key string) {
 	}
 	*l = Least{v, true}
 }
+
+// A Strictness is whether a request that can be translated only in part is refused.
+type Strictness bool
+
+func (s *Strictness) read(r *reader, n ast.Node, key string) {
+	switch word, ok := r.text(n, key); {
+	case !ok:
+	case word == "strict" || word == "lossy":
+		*s = word == "strict"
+	default:
+		r.note(n, "%s: want lossy or strict", key)
+	}
+}

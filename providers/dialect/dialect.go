@@ -89,3 +89,14 @@ func (e *Unreadable) Error() string {
 	}
 	return fmt.Sprintf("the %s document cannot be read: %s: %s", e.Dialect, e.Path, e.Why)
 }
+
+// Of is the dialect of a name, nil if it is not one that is translated.
+func Of(name Name) *Dialect {
+	switch name {
+	case Chat:
+		return &chatDialect
+	case Messages:
+		return &messagesDialect
+	}
+	return nil
+}
