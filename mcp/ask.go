@@ -3,6 +3,7 @@ package mcp
 import (
 	"context"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -74,10 +75,15 @@ func (p *passage) ask(ctx context.Context, call *firewall.Call, method string, b
 	if err := p.phishing(ask); err != nil {
 		return p.gate.Refuse(ctx, ask, err)
 	}
-	return p.gate.Do(ctx, ask, to, func(ev firewall.Event) error {
+	stop := p.awaits(ctx, ask)
+	err = p.gate.Do(ctx, ask, to, func(ev firewall.Event) error {
 		got(ev)
 		return nil
 	})
+	if err != nil { // the client was not asked
+		stop()
+	}
+	return err
 }
 
 // secrets are words for what no form may ask for.
@@ -150,7 +156,10 @@ func (s *Server) mayOpen(host string) bool {
 }
 
 // live asks a legacy client on the stream of its request, and waits.
-type live struct{ *passage }
+type live struct {
+	*passage
+	settled <-chan struct{} // closed when the server has answered the call, and so waits for nothing; nil: nobody can tell
+}
 
 // Read implements [firewall.Upstream].
 func (l live) Read(ev *firewall.Event) {
@@ -166,6 +175,15 @@ func (l live) Forward(ctx context.Context, ask *firewall.Call) firewall.Events {
 			yield(firewall.Event{}, firewall.Refuse(firewall.Unavailable, "the client has no stream on which it could be asked"))
 			return
 		}
+		late := func() {
+			yield(firewall.Event{}, firewall.Refuse(firewall.Canceled, "the server did not wait for the answer"))
+		}
+		select {
+		case <-l.settled:
+			late()
+			return
+		default:
+		}
 		id, response, done := l.sessions.ask(l.session)
 		defer done()
 		if err := l.out.request(id, ask.Method, ask.Body.JSON); err != nil {
@@ -177,17 +195,28 @@ func (l live) Forward(ctx context.Context, ask *firewall.Call) firewall.Events {
 		select {
 		case m := <-response:
 			yield(event(&m), nil)
+		case <-l.settled:
+			l.takeBack(id)
+			late()
 		case <-timer.C:
+			l.takeBack(id)
 			yield(firewall.Event{}, firewall.Refuse(firewall.Timeout, "the client did not answer"))
 		case <-ctx.Done():
+			l.takeBack(id)
 			yield(firewall.Event{}, context.Cause(ctx))
 		}
 	}
 }
 
+// takeBack tells the client that nobody waits for its answer any more. An error here is
+// a client that has gone.
+func (l live) takeBack(id uint64) {
+	_ = l.out.notify("notifications/cancelled", []byte(`{"requestId":`+strconv.FormatUint(id, 10)+`,"reason":"nobody waits for the answer any more"}`), false)
+}
+
 // answerLive has a legacy client answer a request by a legacy server.
 func (p *passage) answerLive(ctx context.Context, call *firewall.Call, m *Message) {
-	err := p.ask(ctx, call, m.Method, m.Body(), live{p}, func(ev firewall.Event) {
+	err := p.ask(ctx, call, m.Method, m.Body(), live{p, m.settled()}, func(ev firewall.Event) {
 		m.Answer(ev.Body.JSON, ev.Mark == markError)
 	})
 	if err != nil {

@@ -268,6 +268,9 @@ func TestRequestsWaitForASlot(t *testing.T) {
 		t.Errorf("%+v, %d requests came", l, m.calls.Load())
 	}
 	give()
+	for s.Load().Waiting > 0 {
+		runtime.Gosched() // until all have gone, or the next one finds no place
+	}
 	m.mood.Store("well")
 	all.Go(func() {
 		if e := ping(t.Context(), s); e != nil {

@@ -261,6 +261,9 @@ func (p *passage) Forward(ctx context.Context, call *firewall.Call) firewall.Eve
 				err = p.begun(call, &m)
 			}
 			if err == nil {
+				m, err = p.pages(ctx, call, m)
+			}
+			if err == nil {
 				err = p.translate(ctx, call, &m)
 			}
 			if err == nil {

@@ -217,6 +217,15 @@ func (f *fixture) call(m gjson.Result, result func(string), fail func(int, strin
 		result(done)
 	case "job":
 		f.begin(m, result)
+	case "asks-and-gives-up":
+		f.giveUp(args, result, say)
+	case "give-up":
+		f.mu.Lock()
+		f.answers["give up"] <- ""
+		f.mu.Unlock()
+		result(done)
+	case "page":
+		f.openPage(m, result, say)
 	case "ask-user":
 		f.askUser(m, args, result, say)
 	case "env":
@@ -312,7 +321,11 @@ func (f *fixture) deafen(id string) {
 // plainly says what happens as servers with sessions do.
 func plainly(say func(string)) func(string) {
 	return func(what string) {
-		say(`{"jsonrpc":"2.0","method":"notifications/` + what + `","params":{"uri":"doc://one","x":1.0}}`)
+		about := `"uri":"doc://one"`
+		if what == "elicitation/complete" {
+			about = `"elicitationId":"e1"`
+		}
+		say(`{"jsonrpc":"2.0","method":"notifications/` + what + `","params":{` + about + `,"x":1.0}}`)
 	}
 }
 

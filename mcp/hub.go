@@ -42,6 +42,7 @@ type waiter struct {
 	queue []Message
 	bytes int
 	err   error
+	over  chan struct{} // closed with the request, for what the server asks in its course; nil while it asks nothing
 }
 
 // past is when a principal's latest request ended.
@@ -117,9 +118,15 @@ func (h *hub) deliver(id uint64, m Message) {
 		}
 		return
 	}
+	if m.IsRequest() {
+		if w.over == nil {
+			w.over = make(chan struct{})
+		}
+		m.reply.settled = w.over
+	}
 	w.bytes += len(m.Raw)
 	if len(w.queue) >= maxQueued || len(w.queue) > 0 && w.bytes > messageLimit(h.server.cfg.Limits) {
-		w.err = h.server.unavailable("sent more messages than the client takes", nil)
+		w.lose(h.server.unavailable("sent more messages than the client takes", nil))
 		w.queue = nil
 	} else {
 		w.queue = append(w.queue, m)
@@ -133,6 +140,7 @@ func (h *hub) deliver(id uint64, m Message) {
 // end takes a request out of those that wait. It needs mu.
 func (h *hub) end(id uint64, w *waiter) {
 	delete(h.waiting, id)
+	w.settle()
 	if w.key == "" {
 		return
 	}
@@ -140,6 +148,20 @@ func (h *hub) end(id uint64, w *waiter) {
 		h.ended[1] = h.ended[0]
 	}
 	h.ended[0] = past{w.key, time.Now()}
+}
+
+// settle tells who waits to answer what the server asked that it is too late.
+func (w *waiter) settle() {
+	if w.over != nil {
+		close(w.over)
+		w.over = nil
+	}
+}
+
+// lose ends w with an error. It needs hub.mu.
+func (w *waiter) lose(why error) {
+	w.err = why
+	w.settle()
 }
 
 func (w *waiter) wake() {
@@ -246,7 +268,7 @@ func (h *hub) reject(line []byte, why error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if w := h.waiting[id]; w != nil && w.err == nil {
-		w.err = h.server.unavailable("answered what callgate cannot read", why)
+		w.lose(h.server.unavailable("answered what callgate cannot read", why))
 		w.wake()
 	}
 }
@@ -256,7 +278,7 @@ func (h *hub) fail(id uint64, w *waiter, why error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.waiting[id] == w && w.err == nil {
-		w.err = why
+		w.lose(why)
 		w.wake()
 	}
 }

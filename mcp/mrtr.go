@@ -107,7 +107,7 @@ func (p *passage) gather(ctx context.Context, call *firewall.Call, params []byte
 	answers := []byte{'{'}
 	err := p.inputs(doc, func(key gjson.Result, method string, body firewall.Body) error {
 		var answer []byte
-		err := p.ask(ctx, call, method, body, live{p}, func(ev firewall.Event) {
+		err := p.ask(ctx, call, method, body, live{p, nil}, func(ev firewall.Event) {
 			if ev.Mark != markError {
 				answer = ev.Body.JSON
 			}
@@ -221,20 +221,24 @@ func (p *passage) resume(call *firewall.Call) *fault {
 		hash = firewall.HashArgs(p.said)
 	}
 	now := time.Now()
-	use := forState
-	t, err := p.seals.open(said.Str, use, principalKey(&p.caller), now)
-	if err != nil {
-		use = forParked
-		t, err = p.seals.open(said.Str, use, principalKey(&p.caller), now)
+	var t ticket
+	var err error
+	for _, use := range [...]string{forState, forParked, forPages} {
+		if t, err = p.seals.open(said.Str, use, principalKey(&p.caller), now); err == nil {
+			break
+		}
 	}
 	if err != nil || t.Server != p.to.Name() || t.Digest != digestOf(call, hash) || !p.seals.spend(said.Str, t, now) {
 		e := *errState
 		return &fault{Error: &e, status: 200, code: -32602}
 	}
 	call.Continues, call.Approval = t.Call, t.Approval
-	if use == forState {
+	switch t.Use {
+	case forState:
 		rename(&call.Body, said.Index, t.Value)
 		return nil
+	case forPages:
+		return p.opened(call, t.Value)
 	}
 	if p.parked = p.exchanges.take(t.Value); p.parked == nil {
 		e := *errState

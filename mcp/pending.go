@@ -14,7 +14,7 @@ type pending struct {
 
 	mu        sync.Mutex
 	due       [len(changes)]bool
-	resources []Message         // notifications that a resource changed, one for each
+	resources []Message         // notifications that a resource changed, one for each; and of pages
 	stops     map[string]func() // end the subscriptions, by server and URI
 	over      bool
 }
@@ -53,6 +53,16 @@ func (p *pending) updated(m Message) {
 	uri := uriOf(&m)
 	p.resources = slices.DeleteFunc(p.resources, func(old Message) bool { return uriOf(&old) == uri })
 	if len(p.resources) < maxDue {
+		p.resources = append(p.resources, m)
+	}
+	p.ring()
+}
+
+// told notes what the client is to be told once, of a page that its user is done with.
+func (p *pending) told(m Message) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.resources) < maxDue && !p.over {
 		p.resources = append(p.resources, m)
 	}
 	p.ring()
@@ -104,6 +114,16 @@ func (p *pending) keep(at string, stop func()) {
 		p.stops = make(map[string]func())
 	}
 	p.stops[at] = stop
+}
+
+// end ends what keep noted.
+func (p *pending) end(at string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if stop := p.stops[at]; stop != nil {
+		stop()
+		delete(p.stops, at)
+	}
 }
 
 // drop ends the subscriptions to a URI.

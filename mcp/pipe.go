@@ -55,7 +55,7 @@ func (p *pipe) fail(why error) {
 		p.mu.Lock()
 		p.why = why
 		for _, w := range p.waiting {
-			w.err = p.wire.over(why, "stopped")
+			w.lose(p.wire.over(why, "stopped"))
 			w.wake()
 		}
 		p.mu.Unlock()

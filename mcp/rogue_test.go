@@ -29,6 +29,7 @@ func rogues(t *testing.T) []rogue {
 	t.Helper()
 	set := func(c *mcp.ServerConfig) {
 		c.Shared, c.Limits.Bytes, c.Timeout = false, 1<<16, 2*time.Second
+		c.Tools = map[string]mcp.ToolConfig{"rogue-flood": {Timeout: time.Minute}} // which takes long where there is much else to do
 	}
 	var all []rogue
 	for _, modern := range []bool{false, true} {

@@ -236,8 +236,18 @@ func (m *Message) Answer(doc []byte, failed bool) {
 // answering is the way back for the response to a request by a server. All copies
 // of the request have the same.
 type answering struct {
-	say  func([]byte)
-	done bool
+	say     func([]byte)
+	done    bool
+	settled <-chan struct{} // closed when the server has answered the call that the request is about
+}
+
+// settled is closed when a request by a server need not be answered any more; nil
+// where that cannot be known.
+func (m *Message) settled() <-chan struct{} {
+	if m.reply == nil {
+		return nil
+	}
+	return m.reply.settled
 }
 
 // refuse answers a request by a server that nobody answers.

@@ -155,7 +155,8 @@ type Server struct {
 	heeds   chan struct{}      // closed when the watch hears the server, or cannot
 
 	subscribers map[subscription]map[int]func(Message) // with sessions of a legacy server
-	next        int                                    // of notices and subscribers
+	pages       map[sentTo]map[int]func(Message)       // that users are sent to
+	next        int                                    // of notices, subscribers and those who await pages
 }
 
 // A wire reaches a server by one transport.
@@ -291,6 +292,9 @@ func (s *Server) Do(ctx context.Context, client *Client, req Request) iter.Seq2[
 func (s *Server) tell(client *Client, method string) {
 	if s.enter() == nil {
 		defer s.leave()
+		if info := s.wire.known(); info != nil {
+			client = client.seenBy(s, info)
+		}
 		s.wire.tell(client, request(0, method, nil))
 	}
 }

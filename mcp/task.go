@@ -233,6 +233,9 @@ func (e *errand) Forward(ctx context.Context, call *firewall.Call) firewall.Even
 				m, err = e.handInput(ctx, call, m)
 			}
 			if err == nil {
+				m, err = e.pages(ctx, call, m)
+			}
+			if err == nil {
 				err = e.givesTask(call, &m)
 			}
 			if err == nil {

@@ -271,6 +271,9 @@ func (s *Server) heard(client *Client, m Message) bool {
 	case m.Method == resourceUpdated && subscriptionOf(&m) == 0:
 		s.updated(client, m)
 		return true
+	case m.Method == pageDone:
+		s.completed(client, m)
+		return true
 	case !strings.HasPrefix(m.Method, "notifications/") || !strings.HasSuffix(m.Method, "/list_changed"):
 		return false
 	}

@@ -292,7 +292,8 @@ func (r *run) bother(stop chan struct{}) {
 	}
 }
 
-// A killer has servers end themselves, as they would by a signal from outside.
+// A killer has servers end themselves, as they would by a signal from outside: every
+// other time at once, and else with a call on them.
 type killer struct {
 	net.Listener
 	mu     sync.Mutex
@@ -326,7 +327,7 @@ func (k *killer) Addr() string { return k.Listener.Addr().String() }
 func (k *killer) killEachSecond(stop chan struct{}) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	for {
+	for i := 0; ; i++ {
 		select {
 		case <-stop:
 			return
@@ -334,7 +335,7 @@ func (k *killer) killEachSecond(stop chan struct{}) {
 		}
 		k.mu.Lock()
 		for _, conn := range k.conns {
-			if _, err := conn.Write([]byte{1}); err == nil {
+			if _, err := conn.Write([]byte{byte(dieNow + i%2)}); err == nil {
 				k.killed.Add(1)
 			}
 			_ = conn.Close()

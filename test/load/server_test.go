@@ -2,10 +2,12 @@ package load
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net"
 	"os"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -43,14 +45,25 @@ func answer(doc []byte, modern bool) []byte {
 	return fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%s,"result":{%s}}`, m.ID, result)
 }
 
+// How a server is told to die: at once, or with the next call on it.
+const (
+	dieNow = iota + 1
+	dieWithCall
+)
+
 // serve is a server on standard input and output. It kills itself when the one who
 // listens at death says so, without a word to anybody.
 func serve(modern bool, death string) {
+	var doomed atomic.Bool
 	if death != "" {
 		go func() {
 			if conn, err := net.Dial("tcp", death); err == nil {
-				if n, _ := conn.Read(make([]byte, 1)); n == 1 {
-					_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+				how := make([]byte, 1)
+				switch n, _ := conn.Read(how); {
+				case n == 1 && how[0] == dieNow:
+					die()
+				case n == 1:
+					doomed.Store(true)
 				}
 			}
 		}()
@@ -58,6 +71,9 @@ func serve(modern bool, death string) {
 	in := bufio.NewScanner(os.Stdin)
 	in.Buffer(nil, 1<<20)
 	for in.Scan() {
+		if doomed.Load() && bytes.Contains(in.Bytes(), []byte(`"tools/call"`)) {
+			die()
+		}
 		if said := answer(in.Bytes(), modern); said != nil {
 			if _, err := os.Stdout.Write(append(said, '\n')); err != nil {
 				return
@@ -65,3 +81,5 @@ func serve(modern bool, death string) {
 		}
 	}
 }
+
+func die() { _ = syscall.Kill(os.Getpid(), syscall.SIGKILL) }
