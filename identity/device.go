@@ -121,24 +121,24 @@ func typed(s string) string {
 	return s
 }
 
-// errandFor finds what a device asks for, by the code that a person typed. Wrong
-// codes slow down the person and the address.
-func (a *Authority) errandFor(r *http.Request, one *session, code string) (*errand, Voucher, error) {
+// errandFor finds what a device asks for, by the code that a person typed, or says
+// what to tell the person. Wrong codes slow down the person and the address.
+func (a *Authority) errandFor(r *http.Request, one *session, code string) (e *errand, v Voucher, told string, err error) {
 	address, at := origin(r.RemoteAddr), a.cfg.Now()
 	if a.failures.wait("device "+one.user, address, at) > 0 {
-		return nil, Voucher{}, errors.New("Too many wrong codes: wait a few seconds, then try again.")
+		return nil, v, "Too many wrong codes: wait a few seconds, then try again.", nil
 	}
 	v, ok, err := a.front.cfg.Vouchers.Voucher(r.Context(), hashed("user code "+code))
 	if err != nil {
-		return nil, v, err
+		return nil, v, "", fmt.Errorf("read a user code: %w", err)
 	}
-	var e errand
-	if code == "" || !ok || v.Kind != userVoucher || !v.Used.IsZero() || !at.Before(v.Expires) || json.Unmarshal(v.Body, &e) != nil {
+	e = new(errand)
+	if code == "" || !ok || v.Kind != userVoucher || !v.Used.IsZero() || !at.Before(v.Expires) || json.Unmarshal(v.Body, e) != nil {
 		a.failures.note("device "+one.user, address, at)
 		a.refused(r, "consent.refused", one.user, "a device code that is not there")
-		return nil, v, errors.New("There is no such code, or it has expired. Begin again at the device.")
+		return nil, v, "There is no such code, or it has expired. Begin again at the device.", nil
 	}
-	return &e, v, nil
+	return e, v, "", nil
 }
 
 // deviceForm is GET /oauth/device: a person types a code, and is asked.
@@ -158,9 +158,13 @@ func (a *Authority) deviceForm(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	code := typed(given)
-	e, _, err := a.errandFor(r, one, code)
+	e, _, told, err := a.errandFor(r, one, code)
 	if err != nil {
-		a.show(w, http.StatusBadRequest, "sorry", page{Title: "No such code", Text: err.Error(), Link: devicePath, LinkText: "Try again"})
+		a.broke(w, r, err)
+		return
+	}
+	if told != "" {
+		a.show(w, http.StatusBadRequest, "sorry", page{Title: "No such code", Text: told, Link: devicePath, LinkText: "Try again"})
 		return
 	}
 	client, err := a.deviceClient(r.Context(), e.Client)
@@ -200,9 +204,13 @@ func (a *Authority) deviceDecide(w http.ResponseWriter, r *http.Request) {
 		a.show(w, http.StatusForbidden, "sorry", page{Title: "Not allowed", Text: "This page was too old, or its form was sent twice. Nothing was allowed.", Link: devicePath, LinkText: "Try again"})
 		return
 	}
-	e, v, err := a.errandFor(r, one, code)
+	e, v, told, err := a.errandFor(r, one, code)
 	if err != nil {
-		a.show(w, http.StatusBadRequest, "sorry", page{Title: "No such code", Text: err.Error()})
+		a.broke(w, r, err)
+		return
+	}
+	if told != "" {
+		a.show(w, http.StatusBadRequest, "sorry", page{Title: "No such code", Text: told})
 		return
 	}
 	client, err := a.deviceClient(r.Context(), e.Client)

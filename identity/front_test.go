@@ -1,6 +1,7 @@
 package identity_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"html"
@@ -42,7 +43,8 @@ func newFrontHouse(t testing.TB, change func(*identity.FrontConfig)) *frontHouse
 	if change != nil {
 		change(&f)
 	}
-	h := &frontHouse{house: newHouseWith(t, f), vouchers: f.Vouchers.(*identity.MemoryVouchers)}
+	h := &frontHouse{house: newHouseWith(t, f)}
+	h.vouchers, _ = f.Vouchers.(*identity.MemoryVouchers)
 	h.know(frontClients())
 	create(t, h.registry, identity.Agent{Name: "bot"})
 	h.Server = httptest.NewServer(h.handler())
@@ -711,6 +713,22 @@ func TestDevice(t *testing.T) {
 	h.pass(10 * time.Minute)
 	if _, got := poll(device); got["error"] != "expired_token" {
 		t.Error(got)
+	}
+}
+
+// unread is vouchers that cannot be read.
+type unread struct{ identity.MemoryVouchers }
+
+func (*unread) Voucher(context.Context, string) (identity.Voucher, bool, error) {
+	return identity.Voucher{}, false, errors.New("disk at /var/lib/secret is gone")
+}
+
+func TestAPersonIsNotToldWhyTheStoreFails(t *testing.T) {
+	h := newFrontHouse(t, func(f *identity.FrontConfig) { f.Vouchers = new(unread) })
+	b := h.browser(t)
+	b.login()
+	if s := b.do("GET", "/oauth/device?user_code=BCDF-GHJK", nil); s.status != http.StatusInternalServerError || strings.Contains(s.body, "/var/lib") {
+		t.Error(s.status, s.body)
 	}
 }
 
