@@ -97,11 +97,13 @@ func newWorld(t *testing.T, script func(upstream.Turn) upstream.Say) *world {
 	must(t, os.WriteFile(filepath.Join(dir, "policy.csv"), []byte(policy), 0o644))
 	config := fmt.Sprintf(config, gate, w.data, admin, everythingPort, the.everything, the.filesystem, docs, models.URL, models.URL)
 	must(t, os.WriteFile(filepath.Join(dir, "callgate.yaml"), []byte(config), 0o644))
-	program.Start(t, program.Program{Args: []string{the.callgate, "serve", "-c", filepath.Join(dir, "callgate.yaml")}, Dir: dir, Env: append(os.Environ(), "MODEL_KEY="+modelKey), Log: filepath.Join(dir, "callgate.log"), Clean: true})
+	program.Start(t, program.Program{Args: []string{the.callgate, "serve", "-c", filepath.Join(dir, "callgate.yaml")}, Dir: dir, Env: append(os.Environ(), "MODEL_KEY="+modelKey, "WEB_SECRET="+webSecret), Log: filepath.Join(dir, "callgate.log"), Clean: true})
 	program.WaitFor(t, w.url+"/healthz")
 	w.gate("agent", "create", "bot", "--role", "dev")
 	return w
 }
+
+const webSecret = "0123456789abcdef0123456789abcdef" // of a program that people log in with
 
 const policy = `# may use the model, everything that is harmless, and small sums
 p, role:dev, *, model:*,                         generate, true,                    allow, M1
@@ -115,6 +117,10 @@ p, role:dev, *, prompt:everything/*,             get,      true,                
 p, role:dev, *, tool:local/echo,                 call,     true,                    allow, T5
 p, role:dev, *, tool:files/read_text_file,       call,     true,                    allow, T6
 p, role:dev, *, tool:files/list_directory,       call,     true,                    allow, T7
+# of people who let an agent act for them
+p, user:admin, *, tool:everything/echo,          call,     true,                    allow, H1
+p, user:admin, *, tool:everything/get-sum,       call,     true,                    allow, H2
+p, user:admin, *, tool:everything/get-sum,       call,     r.env.args.a > 10,       deny,  N3
 `
 
 const config = `
@@ -129,6 +135,15 @@ mcp:
 providers:
   anthropic: {api_key: "env:MODEL_KEY", base_url: "%s/v1"}
   openai: {api_key: "env:MODEL_KEY", base_url: "%s/v1"}
+identity:
+  default_agent: bot
+  registration: true
+  clients:
+    - {id: app, name: "An app", redirect_uris: ["http://127.0.0.1/callback", "http://[::1]/callback", "https://app.example/callback"]}
+    - {id: web, name: "A web app", redirect_uris: ["http://127.0.0.1/callback"], secret: "env:WEB_SECRET"}
+    # these publish a document each, which a gate without the internet cannot fetch
+    - {id: "https://claude.ai/oauth/claude-code-client-metadata", name: "Claude Code", redirect_uris: ["http://localhost/callback", "http://127.0.0.1/callback"]}
+    - {id: "https://chatgpt.com/oauth/codex/client.json", name: "Codex", redirect_uris: ["http://localhost/callback", "http://127.0.0.1/callback"]}
 policy: [policy.csv]
 `
 
