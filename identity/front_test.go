@@ -340,8 +340,24 @@ func TestPagesAreInNoFrameAndRunNothing(t *testing.T) {
 	check(b.do("GET", "/oauth/device?user_code="+url.QueryEscape(evilName), nil))
 	mixed := b.do("GET", ask("redirect_uri", "app://cb"), nil)
 	check(mixed)
-	if csp := mixed.header.Get("Content-Security-Policy"); !strings.Contains(csp, "form-action 'self' app:;") || strings.Contains(mixed.body, `id="local"`) {
-		t.Error(csp)
+	if strings.Contains(mixed.body, `id="local"`) {
+		t.Error("a client that leads elsewhere, too, is said to be local")
+	}
+	for csp, s := range map[string]shown{
+		"form-action 'self' https: http: app:;": mixed,
+		"form-action 'self' https: http:;":      evil, // and the login, where the client is told at once what is wrong
+		"form-action 'self';":                   h.browser(t).do("GET", "/oauth/login", nil),
+	} {
+		if got := s.header.Get("Content-Security-Policy"); !strings.Contains(got, csp) {
+			t.Errorf("want %s in %s", csp, got)
+		}
+	}
+	for query, csp := range map[string]string{
+		ask(): "form-action 'self' https: http:;", ask("redirect_uri", "https://app.example/cb"): "form-action 'self';",
+	} {
+		if got := h.browser(t).do("GET", query, nil).header.Get("Content-Security-Policy"); !strings.Contains(got, csp) {
+			t.Errorf("login for %s: want %s in %s", query, csp, got)
+		}
 	}
 }
 

@@ -1,7 +1,8 @@
 // Package acceptance runs callgate between the real parts: npm's MCP servers, the
-// official TypeScript clients, and the agents claude-code and codex, which do a
-// whole loop against a scripted model. .ci/run installs the parts; without them
-// the tests say so and are skipped.
+// official TypeScript clients, the agents claude-code and codex, which do a whole
+// loop against a scripted model, and the browser chromium, in which people log in.
+// .ci/run installs the parts; without them the tests say so and are skipped.
+// ACCEPTANCE_SCREENSHOTS is a folder for pictures of what the browser shows.
 package acceptance
 
 import (
