@@ -79,6 +79,12 @@ type world struct {
 // newWorld starts the servers, the scripted model and callgate.
 func newWorld(t *testing.T, script func(upstream.Turn) upstream.Say) *world {
 	t.Helper()
+	return newWorldWith(t, script, func(_, config string) string { return config })
+}
+
+// newWorldWith starts them with another configuration of the gate at url.
+func newWorldWith(t *testing.T, script func(upstream.Turn) upstream.Say, change func(url, config string) string) *world {
+	t.Helper()
 	needParts(t)
 	dir := t.TempDir()
 	w := &world{t: t, dir: dir, data: filepath.Join(dir, "data"), model: &upstream.Model{Script: script, Key: modelKey}}
@@ -96,7 +102,7 @@ func newWorld(t *testing.T, script func(upstream.Turn) upstream.Say) *world {
 	gate, admin := program.FreePort(t), program.FreePort(t)
 	w.url = "http://127.0.0.1:" + gate
 	must(t, os.WriteFile(filepath.Join(dir, "policy.csv"), []byte(policy), 0o644))
-	config := fmt.Sprintf(config, gate, w.data, admin, everythingPort, the.everything, the.filesystem, docs, models.URL, models.URL)
+	config := change(w.url, fmt.Sprintf(config, gate, w.data, admin, everythingPort, the.everything, the.filesystem, docs, models.URL, models.URL))
 	must(t, os.WriteFile(filepath.Join(dir, "callgate.yaml"), []byte(config), 0o644))
 	program.Start(t, program.Program{Args: []string{the.callgate, "serve", "-c", filepath.Join(dir, "callgate.yaml")}, Dir: dir, Env: append(os.Environ(), "MODEL_KEY="+modelKey, "WEB_SECRET="+webSecret), Log: filepath.Join(dir, "callgate.log"), Clean: true})
 	program.WaitFor(t, w.url+"/healthz")
