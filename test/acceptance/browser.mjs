@@ -16,6 +16,7 @@ const steps = JSON.parse(await text(process.stdin));
 const home = mkdtempSync(join(tmpdir(), 'callgate-browser-'));
 const context = await chromium.launchPersistentContext(home, {
   executablePath: process.argv[2],
+  ignoreHTTPSErrors: true, // the certificate of a test's own proxy
   args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
 });
 const page = context.pages()[0] ?? (await context.newPage());

@@ -1,10 +1,12 @@
 package acceptance
 
 import (
+	"context"
 	"encoding/json"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"os"
 	"os/exec"
@@ -213,5 +215,44 @@ func TestABrowserIsLedOn(t *testing.T) {
 				t.Errorf("it came back with %v", q)
 			}
 		})
+	}
+}
+
+// Behind a proxy that speaks https, cookies are the host's alone (__Host-), and are
+// never sent by http.
+func TestABrowserLogsInByHTTPS(t *testing.T) {
+	var to *url.URL
+	proxy := httptest.NewTLSServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(to)
+		r.Out.Host = r.In.Host
+	}, ModifyResponse: func(r *http.Response) error {
+		for _, c := range r.Header.Values("Set-Cookie") {
+			if !strings.HasPrefix(c, "__Host-") || !strings.Contains(c, "; Secure") || !strings.Contains(c, "; HttpOnly") || strings.Contains(c, "Domain") {
+				t.Errorf("a cookie is %s", c[:strings.Index(c, "=")])
+			}
+		}
+		return nil
+	}})
+	t.Cleanup(proxy.Close)
+	w := newWorldWith(t, func(upstream.Turn) upstream.Say { return upstream.Say{} }, func(at, config string) string {
+		to, _ = url.Parse(at)
+		return "public_url: " + proxy.URL + "\n" + config
+	})
+	w.url = proxy.URL
+	landing, came := app(t)
+	cfg, verifier, at := w.asks("app", landing)
+	w.browse(
+		walk{Op: "open", At: at},
+		walk{Op: "fill", Label: field, Value: w.adminToken()},
+		walk{Op: "click", Name: "Log in as admin"},
+		walk{Op: "click", Name: "Allow"},
+		walk{Op: "wait", At: landing},
+	)
+	q := <-came
+	ctx := context.WithValue(t.Context(), oauth2.HTTPClient, proxy.Client())
+	token, err := cfg.Exchange(ctx, q.Get("code"), oauth2.VerifierOption(verifier))
+	must(t, err)
+	if q.Get("iss") != proxy.URL || token.RefreshToken == "" {
+		t.Errorf("it came back with %v, and got %v", q, token)
 	}
 }
