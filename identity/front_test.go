@@ -522,6 +522,56 @@ func TestRefreshTokensRotate(t *testing.T) {
 	}
 }
 
+// mute is vouchers whose answers cannot be stored.
+type mute struct {
+	identity.MemoryVouchers
+	broken bool
+}
+
+func (m *mute) AnswerVoucher(ctx context.Context, hash string, used time.Time, answer []byte) (bool, error) {
+	if m.broken {
+		return false, errors.New("the disk is full")
+	}
+	return m.MemoryVouchers.AnswerVoucher(ctx, hash, used, answer)
+}
+
+// A refresh token that callgate itself failed to answer is not one that was stolen.
+func TestARefreshThatFailedIsDoneAgain(t *testing.T) {
+	store := new(mute)
+	h := newFrontHouse(t, func(f *identity.FrontConfig) { f.Vouchers = store })
+	b := h.browser(t)
+	b.login()
+	_, got := h.redeem(t, b.code(ask()))
+	first := got["refresh_token"].(string)
+	store.broken = true
+	if status, got := h.refresh(t, first); status != 500 {
+		t.Fatal(status, got)
+	}
+	if status, got := h.refresh(t, first); status != 503 {
+		t.Error("at once", status, got)
+	}
+	h.pass(11 * time.Second)
+	if status, got := h.refresh(t, first); status != 500 {
+		t.Error("while it still fails", status, got)
+	}
+	store.broken = false
+	if status, got := h.refresh(t, first); status != 503 {
+		t.Error("at once after another try", status, got)
+	}
+	h.pass(11 * time.Second)
+	status, second := h.refresh(t, first)
+	if status != 200 || second["refresh_token"] == first {
+		t.Fatal("when it works again", status, second)
+	}
+	h.pass(11 * time.Second)
+	if status, got := h.refresh(t, first); status != 400 || got["error"] != "invalid_grant" {
+		t.Error("after it was answered", status, got)
+	}
+	if status, _ := h.refresh(t, second["refresh_token"].(string)); status != 400 {
+		t.Error("what came of a stolen one is still good")
+	}
+}
+
 func TestRefreshEndsWithWhatItCameOf(t *testing.T) {
 	for name, end := range map[string]func(h *frontHouse, refresh string){
 		"another client": nil,

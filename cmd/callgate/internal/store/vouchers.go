@@ -54,7 +54,16 @@ func (s *Vouchers) Voucher(ctx context.Context, hash string) (identity.Voucher, 
 
 // UseVoucher implements [identity.VoucherStore].
 func (s *Vouchers) UseVoucher(ctx context.Context, hash string, at time.Time) (bool, error) {
-	r, err := s.db.ExecContext(ctx, `UPDATE vouchers SET used_us = $1 WHERE hash = $2 AND used_us = 0`, micros(at), hash)
+	return s.used(s.db.ExecContext(ctx, `UPDATE vouchers SET used_us = $1 WHERE hash = $2 AND used_us = 0`, micros(at), hash))
+}
+
+// ReuseVoucher implements [identity.VoucherStore].
+func (s *Vouchers) ReuseVoucher(ctx context.Context, hash string, used, at time.Time) (bool, error) {
+	return s.used(s.db.ExecContext(ctx, `UPDATE vouchers SET used_us = $1 WHERE hash = $2 AND used_us = $3 AND used_us <> 0 AND answer = ''`, micros(at), hash, micros(used)))
+}
+
+// used says whether a statement found the voucher that it was for.
+func (s *Vouchers) used(r sql.Result, err error) (bool, error) {
 	var n int64
 	if err == nil {
 		n, err = r.RowsAffected()
@@ -66,11 +75,8 @@ func (s *Vouchers) UseVoucher(ctx context.Context, hash string, at time.Time) (b
 }
 
 // AnswerVoucher implements [identity.VoucherStore].
-func (s *Vouchers) AnswerVoucher(ctx context.Context, hash string, answer []byte) error {
-	if _, err := s.db.ExecContext(ctx, `UPDATE vouchers SET answer = $1 WHERE hash = $2`, base64.StdEncoding.EncodeToString(answer), hash); err != nil {
-		return fmt.Errorf("keep what a voucher brought: %w", err)
-	}
-	return nil
+func (s *Vouchers) AnswerVoucher(ctx context.Context, hash string, used time.Time, answer []byte) (bool, error) {
+	return s.used(s.db.ExecContext(ctx, `UPDATE vouchers SET answer = $1 WHERE hash = $2 AND used_us = $3 AND used_us <> 0`, base64.StdEncoding.EncodeToString(answer), hash, micros(used)))
 }
 
 // DropVouchers implements [identity.VoucherStore].
