@@ -226,7 +226,7 @@ type promise struct {
 }
 
 // promised is what a person allows a client: recorded before it is worth anything.
-func (a *Authority) promised(one *session, client Client, agent Agent, o MintOptions) (promise, error) {
+func (a *Authority) promised(ctx context.Context, one *session, client Client, agent Agent, o MintOptions) (promise, error) {
 	g, err := a.root(agent, one.user, o)
 	if err != nil {
 		return promise{}, err
@@ -239,6 +239,11 @@ func (a *Authority) promised(one *session, client Client, agent Agent, o MintOpt
 	}
 	if err := a.cfg.Record("consent.given", one.user, g.acting(), clipped(state)); err != nil {
 		return promise{}, fmt.Errorf("nothing is allowed, since that could not be recorded: %w", err)
+	}
+	if client.Source == FromRegistration && !client.Allowed {
+		if err := a.front.cfg.Registered.AllowClient(ctx, client.ID); err != nil {
+			return promise{}, err
+		}
 	}
 	return promise{Grant: *g, Client: client.ID, Epoch: one.epoch}, nil
 }
@@ -283,7 +288,7 @@ func (a *Authority) decide(w http.ResponseWriter, r *http.Request) {
 		a.show(w, http.StatusForbidden, "sorry", page{Title: "Not allowed", Text: "That agent may not act for you. Nothing was allowed. Begin again in your client."})
 		return
 	}
-	p, err := a.promised(one, req.client, agent, req.wants)
+	p, err := a.promised(r.Context(), one, req.client, agent, req.wants)
 	if err != nil {
 		a.broke(w, r, err)
 		return

@@ -799,7 +799,8 @@ func TestAPersonIsNotToldWhyTheStoreFails(t *testing.T) {
 }
 
 func TestRegistration(t *testing.T) {
-	h := newFrontHouse(t, func(f *identity.FrontConfig) { f.Registration = true })
+	kept := new(identity.MemoryClients)
+	h := newFrontHouse(t, func(f *identity.FrontConfig) { f.Registration, f.Registered = true, kept })
 	send := func(doc string) *httptest.ResponseRecorder {
 		return postTo(h.handler(), "/oauth/register", doc, func(r *http.Request) { r.Header.Set("Content-Type", "application/json") })
 	}
@@ -821,6 +822,9 @@ func TestRegistration(t *testing.T) {
 	b.login()
 	if status, got := h.redeem(t, b.code(ask("client_id", id)), "client_id", id); status != 200 {
 		t.Error(status, got)
+	}
+	if c, ok, err := kept.Client(t.Context(), id); !ok || !c.Allowed {
+		t.Error("a client that somebody has allowed something is to spare", ok, err)
 	}
 	h.pass(time.Hour)
 	code := 0

@@ -99,6 +99,29 @@ func TestVouchersComeBackAsTheyWereAndAreUsedOnce(t *testing.T) {
 			if got, ok, err := s.Client(t.Context(), "dcr_1"); err != nil || !ok || !cmp.Equal(got, c) {
 				t.Error(ok, err, cmp.Diff(got, c))
 			}
+			young := identity.Client{ID: "dcr_3", Redirects: []string{"http://localhost/"}, Source: identity.FromRegistration, Created: now.Add(59 * time.Minute)}
+			if ok, err := s.PutClient(t.Context(), young, 1); ok || err != nil {
+				t.Error("one that is an hour old at most has made room", err)
+			}
+			young.Created = now.Add(61 * time.Minute)
+			if ok, err := s.PutClient(t.Context(), young, 1); !ok || err != nil {
+				t.Error("one that nobody has allowed anything makes no room", err)
+			}
+			if _, ok, err := s.Client(t.Context(), "dcr_1"); ok || err != nil {
+				t.Error("who made room is still there", err)
+			}
+			if err := s.AllowClient(t.Context(), "dcr_3"); err != nil {
+				t.Error(err)
+			}
+			if got, ok, err := s.Client(t.Context(), "dcr_3"); err != nil || !ok || !got.Allowed || got.Created != young.Created {
+				t.Error(ok, err, got)
+			}
+			if ok, err := s.PutClient(t.Context(), identity.Client{ID: "dcr_4", Created: now.Add(24 * time.Hour)}, 1); ok || err != nil {
+				t.Error("one that somebody has allowed something has made room", err)
+			}
+			if err := s.AllowClient(t.Context(), "dcr_9"); err != nil {
+				t.Error("one that is not there", err)
+			}
 			if _, ok, err := s.Client(t.Context(), "dcr_2"); ok || err != nil {
 				t.Error(ok, err)
 			}
