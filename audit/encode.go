@@ -72,6 +72,8 @@ func appendJSON(b []byte, r *Record) []byte {
 	b = amount(b, `,"cost_microusd":`, r.Cost)
 	b = texts(b, `,"labels":`, r.Labels)
 	b = text(b, `,"credential":`, r.Credential)
+	b = texts(b, `,"lossy":`, r.Lossy)
+	b = list(b, `,"attempts":`, r.Attempts, appendAttempt)
 	if r.Proposal != nil {
 		b = appendProposal(append(b, `,"proposal":`...), r.Proposal)
 	}
@@ -132,6 +134,14 @@ func appendLink(b []byte, l *Link) []byte {
 	b = appendText(append(b, `,"kind":`...), l.Kind)
 	b = appendText(append(b, `,"method":`...), l.Method)
 	return append(text(b, `,"tool_use":`, l.ID), '}')
+}
+
+func appendAttempt(b []byte, a *Attempt) []byte {
+	b = appendText(append(b, `{"target":`...), a.Target)
+	b = appendText(append(b, `,"resource":`...), a.Resource)
+	b = text(b, `,"fault":`, a.Fault)
+	b = strconv.AppendInt(append(b, `,"took_us":`...), a.TookUS, 10)
+	return append(b, '}')
 }
 
 func appendFinding(b []byte, f *Finding) []byte {

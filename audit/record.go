@@ -70,6 +70,8 @@ type Record struct {
 	Cost       *int64    `json:"cost_microusd,omitempty"` // of Usage, in millionths of a US dollar; absent where no price is known
 	Labels     []string  `json:"labels,omitempty"`        // that the reply brought into the run, which did not have them
 	Credential string    `json:"credential,omitempty"`    // which of callgate's own were used: names and versions, with spaces between them
+	Lossy      []string  `json:"lossy,omitempty"`         // what of the request its target could not be told, by paths
+	Attempts   []Attempt `json:"attempts,omitempty"`      // to carry it out, where there were several ways
 	Proposal   *Proposal `json:"proposal,omitempty"`      // in Proposed
 
 	// In Changed: what, by whom, and the new state in a few words.
@@ -81,6 +83,14 @@ type Record struct {
 	// Acts marks the intent of a call that may change something outside. A log
 	// that is short of space refuses these first.
 	Acts bool `json:"acts,omitempty"`
+}
+
+// An Attempt is one try to carry out a call. The last one has the call's own outcome.
+type Attempt struct {
+	Target   string `json:"target"`
+	Resource string `json:"resource"`
+	Fault    string `json:"fault,omitempty"` // why another one followed: "http 429", "unavailable", "timeout"
+	TookUS   int64  `json:"took_us"`
 }
 
 // An Env is what the conditions of a policy can read of a call that stands

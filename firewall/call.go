@@ -56,6 +56,7 @@ type Call struct {
 	Brings    Labels   // that the reply's content has
 	From      string   // IP address that the request came from
 	Estimate  Estimate // what a model call will take
+	Routes    []Route  // other ways to carry it out, in the order in which they are tried
 	Price     *Price   // of the model; nil: not known
 	Continues string   // id of an allowed call of the same caller that this request goes on with, by the word of the front door
 	During    *Call    // the call in the course of which its server asks the client for this; nil for what an agent asks for
@@ -82,6 +83,8 @@ type Call struct {
 	Findings []audit.Finding
 	Checks   []audit.Check
 	Usage    Usage
+	Lossy    []string        // what of the request its target could not be told, by paths
+	Attempts []audit.Attempt // to carry it out, where there were several ways
 
 	run      *run
 	came     []byte       // the arguments, or the body where there are none, as they came

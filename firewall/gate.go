@@ -161,9 +161,9 @@ func (g *Gate) Authenticate(ctx context.Context, token, route string) (identity.
 // decide asks the policy and then, whatever it said, every guard: what is
 // refused is recorded too, and must be masked first.
 func (g *Gate) decide(ctx context.Context, law *Law, call *Call) error {
-	call.Decision = law.Policy.Decide(call)
+	call.Decision = g.judge(law, call)
 	if call.Decision.Effect == Ask && call.Approval == "" && g.cfg.Approvals.carry(call) {
-		call.Decision = law.Policy.Decide(call) // which can read now that there is an approval
+		call.Decision = g.judge(law, call) // which can read now that there is an approval
 	}
 	if call.answerable() {
 		call.Decision.Effect, call.Decision.Reason = Allow, "no rule forbids it, and the client answers for itself"

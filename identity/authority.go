@@ -35,8 +35,9 @@ type Config struct {
 	Grants      GrantStore   // default in memory
 	Revocations *Revocations // default in memory
 	Uses        UseStore     // of what is good for once; default in memory
-	Seal        *Seal        // what DPoP nonces are made of, so that all replicas know them; nil: of this process alone
 	Nonce       bool         // DPoP proofs need a nonce of ours
+
+	Certificates bool // clients may show certificates, which tokens are bound to then
 	// Delegate is asked whether policy lets from have an agent act for it, as
 	// agent:<name>; the error says why not. Default: nobody may delegate.
 	Delegate func(ctx context.Context, from *Principal, to string) error
@@ -54,16 +55,18 @@ const (
 // An Authority issues tokens and verifies them. It is used by many goroutines
 // at once.
 type Authority struct {
-	cfg      Config
-	base     string // Issuer without a slash at its end
-	keys     *Keys
-	registry *Registry
-	grants   *grants
-	parser   *jwt.Parser
-	seen     *seen
-	flight   singleflight.Group // tokens that are being verified
-	failures *failures
-	front    *front
+	cfg       Config
+	base      string // Issuer without a slash at its end
+	keys      *Keys
+	registry  *Registry
+	grants    *grants
+	parser    *jwt.Parser
+	validator *jwt.Validator
+	seen      *seen
+	proven    *proven
+	flight    singleflight.Group // tokens that are being verified
+	failures  *failures
+	front     *front
 
 	fetched     *fetched
 	federations atomic.Pointer[[]Federation]
@@ -107,31 +110,34 @@ func New(cfg Config, keys *Keys, registry *Registry) *Authority {
 		cfg.Logger = slog.Default()
 	}
 	registry.tellTo(cfg.Record, cfg.Revocations.tell)
-	cfg.Revocations.reread = registry.reread
+	cfg.Revocations.reread = func(ctx context.Context, kind, name string) error {
+		if kind == RevokedKey {
+			return keys.reread(ctx)
+		}
+		return registry.reread(ctx, kind, name)
+	}
+	validity := []jwt.ParserOption{
+		jwt.WithIssuer(cfg.Issuer), jwt.WithExpirationRequired(), jwt.WithNotBeforeRequired(), jwt.WithIssuedAt(),
+		jwt.WithLeeway(leeway), jwt.WithTimeFunc(cfg.Now),
+	}
+	own := []jwt.ParserOption{jwt.WithValidMethods([]string{ES256, EdDSA, RS256}), jwt.WithStrictDecoding()} // each key has one method of its own
 	return &Authority{
 		cfg: cfg, base: strings.TrimSuffix(cfg.Issuer, "/"), keys: keys, registry: registry, grants: newGrants(cfg.Grants),
-		seen: newSeen(), failures: newFailures(), front: newFront(cfg.Front, cfg.Issuer, cfg.Now), fetched: newFetched(cfg.Now, cfg.Logger), nonces: newNonces(cfg.Seal), replays: newReplays(),
-		parser: jwt.NewParser(
-			jwt.WithValidMethods([]string{ES256, EdDSA, RS256}), // each key has one of its own
-			jwt.WithStrictDecoding(),
-			jwt.WithIssuer(cfg.Issuer),
-			jwt.WithExpirationRequired(),
-			jwt.WithNotBeforeRequired(),
-			jwt.WithIssuedAt(),
-			jwt.WithLeeway(leeway),
-			jwt.WithTimeFunc(cfg.Now),
-		),
+		parser: jwt.NewParser(append(own, validity...)...), validator: jwt.NewValidator(validity...),
+		seen: newSeen(), proven: newProven(), failures: newFailures(), front: newFront(cfg.Front, cfg.Issuer, cfg.Now),
+		fetched: newFetched(cfg.Now, cfg.Logger), nonces: newNonces(keys.secret), replays: newReplays(),
 	}
 }
 
-// Tidy turns signing keys as their time comes, and forgets grants that have ended, and revocations of what nothing is left of. It
-// may be called often, and does its work once a minute.
+// Tidy turns signing keys as their time comes, and forgets what has ended: grants,
+// revocations, codes, and what was good for once. It may be called often, and does its
+// work once a minute.
 func (a *Authority) Tidy(ctx context.Context) error {
 	now := a.cfg.Now()
 	if last := a.tidied.Load(); now.Unix() < last+60 || !a.tidied.CompareAndSwap(last, now.Unix()) {
 		return nil
 	}
-	return errors.Join(a.turn(), a.grants.tidy(ctx, now.Add(-time.Minute)), a.front.tidy(ctx, now.Add(-time.Minute)), a.cfg.Revocations.Tidy(ctx), a.cfg.Uses.DropUses(ctx, now))
+	return errors.Join(a.turn(ctx), a.grants.tidy(ctx, now.Add(-time.Minute)), a.front.tidy(ctx, now.Add(-time.Minute)), a.cfg.Revocations.Tidy(ctx), a.cfg.Uses.DropUses(ctx, now))
 }
 
 // audience is what a token for path, which is "" for all of the gate, says as

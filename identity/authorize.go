@@ -106,9 +106,9 @@ func (a *Authority) notAsked(w http.ResponseWriter, r *http.Request, req *reques
 	case req == nil || req.redirect == "":
 		a.show(w, http.StatusBadRequest, "sorry", p)
 	case req.client.Source == FromConfig || isLocal([]string{req.redirect}):
-		a.redirect(w, req, "error", f.code, "error_description", f.text)
+		a.redirect(w, req, "error", f.code, "error_description", f.description())
 	default: // an address that anybody may have published: nobody is sent there without a look at it
-		p.Link, p.LinkText = req.answer(a.cfg.Issuer, "error", f.code, "error_description", f.text), "Back to "+hostOf(req.redirect)
+		p.Link, p.LinkText = req.answer(a.cfg.Issuer, "error", f.code, "error_description", f.description()), "Back to "+hostOf(req.redirect)
 		a.show(w, http.StatusBadRequest, "sorry", p)
 	}
 }

@@ -84,7 +84,7 @@ func (a *Authority) fulfilled(r *http.Request, id string, form map[string]string
 	if err := a.give(r.Context(), &g, a.front.cfg.RefreshTTL, g.Subject); err != nil {
 		return answered{}, err
 	}
-	return a.renewable(r.Context(), agent, &g, o, renewal{Grant: g.ID, Client: id, Epoch: p.Epoch, Bound: o.Thumbprint})
+	return a.renewable(r.Context(), agent, &g, o, renewal{Grant: g.ID, Client: id, Epoch: p.Epoch, Bound: o.Thumbprint, Shown: o.Certificate})
 }
 
 // asBefore says whether o asks for no other than what g is: less is to be had by

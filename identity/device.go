@@ -121,9 +121,9 @@ func typed(s string) string {
 	return s
 }
 
-// errandFor finds what a device asks for, by the code that a person typed, or says
-// what to tell the person. Wrong codes slow down the person and the address.
-func (a *Authority) errandFor(r *http.Request, one *session, code string) (e *errand, v Voucher, told string, err error) {
+// errandFor finds what a device asks for, by the code that a person typed. Wrong
+// codes slow down the person and the address; then why says what to tell.
+func (a *Authority) errandFor(r *http.Request, one *session, code string) (e *errand, v Voucher, why string, err error) {
 	address, at := origin(r.RemoteAddr), a.cfg.Now()
 	if a.failures.wait("device "+one.user, address, at) > 0 {
 		return nil, v, "Too many wrong codes: wait a few seconds, then try again.", nil
@@ -158,16 +158,16 @@ func (a *Authority) deviceForm(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	code := typed(given)
-	e, _, told, err := a.errandFor(r, one, code)
-	if err != nil {
+	e, _, why, err := a.errandFor(r, one, code)
+	switch {
+	case err != nil:
 		a.broke(w, r, err)
 		return
-	}
-	if told != "" {
-		a.show(w, http.StatusBadRequest, "sorry", page{Title: "No such code", Text: told, Link: devicePath, LinkText: "Try again"})
+	case why != "":
+		a.show(w, http.StatusBadRequest, "sorry", page{Title: "No such code", Text: why, Link: devicePath, LinkText: "Try again"})
 		return
 	}
-	client, err := a.deviceClient(r.Context(), e.Client)
+	client, err := a.app(r.Context(), e.Client, true)
 	if err != nil {
 		a.notAsked(w, r, nil, badRequest("invalid_client", "%v", err))
 		return
@@ -186,10 +186,6 @@ func (a *Authority) deviceForm(w http.ResponseWriter, r *http.Request) {
 	a.show(w, http.StatusOK, "deviceconsent", p)
 }
 
-func (a *Authority) deviceClient(ctx context.Context, id string) (Client, error) {
-	return a.app(ctx, id, true)
-}
-
 // deviceDecide is POST /oauth/device: what the person answered.
 func (a *Authority) deviceDecide(w http.ResponseWriter, r *http.Request) {
 	one := a.who(r)
@@ -204,16 +200,16 @@ func (a *Authority) deviceDecide(w http.ResponseWriter, r *http.Request) {
 		a.show(w, http.StatusForbidden, "sorry", page{Title: "Not allowed", Text: "This page was too old, or its form was sent twice. Nothing was allowed.", Link: devicePath, LinkText: "Try again"})
 		return
 	}
-	e, v, told, err := a.errandFor(r, one, code)
-	if err != nil {
+	e, v, why, err := a.errandFor(r, one, code)
+	switch {
+	case err != nil:
 		a.broke(w, r, err)
 		return
-	}
-	if told != "" {
-		a.show(w, http.StatusBadRequest, "sorry", page{Title: "No such code", Text: told})
+	case why != "":
+		a.show(w, http.StatusBadRequest, "sorry", page{Title: "No such code", Text: why, Link: devicePath, LinkText: "Try again"})
 		return
 	}
-	client, err := a.deviceClient(r.Context(), e.Client)
+	client, err := a.app(r.Context(), e.Client, true)
 	if err != nil {
 		a.notAsked(w, r, nil, badRequest("invalid_client", "%v", err))
 		return

@@ -2,7 +2,6 @@ package identity
 
 import (
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
@@ -45,30 +44,44 @@ func isProofRefusal(r Refusal) bool {
 	return slices.Contains([]Refusal{errNoProof, errProofText, errProofKey, errProofSigned, errProofFor, errProofTime, errProofToken, errProofID, errProofUsed, errProofMany, errProofNonce}, r)
 }
 
-// Prove looks at the DPoP proofs of requests on their way to next, so that [Authority.Verify]
-// knows of them. A token that comes by the scheme DPoP goes on by the scheme Bearer, the
-// only one that anybody behind has to know; what is wrong with its proof is for Verify
-// to say, so that it is refused as any other token.
+// Prove looks at what requests on their way to next show besides a token, so that
+// [Authority.Verify] knows of it: the client's certificate, and DPoP proofs. A token that
+// comes by the scheme DPoP goes on by the scheme Bearer, the only one that anybody behind
+// has to know; what is wrong with its proof is for Verify to say, so that it is refused
+// as any other token.
 func (a *Authority) Prove(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		certificate := certificateOf(r)
 		auth := r.Header["Authorization"]
-		if len(auth) != 1 {
-			next.ServeHTTP(w, r)
-			return
+		scheme, token := "", ""
+		if len(auth) == 1 {
+			scheme, token, _ = strings.Cut(auth[0], " ")
 		}
-		scheme, token, _ := strings.Cut(auth[0], " ")
 		if !strings.EqualFold(scheme, "DPoP") {
+			if certificate != "" {
+				r = r.WithContext(WithProof(r.Context(), Proof{Certificate: certificate}))
+			}
 			next.ServeHTTP(w, r)
 			return
 		}
 		token = strings.TrimSpace(token)
 		proof, err := a.shown(w, r, token)
-		proof.wrong = err
+		proof.Certificate, proof.wrong = certificate, err
 		r = r.WithContext(WithProof(r.Context(), proof))
 		r.Header = r.Header.Clone()
 		r.Header.Set("Authorization", "Bearer "+token)
 		next.ServeHTTP(w, r)
 	})
+}
+
+// certificateOf is the SHA-256 of the certificate that the client has shown, and whose
+// key it has, on the connection of r; "" if it has shown none.
+func certificateOf(r *http.Request) string {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		return ""
+	}
+	sum := sha256.Sum256(r.TLS.PeerCertificates[0].Raw)
+	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 // shown is what the request shows besides its token.
@@ -96,17 +109,19 @@ func (a *Authority) shown(w http.ResponseWriter, r *http.Request, token string) 
 	return Proof{Thumbprint: jkt}, a.replays.note(jkt, j.id, a.cfg.Now())
 }
 
-// bound is the thumbprint of the key that a request for a token shows, "" if it shows
-// none. Its proof is used up by [Authority.asked].
+// bound is what a request for a token shows that the token can be bound to. Its DPoP
+// proof is used up by [Authority.asked].
 func (a *Authority) bound(w http.ResponseWriter, r *http.Request) (Proof, error) {
+	proof := Proof{Certificate: certificateOf(r)}
 	if len(r.Header["Dpop"]) == 0 {
-		return Proof{}, nil
+		return proof, nil
 	}
 	j, k, err := a.readProof(w, r)
 	if err != nil {
 		return Proof{}, err
 	}
-	return Proof{Thumbprint: thumbprint(k.Public), id: j.id}, nil
+	proof.Thumbprint, proof.id = thumbprint(k.Public), j.id
+	return proof, nil
 }
 
 // readProof is the DPoP proof of r, but for what it says of a token and whether it was
@@ -157,13 +172,11 @@ func (a *Authority) readProof(w http.ResponseWriter, r *http.Request) (*foreign,
 // remembered.
 type nonces struct{ key []byte }
 
-func newNonces(seal *Seal) nonces {
-	if seal != nil {
-		return nonces{seal.derive("dpop nonce")}
-	}
-	key := make([]byte, sha256.Size)
-	rand.Read(key) // never fails
-	return nonces{key}
+// newNonces is those of secret, which all processes of a gate share.
+func newNonces(secret []byte) nonces {
+	h := hmac.New(sha256.New, secret)
+	h.Write([]byte("dpop nonce"))
+	return nonces{h.Sum(nil)}
 }
 
 const nonceTime = 8 // bytes of it

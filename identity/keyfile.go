@@ -11,26 +11,28 @@ import (
 	"strings"
 
 	"filippo.io/age"
+	"filippo.io/age/plugin"
 )
 
-// sealKey is the age identity that the signing keys are sealed to.
-func sealKey(dir string, given Secret, first bool) (*age.X25519Identity, error) {
+// openSeal is the seal of the key that is given, or else of the one in the folder dir,
+// which is made where first says that nothing is sealed yet.
+func openSeal(dir string, given Secret, first bool) (*Seal, error) {
 	if text := given.Reveal(); text != "" {
-		id, err := parseSealKey(text)
+		s, err := parseSealKey(text)
 		if err != nil {
 			return nil, fmt.Errorf("the seal key that was given: %w", err)
 		}
-		return id, nil
+		return s, nil
 	}
 	file := filepath.Join(dir, sealFile)
 	text, err := readPrivate(file)
 	switch {
 	case err == nil:
-		id, err := parseSealKey(string(text))
+		s, err := parseSealKey(string(text))
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}
-		return id, nil
+		return s, nil
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	case !first:
@@ -41,19 +43,40 @@ func sealKey(dir string, given Secret, first bool) (*age.X25519Identity, error) 
 	if err != nil {
 		return nil, fmt.Errorf("make a seal key: %w", err)
 	}
-	return id, writePrivate(file, []byte("# callgate: opens "+signingFile+"\n"+id.String()+"\n"))
+	return &Seal{id, id.Recipient()}, writePrivate(file, []byte("# callgate: opens "+signingFile+"\n"+id.String()+"\n"))
 }
 
-// parseSealKey reads the one X25519 identity in text, as age-keygen writes it.
+// parseSealKey reads the one identity in text, as age-keygen or a plugin writes it.
 // Its errors do not tell of the text.
-func parseSealKey(text string) (*age.X25519Identity, error) {
+func parseSealKey(text string) (*Seal, error) {
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "AGE-PLUGIN-") && !strings.Contains(strings.Replace(text, line, "", 1), "AGE-") {
+			return pluginSeal(line)
+		}
+	}
 	list, err := age.ParseIdentities(strings.NewReader(text))
 	if err == nil && len(list) == 1 {
 		if id, ok := list[0].(*age.X25519Identity); ok {
-			return id, nil
+			return &Seal{id, id.Recipient()}, nil
 		}
 	}
-	return nil, errors.New("want one age identity, AGE-SECRET-KEY-1…; age-keygen makes one")
+	return nil, errors.New("want one age identity, AGE-SECRET-KEY-1… or AGE-PLUGIN-…; age-keygen makes one")
+}
+
+// pluginSeal is the seal of a key that an age plugin has. Nobody is there whom it
+// could ask for anything.
+func pluginSeal(text string) (*Seal, error) {
+	none := errors.New("callgate cannot ask people for anything: use a key that needs nobody")
+	id, err := plugin.NewIdentity(text, &plugin.ClientUI{
+		DisplayMessage: func(_, _ string) error { return nil },
+		RequestValue:   func(_, _ string, _ bool) (string, error) { return "", none },
+		Confirm:        func(_, _, _, _ string) (bool, error) { return false, none },
+		WaitTimer:      func(string) {},
+	})
+	if err != nil {
+		return nil, errors.New("it begins as the identity of an age plugin, and is none")
+	}
+	return &Seal{id, id.Recipient()}, nil
 }
 
 // checkPrivate refuses an open file or folder that others than its owner can

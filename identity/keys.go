@@ -1,29 +1,29 @@
 package identity
 
 import (
-	"bytes"
+	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"filippo.io/age"
 )
 
 // Keys are what tokens are signed and verified with. They change by [Authority.RotateKeys]
 // and [Authority.DropKey], and by themselves as time passes. They are used by many
 // goroutines at once.
 type Keys struct {
-	file    string
-	seal    *age.X25519Identity
+	store   KeyStore
+	seal    *Seal
+	secret  []byte // random, and the same wherever these keys are used
 	ring    atomic.Pointer[keyring]
+	shared  bool         // other processes put keys too
+	looked  atomic.Int64 // unix microseconds of when find last looked for those
 	writing sync.Mutex
-	save    func(file string, text []byte) error // writePrivate; tests let it fail
+	times   int64                   // that the ring was put, as far as this process knows
+	gone    map[string]*atomic.Bool // of each key that there was, by its id
 }
 
 // A keyring is the keys at one time. It never changes.
@@ -41,7 +41,8 @@ const (
 
 // A ring is the signing keys as signingFile has them, inside the seal.
 type ring struct {
-	Keys []ringKey `json:"keys"`
+	Keys   []ringKey `json:"keys"`
+	Secret []byte    `json:"secret,omitempty"`
 }
 
 type ringKey struct {
@@ -56,36 +57,51 @@ type ringKey struct {
 
 // OpenKeys reads the signing keys from the folder dir, and makes folder and key
 // on the first start. They are sealed with seal, an age identity
-// (AGE-SECRET-KEY-1…); if seal is empty, with one that is made and kept beside
-// them. One process at a time may open a folder.
+// (AGE-SECRET-KEY-1… or AGE-PLUGIN-…); if seal is empty, with one that is made and
+// kept beside them. One process at a time may open a folder.
 func OpenKeys(dir string, seal Secret) (*Keys, error) {
+	return OpenSharedKeys(context.Background(), keyFolder{dir}, dir, seal)
+}
+
+// OpenSharedKeys is [OpenKeys] for keys that are in store, which all processes of a
+// gate may have. They must have one seal, too.
+func OpenSharedKeys(ctx context.Context, store KeyStore, dir string, seal Secret) (*Keys, error) {
 	if err := makeFolder(dir); err != nil {
 		return nil, err
 	}
-	ks := &Keys{file: filepath.Join(dir, signingFile), save: writePrivate}
-	sealed, err := readPrivate(ks.file)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	_, own := store.(keyFolder)
+	ks := &Keys{store: store, shared: !own, gone: make(map[string]*atomic.Bool)}
+	sealed, times, err := store.Ring(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the signing keys: %w", err)
+	}
+	if ks.seal, err = openSeal(dir, seal, sealed == nil); err != nil {
 		return nil, err
 	}
-	first := err != nil
-	if ks.seal, err = sealKey(dir, seal, first); err != nil {
-		return nil, err
-	}
-	if !first {
-		r, err := unsealKeys(ks.file, sealed, ks.seal)
+	if sealed == nil {
+		at := time.Now()
+		k, err := newKey(ES256, at)
 		if err != nil {
 			return nil, err
 		}
-		ks.ring.Store(r)
-		return ks, nil
+		if err := ks.put([]*key{k.in(active, at)}); !errors.Is(err, errOtherRing) {
+			return ks, err
+		}
+		if sealed, times, err = store.Ring(ctx); err != nil {
+			return nil, fmt.Errorf("read the signing keys: %w", err)
+		}
 	}
-	at := time.Now()
-	k, err := newKey(ES256, at)
-	if err != nil {
+	if err := ks.take(sealed, times); err != nil {
 		return nil, err
 	}
-	return ks, ks.put([]*key{k.in(active, at)})
+	if len(ks.secret) == 0 { // of a version before there was one
+		return ks, ks.put(ks.ring.Load().order)
+	}
+	return ks, nil
 }
+
+// Seal is what the keys are sealed with.
+func (ks *Keys) Seal() *Seal { return ks.seal }
 
 // newRing is list, of which exactly one key must be active.
 func newRing(list []*key) (*keyring, error) {
@@ -109,62 +125,133 @@ func newRing(list []*key) (*keyring, error) {
 	return r, nil
 }
 
+// errOtherRing is that another process has put its keys first.
+var errOtherRing = errors.New("another replica changed the signing keys at this moment: look at them, and try again")
+
 // put makes list durable and then the keys in force.
 func (ks *Keys) put(list []*key) error {
 	r, err := newRing(list)
 	if err != nil {
 		return err
 	}
-	sealed, err := r.sealed(ks.seal.Recipient())
+	if len(ks.secret) == 0 {
+		ks.secret = make([]byte, 32)
+		rand.Read(ks.secret) // never fails
+	}
+	sealed, err := r.sealed(ks.seal, ks.secret)
 	if err != nil {
 		return err
 	}
-	if err := ks.save(ks.file, sealed); err != nil {
-		return err
+	ctx, cancel := context.WithTimeout(context.Background(), keysTimeout)
+	defer cancel()
+	ok, err := ks.store.PutRing(ctx, sealed, ks.times+1)
+	if err != nil {
+		return fmt.Errorf("store the signing keys: %w", err)
 	}
-	ks.ring.Store(r)
+	if !ok {
+		return errors.Join(errOtherRing, ks.look(ctx))
+	}
+	ks.times++
+	ks.use(r)
 	return nil
 }
 
-func unsealKeys(file string, sealed []byte, identity age.Identity) (*keyring, error) {
-	plain, err := age.Decrypt(bytes.NewReader(sealed), identity)
+// take puts what was stored in force.
+func (ks *Keys) take(sealed []byte, times int64) error {
+	plain, err := ks.seal.unseal(sealed, maxKeyFile)
 	if err != nil {
-		var other *age.NoIdentityMatchError
-		if errors.As(err, &other) {
-			return nil, fmt.Errorf("%s is sealed to another key: give the one it was made with, or remove the file to begin with a new signing key, which ends all tokens", file)
+		return fmt.Errorf("the signing keys: %w; or remove them, %s, to begin with a new key, which ends all tokens", err, signingFile)
+	}
+	r, secret, err := readRing(plain)
+	if err != nil {
+		return fmt.Errorf("the signing keys: %w", err)
+	}
+	for id, k := range r.byID { // tokens that a key has verified are remembered with it
+		if had := ks.gone[id]; had != nil {
+			k.gone = had
 		}
-		return nil, fmt.Errorf("open %s: %w", file, err)
 	}
-	doc, err := io.ReadAll(io.LimitReader(plain, maxKeyFile))
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", file, err)
+	if old := ks.ring.Load(); old != nil {
+		for id, k := range old.byID {
+			if r.byID[id] == nil {
+				k.gone.Store(true)
+			}
+		}
 	}
-	r, err := readRing(doc)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
-	}
-	return r, nil
+	ks.times, ks.secret = times, secret
+	ks.use(r)
+	return nil
 }
 
-func readRing(doc []byte) (*keyring, error) {
+// use puts r in force. writing is held.
+func (ks *Keys) use(r *keyring) {
+	for id, k := range r.byID {
+		ks.gone[id] = k.gone
+	}
+	ks.ring.Store(r)
+}
+
+// look takes over what another process has put. writing is held.
+func (ks *Keys) look(ctx context.Context) error {
+	if !ks.shared {
+		return nil
+	}
+	sealed, times, err := ks.store.Ring(ctx)
+	if err != nil {
+		return fmt.Errorf("read the signing keys: %w", err)
+	}
+	if times == ks.times {
+		return nil
+	}
+	return ks.take(sealed, times)
+}
+
+// find is the key of that id, nil if there is none. Another process may have made it
+// a moment ago.
+func (ks *Keys) find(id string) *key {
+	k := ks.ring.Load().byID[id]
+	if k != nil || !ks.shared {
+		return k
+	}
+	now, last := time.Now().UnixMicro(), ks.looked.Load()
+	if now-last < pollEvery.Microseconds() || !ks.looked.CompareAndSwap(last, now) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), keysTimeout)
+	defer cancel()
+	if ks.reread(ctx) != nil { // the feed says so, too, and fails all tokens if it goes on
+		return nil
+	}
+	return ks.ring.Load().byID[id]
+}
+
+// reread takes over what another process has put.
+func (ks *Keys) reread(ctx context.Context) error {
+	ks.writing.Lock()
+	defer ks.writing.Unlock()
+	return ks.look(ctx)
+}
+
+func readRing(doc []byte) (*keyring, []byte, error) {
 	var r ring
 	if err := json.Unmarshal(doc, &r); err != nil {
-		return nil, errors.New("holds no signing keys that this version can read")
+		return nil, nil, errors.New("they are none that this version can read")
 	}
 	var list []*key
 	for _, entry := range r.Keys {
 		k, err := parseKey(entry)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		list = append(list, k)
 	}
-	return newRing(list)
+	of, err := newRing(list)
+	return of, r.Secret, err
 }
 
 // sealed is the keys as they are stored.
-func (r *keyring) sealed(recipient age.Recipient) ([]byte, error) {
-	var out ring
+func (r *keyring) sealed(seal *Seal, secret []byte) ([]byte, error) {
+	out := ring{Secret: secret}
 	for _, k := range r.order {
 		pkcs8, err := k.pkcs8()
 		if err != nil {
@@ -176,18 +263,7 @@ func (r *keyring) sealed(recipient age.Recipient) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode the signing keys: %w", err)
 	}
-	var sealed bytes.Buffer
-	w, err := age.Encrypt(&sealed, recipient)
-	if err == nil {
-		_, err = w.Write(doc)
-	}
-	if err == nil {
-		err = w.Close()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("seal the signing keys: %w", err)
-	}
-	return sealed.Bytes(), nil
+	return seal.seal(doc)
 }
 
 // jwks is the document that tells others how to verify our tokens.

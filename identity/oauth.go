@@ -59,6 +59,9 @@ func (a *Authority) Handler() http.Handler {
 		"client_id_metadata_document_supported":          true,
 		"authorization_response_iss_parameter_supported": true, // RFC 9207
 	}
+	if a.cfg.Certificates {
+		metadata["tls_client_certificate_bound_access_tokens"] = true // RFC 8705
+	}
 	if a.front.cfg.Registration {
 		metadata["registration_endpoint"] = a.base + registerPath
 	}
@@ -157,7 +160,20 @@ func (f *fault) write(w http.ResponseWriter) {
 	case http.StatusTooManyRequests:
 		w.Header().Set("Retry-After", strconv.Itoa(int((f.retry+time.Second-1)/time.Second)))
 	}
-	answer(w, f.status, map[string]string{"error": f.code, "error_description": f.text})
+	answer(w, f.status, map[string]string{"error": f.code, "error_description": f.description()})
+}
+
+// description is the text in the characters that RFC 6749 allows for it.
+func (f *fault) description() string {
+	return strings.Map(func(c rune) rune {
+		switch {
+		case c == '"', c == '\\':
+			return '\''
+		case c < ' ' || c > '~':
+			return '?'
+		}
+		return c
+	}, f.text)
 }
 
 // answer writes a reply of the token endpoint, which nobody may keep.

@@ -16,10 +16,17 @@ type Principal struct {
 	Grant   string     // the record of the delegation that the token came from
 	Txn     string     // the transaction that the token's root began
 	Run     string     // the only run that the token is for; "" is any
+	Bound   string     // to what the token is bound, which was shown besides it: ByProof, ByCertificate; "" for nothing
 	Within  []Within   // what agents of Chain are kept to by their registration, besides policy: all of it must permit an object
 	Hops    []Hop      // that were given less than policy allows: each must permit a call
 	Expires time.Time
 }
+
+// What a token may be bound to.
+const (
+	ByProof       = "dpop" // a key, of which each request has a proof (RFC 9449)
+	ByCertificate = "mtls" // a client's certificate (RFC 8705)
+)
 
 // Held is what the principal at a place of Chain may be taken for, by the registry.
 func (p *Principal) Held(hop int) []string {

@@ -24,6 +24,7 @@ type renewal struct {
 	Client string `json:"client"`
 	Epoch  int64  `json:"epoch"`           // of the person
 	Bound  string `json:"bound,omitempty"` // thumbprint of the DPoP key that it is bound to
+	Shown  string `json:"shown,omitempty"` // SHA-256 of the client's certificate that it is bound to
 }
 
 // renewable is an access token of g, and the refresh token that comes next.
@@ -61,8 +62,8 @@ func (a *Authority) refreshed(r *http.Request, form map[string]string) (answered
 	if id != what.Client {
 		return answered{}, a.betrayed(r, id, g, "the refresh token is another client's")
 	}
-	if what.Bound != "" && o.Thumbprint != what.Bound {
-		return answered{}, a.ungranted(r, id, g.acting(), "invalid_grant", "the refresh token is bound to a key: send a DPoP proof of that")
+	if what.Bound != "" && o.Thumbprint != what.Bound || what.Shown != "" && o.Certificate != what.Shown {
+		return answered{}, a.ungranted(r, id, g.acting(), "invalid_grant", "the refresh token is bound to a key: send a DPoP proof of that, or show the client's certificate")
 	}
 	if err := a.asBefore(g, o); err != nil {
 		return answered{}, err

@@ -30,7 +30,14 @@ const (
 	RevokedObject = "object" // an object of policy, whoever calls it: tool:shop/refund
 	RevokedAgent  = "agent"  // what is known of an agent is to be read again
 	RevokedUser   = "user"   // and of a user
+	RevokedKey    = "key"    // and of the signing keys
 )
+
+// isNews says whether a revocation of that kind only says that something is to be
+// read again.
+func isNews(kind string) bool {
+	return kind == RevokedAgent || kind == RevokedUser || kind == RevokedKey
+}
 
 // A RevocationStore keeps the feed: it only grows.
 type RevocationStore interface {
@@ -91,7 +98,7 @@ func (r *Revocations) look(ctx context.Context) error {
 	last := news[len(news)-1].Seq
 	changed := make(map[ending]bool)
 	for _, n := range news {
-		if n.Kind == RevokedAgent || n.Kind == RevokedUser {
+		if isNews(n.Kind) {
 			changed[ending{n.Kind, n.ID}] = true
 		}
 	}
@@ -212,7 +219,7 @@ func (r *Revocations) List(ctx context.Context) ([]Revocation, error) {
 	}
 	var list []Revocation
 	for i, n := range all {
-		if last[ending{n.Kind, n.ID}] == i && !n.Lift && n.Kind != RevokedAgent && n.Kind != RevokedUser {
+		if last[ending{n.Kind, n.ID}] == i && !n.Lift && !isNews(n.Kind) {
 			list = append(list, n)
 		}
 	}

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -92,30 +93,48 @@ func (a *Authority) DropKey(id, by string) error {
 	if k == nil {
 		return &mistake{ErrUnknown, fmt.Sprintf("there is no signing key %.80q", id)}
 	}
-	list := slices.DeleteFunc(slices.Clone(r.order), func(o *key) bool { return o.id == id })
-	if k.state == active {
-		fresh, err := newKey(a.cfg.Alg, a.cfg.Now())
-		if err != nil {
-			return err
-		}
-		list = append(list, fresh.in(active, a.cfg.Now()))
+	list, err := a.without(r, id)
+	if err != nil {
+		return err
 	}
 	k.gone.Store(true)
-	err := a.cfg.Record("key.dropped", by, id, k.state)
+	err = a.cfg.Record("key.dropped", by, id, k.state)
 	if ring, wrong := newRing(list); wrong == nil { // in memory first: a disk that is full keeps no bad key alive
 		ks.ring.Store(ring)
 	}
 	a.cfg.Revocations.tell()
-	return errors.Join(err, ks.put(list))
+	stored := ks.put(list)
+	if r = ks.ring.Load(); errors.Is(stored, errOtherRing) && r.byID[id] != nil { // what the other replica has put has it
+		if list, stored = a.without(r, id); stored == nil {
+			stored = ks.put(list)
+		}
+	}
+	return errors.Join(err, stored)
+}
+
+// without is the keys of r without one. If that was the one that signs, a new one does.
+func (a *Authority) without(r *keyring, id string) ([]*key, error) {
+	list := slices.DeleteFunc(slices.Clone(r.order), func(o *key) bool { return o.id == id })
+	if r.active.id != id {
+		return list, nil
+	}
+	fresh, err := newKey(a.cfg.Alg, a.cfg.Now())
+	if err != nil {
+		return nil, err
+	}
+	return append(list, fresh.in(active, a.cfg.Now())), nil
 }
 
 // turn does what time asks for: keys that everybody knows sign, those whose tokens are
 // all over go, and one that has signed for long enough gets a successor.
-func (a *Authority) turn() error {
+func (a *Authority) turn(ctx context.Context) error {
 	now := a.cfg.Now()
 	ks := a.keys
 	ks.writing.Lock()
 	defer ks.writing.Unlock()
+	if err := ks.look(ctx); err != nil {
+		return err
+	}
 	list := ks.ring.Load().order
 	over := func(k *key) bool { return k.state == retiring && !now.Before(k.until) }
 	for _, k := range list {

@@ -114,7 +114,7 @@ func (a *Authority) asked(r *http.Request, form map[string]string) (MintOptions,
 		}
 	}
 	o, err := wanted(form)
-	o.Thumbprint = proof.Thumbprint
+	o.Thumbprint, o.Certificate = proof.Thumbprint, proof.Certificate
 	return o, err
 }
 
@@ -147,14 +147,14 @@ func explained(err error) error {
 // client is the name of the agent that the request authenticates as.
 func (a *Authority) client(r *http.Request, form map[string]string) (name string, err error) {
 	if form["client_assertion"] != "" || form["client_assertion_type"] != "" {
-		name, err = a.asserted(r, form)
-	} else {
-		var c credentials
-		if c, err = readCredentials(r.Header, form); err == nil {
-			name, err = a.authenticate(c, origin(r.RemoteAddr))
-		}
+		return a.asserted(r, form)
 	}
-	return name, err
+	c, err := readCredentials(r.Header, form)
+	if err != nil {
+		_ = a.cfg.Record("token.refused", "agent:?", "agent:?", clipped(err.Error())+", from "+origin(r.RemoteAddr)) // it is refused in any case
+		return "", err
+	}
+	return a.authenticate(c, origin(r.RemoteAddr))
 }
 
 // ill puts on record that a request for a token has a DPoP proof that is not taken.

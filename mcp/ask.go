@@ -68,6 +68,9 @@ func (p *passage) ask(ctx context.Context, call *firewall.Call, method string, b
 	if ask == nil {
 		return firewall.Refuse(firewall.NotFound, "method %q is not one that a server may ask a client for", clip(method))
 	}
+	if err := p.mayAsk(ask); err != nil {
+		return p.gate.Refuse(ctx, ask, err)
+	}
 	if err := p.phishing(ask); err != nil {
 		return p.gate.Refuse(ctx, ask, err)
 	}

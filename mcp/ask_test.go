@@ -29,9 +29,15 @@ var answers = map[string]string{
 // able is the client after it has said that it takes requests from servers.
 func (a *byHand) able(version string) *byHand {
 	a.t.Helper()
+	return a.declaring(version, able)
+}
+
+// declaring is the client after it has said what it can do.
+func (a *byHand) declaring(version, able string) *byHand {
+	a.t.Helper()
 	if version == "2026-07-28" {
 		b := a.modern()
-		b.able26 = true
+		b.able26 = able
 		return b
 	}
 	r := a.post(`{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"` + version + `",` + able + `,"clientInfo":{"name":"test","version":"1"}}}`)
@@ -94,6 +100,9 @@ func (a *byHand) talk(method, params string, told ...func(gjson.Result)) (last g
 		last = m
 		if q := m.Get("method").Str; q != "" && m.Get("id").Exists() {
 			asked = append(asked, q)
+			if a.meanwhile != nil {
+				a.meanwhile(m.Get("id").Raw)
+			}
 			if r := a.post(`{"jsonrpc":"2.0","id":` + m.Get("id").Raw + `,"result":` + answers[q] + `}`); r.status != http.StatusAccepted {
 				a.t.Errorf("an answer of the client: HTTP %d %s", r.status, r.body)
 			}

@@ -48,7 +48,7 @@ func newSSECarrier(w *httpWire) (*sseCarrier, error) {
 		cancel()
 		return nil, err
 	}
-	h := (&httpLink{wire: w}).header(nil, hand)
+	h := (&httpLink{wire: w}).header(outgoing{}, hand)
 	h.Set("Accept", "text/event-stream")
 	h.Del("Content-Type")
 	resp, err := w.client.RoundTrip((&http.Request{Method: http.MethodGet, URL: w.url, Host: w.url.Host, Header: h}).WithContext(ctx))
@@ -85,9 +85,9 @@ func (c *sseCarrier) write(msg []byte) error {
 	if err != nil {
 		return err
 	}
-	req := (&httpLink{wire: c.wire}).request(bytes.Clone(msg), nil, hand)
+	req := (&httpLink{wire: c.wire}).request(ctx, bytes.Clone(msg), outgoing{}, hand)
 	req.URL = c.post
-	resp, err := c.wire.client.RoundTrip(req.WithContext(ctx))
+	resp, err := c.wire.client.RoundTrip(req)
 	if err != nil {
 		return err
 	}

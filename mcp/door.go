@@ -153,6 +153,8 @@ type visit struct {
 	level   string   // least severe log message that it wants; "" is all, or none for a modern client
 	said    string   // its capabilities, as it declared them; "" for none
 	out     *reply   // to this request
+
+	cut context.CancelCauseFunc // ends the one call of this request; nil where there may be more, or it ends with the request
 }
 
 // ServeHTTP implements [http.Handler].
@@ -282,8 +284,9 @@ func (v *visit) post(ctx context.Context) {
 		return
 	}
 	v.out = out
-	ctx, done := v.outlive(ctx, out)
+	ctx, cut, done := v.outlive(ctx, out)
 	defer done()
+	v.cut = cut
 	v.take(ctx, &m, out)
 	out.end()
 }
@@ -369,33 +372,47 @@ func (v *visit) serve(ctx context.Context, m *Message, out *reply) {
 		v.listenModern(ctx, m, out)
 		return
 	}
-	whole := ctx
 	if v.session != nil {
 		var done func()
-		ctx, done = v.sessions.begin(ctx, v.session, callKey(parsed(m.ID)))
+		ctx, done = v.begin(ctx, m)
 		defer done()
 	}
-	v.pass(whole, ctx, m, out)
+	v.pass(ctx, m, out)
 }
 
-// pass is serve for a request that has begun: ctx ends when the client cancels it, or
-// with whole.
-func (v *visit) pass(whole, ctx context.Context, m *Message, out *reply) {
+// begin notes that a request of the session is under way. Its context ends with
+// errUnwanted when the client cancels it, or the session ends.
+func (v *visit) begin(ctx context.Context, m *Message) (context.Context, func()) {
+	cut := v.cut
+	if cut == nil {
+		ctx, cut = context.WithCancelCause(ctx)
+	}
+	c := v.sessions.begin(v.session, callKey(parsed(m.ID)), cut)
+	return ctx, func() {
+		v.sessions.over(v.session, c)
+		cut(nil)
+	}
+}
+
+// pass is serve for a request that has begun.
+func (v *visit) pass(ctx context.Context, m *Message, out *reply) {
 	call, up, f := v.call(ctx, m)
 	if f == nil {
 		err := v.gate.Do(ctx, call, up, func(ev firewall.Event) error { return v.down(m, call, ev, out) })
 		if err == nil {
 			return
 		}
-		f = v.fault(err, m.Method)
+		if f = v.fault(err, m.Method); v.modern {
+			f.lacked()
+		}
 		if m.Method == "initialize" && v.session != nil {
 			v.sessions.end(v.session) // the client never learned of it
 		}
 	} else {
 		f.Error = v.onRecord(ctx, call, f)
 	}
-	if whole.Err() == nil && ctx.Err() != nil {
-		return // the client does not want an answer any more
+	if context.Cause(ctx) == errUnwanted {
+		return
 	}
 	v.deny(m, f, out)
 }

@@ -207,8 +207,10 @@ type byHand struct {
 	url     string // endpoint
 	header  http.Header
 	version string // that ask speaks
-	able26  bool   // as a modern client, it takes requests from servers
+	able26  string // as a modern client, the capabilities that it declares; "" for none
 	tasks26 bool   // as a modern client, it takes tasks
+
+	meanwhile func(id string) // happens before it answers a request by a server
 }
 
 // visit is a client at a path of the house. The header is what it always sends.
@@ -326,8 +328,8 @@ func (a *byHand) request(method, params, meta string) (*byHand, string) {
 		}
 		a = a.with(header...)
 		own := modernMeta
-		if a.able26 {
-			own = strings.Replace(modernMeta, `/clientCapabilities":{}`, `/client`+strings.Replace(able, "c", "C", 1)[1:], 1)
+		if a.able26 != "" {
+			own = strings.Replace(modernMeta, `/clientCapabilities":{}`, `/client`+strings.Replace(a.able26, "c", "C", 1)[1:], 1)
 		}
 		if a.tasks26 {
 			own = strings.Replace(own, `/clientCapabilities":{`, `/clientCapabilities":{`+taskExtension+`,`, 1)

@@ -61,6 +61,9 @@ type fixture struct {
 	answers map[string]chan string  // to requests of its own, by id
 	ears    map[string]func(string) // of clients that listen: they are given the parameters' metadata
 	jobs    []*job                  // tasks, whoever began them
+
+	seenIn string             // file that gets what came, too
+	raw    func(string) error // writes what need not be a message; nil where it cannot
 }
 
 func newFixture(modern bool) *fixture {
@@ -99,6 +102,7 @@ const fixtureTools = `[` +
 // take is what the server does with one message. say writes one message back.
 func (f *fixture) take(line string, say func(string)) {
 	f.mu.Lock()
+	f.keepSeen(line)
 	if !f.forgetful {
 		f.seen = append(f.seen, line)
 	}
@@ -170,6 +174,9 @@ func (f *fixture) take(line string, say func(string)) {
 }
 
 func (f *fixture) call(m gjson.Result, result func(string), fail func(int, string), say func(string)) {
+	if f.misbehave(m, result, say) {
+		return
+	}
 	args := m.Get("params.arguments")
 	n := int(args.Get("n").Int())
 	done := `{"content":[{"type":"text","text":"done"}]}`
@@ -358,7 +365,11 @@ func play(character string) {
 		return
 	}
 	f := newFixture(strings.HasPrefix(character, "modern"))
-	f.forgetful = true
+	f.forgetful, f.seenIn = true, os.Getenv("CALLGATE_SEEN")
+	f.raw = func(s string) error {
+		_, err := os.Stdout.WriteString(s)
+		return err
+	}
 	if _, version, ok := strings.Cut(character, "legacy 20"); ok {
 		f.version = "20" + version
 	}
@@ -490,6 +501,15 @@ func (w *web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		w.sessions[id] = true
 		w.mu.Unlock()
 		rw.Header().Set("Mcp-Session-Id", id)
+	}
+	if bytes.Contains(body, []byte(`"rogue-endless"`)) && w.stream {
+		rw.Header().Set("Content-Type", "text/event-stream")
+		w.mu.Lock()
+		w.raw = func(s string) error {
+			_, err := io.WriteString(rw, s)
+			return err
+		}
+		w.mu.Unlock()
 	}
 	said := false
 	w.take(string(body), func(s string) {

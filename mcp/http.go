@@ -29,6 +29,7 @@ type httpWire struct {
 	url    *url.URL
 	client *http.Transport // driven by hand: no redirect is followed
 	common http.Header     // of each request; credentials aside
+	post   *http.Request   // without headers and body
 	oauth  *oauth          // gets tokens; nil where none are needed
 
 	mu       sync.Mutex
@@ -75,6 +76,7 @@ func newHTTPWire(s *Server) *httpWire {
 			"Accept":       {"application/json, text/event-stream"},
 			"User-Agent":   {"callgate/" + s.cfg.Version},
 		},
+		post: &http.Request{Method: http.MethodPost, URL: u, Host: u.Host},
 		client: &http.Transport{
 			Proxy:                  http.ProxyFromEnvironment,
 			DialContext:            dial.DialContext,
@@ -327,7 +329,7 @@ func (w *httpWire) discard(s *httpLink) {
 		return
 	}
 	resp, err := w.client.RoundTrip((&http.Request{
-		Method: http.MethodDelete, URL: w.url, Host: w.url.Host, Header: s.header(nil, hand),
+		Method: http.MethodDelete, URL: w.url, Host: w.url.Host, Header: s.header(outgoing{}, hand),
 	}).WithContext(ctx))
 	if err == nil {
 		_ = resp.Body.Close()

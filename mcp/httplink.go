@@ -44,7 +44,7 @@ func (s *httpLink) greet(ctx context.Context, info *Info) error {
 	if info.Version >= mcpgo.ProtocolVersion20250618 {
 		s.version = info.Version
 	}
-	resp, err := s.post(ctx, request(0, "notifications/initialized", nil), nil, outgoing{})
+	resp, err := s.post(ctx, request(0, "notifications/initialized", nil), outgoing{})
 	if err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func (s *httpLink) ask(ctx context.Context, version, method string, params []byt
 	if isModern(version) {
 		s.version = version
 	}
-	resp, err := s.post(ctx, request(out.id, method, params), s.standard(out), out)
+	resp, err := s.post(ctx, request(out.id, method, params), out)
 	if err != nil {
 		return Message{}, err
 	}
@@ -131,7 +131,7 @@ func (s *httpLink) send(ctx context.Context, out outgoing) iter.Seq2[Message, er
 
 // exchange posts a request and yields what the reply to that has.
 func (s *httpLink) exchange(ctx context.Context, out outgoing, yield func(Message, error) bool) {
-	resp, err := s.post(ctx, request(out.id, out.method, out.params), s.standard(out), out)
+	resp, err := s.post(ctx, request(out.id, out.method, out.params), out)
 	if err != nil {
 		if ctx.Err() == nil {
 			s.wire.rediscover(s.about)
@@ -219,7 +219,7 @@ func (s *httpLink) aside(msg []byte) {
 		ctx, cancel := context.WithTimeout(w.life, aside)
 		defer cancel()
 		if hand, err := w.lend(ctx, s.client.principal(), nil); err == nil {
-			if resp, err := w.client.RoundTrip(s.request(msg, nil, hand).WithContext(ctx)); err == nil {
+			if resp, err := w.client.RoundTrip(s.request(ctx, msg, outgoing{}, hand)); err == nil {
 				_ = resp.Body.Close()
 			}
 		}
@@ -233,7 +233,7 @@ func (s *httpLink) aside(msg []byte) {
 func (s *httpLink) say(msg []byte) {
 	ctx, cancel := context.WithTimeout(s.wire.life, aside)
 	defer cancel()
-	resp, err := s.post(ctx, msg, nil, outgoing{})
+	resp, err := s.post(ctx, msg, outgoing{})
 	if err != nil {
 		s.wire.cfg.Logger.Warn("an answer to the server was not taken", "error", err)
 		return
@@ -242,26 +242,25 @@ func (s *httpLink) say(msg []byte) {
 }
 
 // post sends a message, which belongs to out or to nothing.
-func (s *httpLink) post(ctx context.Context, msg []byte, extra map[string]string, out outgoing) (*http.Response, error) {
-	return s.carry(ctx, out.hand, out.lent, func(hand []lent) *http.Request { return s.request(msg, extra, hand) })
+func (s *httpLink) post(ctx context.Context, msg []byte, out outgoing) (*http.Response, error) {
+	return s.carry(ctx, out.hand, out.lent, func(hand []lent) *http.Request { return s.request(ctx, msg, out, hand) })
 }
 
 // request carries one message. Head and body leave in one write, because the
 // transport knows the body's kind.
-func (s *httpLink) request(msg []byte, extra map[string]string, hand []lent) *http.Request {
+func (s *httpLink) request(ctx context.Context, msg []byte, out outgoing, hand []lent) *http.Request {
 	body := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(msg)), nil }
-	first, _ := body()
-	return &http.Request{
-		Method: http.MethodPost, URL: s.wire.url, Host: s.wire.url.Host,
-		Header: s.header(extra, hand), Body: first, GetBody: body, ContentLength: int64(len(msg)),
-	}
+	r := s.wire.post.WithContext(ctx)
+	r.Header, r.GetBody, r.ContentLength = s.header(out, hand), body, int64(len(msg))
+	r.Body, _ = body()
+	return r
 }
 
 // header is what a request to the server says about itself. The operator's
 // headers are put in last, so that nothing from a client can replace them.
-func (s *httpLink) header(extra map[string]string, hand []lent) http.Header {
+func (s *httpLink) header(out outgoing, hand []lent) http.Header {
 	w := s.wire
-	h := make(http.Header, len(w.common)+len(extra)+len(hand)+3)
+	h := make(http.Header, len(w.common)+len(out.header)+len(hand)+4)
 	maps.Copy(h, w.common)
 	if s.version != "" {
 		h[mcpgo.HeaderProtocolVersion] = []string{s.version}
@@ -269,8 +268,8 @@ func (s *httpLink) header(extra map[string]string, hand []lent) http.Header {
 	if s.id != "" {
 		h[mcpgo.HeaderSessionID] = []string{s.id}
 	}
-	for name, value := range extra {
-		h.Set(name, value)
+	if out.method != "" && isModern(s.version) {
+		out.route(h)
 	}
 	for _, l := range hand {
 		h[l.name] = l.value
@@ -279,19 +278,17 @@ func (s *httpLink) header(extra map[string]string, hand []lent) http.Header {
 	return h
 }
 
-// standard is the headers by which a modern server can route a request without
-// reading it, and those that mirror arguments.
-func (s *httpLink) standard(out outgoing) map[string]string {
-	if !isModern(s.version) {
-		return nil
+// route puts into h by what a modern server can route the request without reading it,
+// and the mirrors of arguments.
+func (out *outgoing) route(h http.Header) {
+	for name, value := range out.header {
+		h[name] = []string{value}
 	}
-	h := make(map[string]string, len(out.header)+2)
-	maps.Copy(h, out.header)
-	h[mcpgo.HeaderMethod] = out.method
+	h[mcpgo.HeaderMethod] = []string{out.method}
 	if name, ok := subject(out.method, out.params); ok {
-		h[mcpgo.HeaderName], _ = mcpgo.EncodeHeaderValue(name)
+		value, _ := mcpgo.EncodeHeaderValue(name)
+		h[mcpgo.HeaderName] = []string{value}
 	}
-	return h
 }
 
 // subject is what a request acts on, where the header Mcp-Name must say it.
@@ -332,7 +329,7 @@ func (s *httpLink) replies(ctx context.Context, body *stream, out outgoing) iter
 				break
 			}
 			switch {
-			case n >= maxMessages && out.method != listenMethod:
+			case n > maxMessages && out.method != listenMethod: // whoever they are for
 				err = s.wire.unavailable("sent more messages than callgate takes for one request", nil)
 			case m.IsRequest() && m.Method != "ping" && s.client.answers():
 				m.reply = &answering{say: s.say}

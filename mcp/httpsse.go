@@ -125,8 +125,8 @@ func (v *visit) postSSE(ctx context.Context) {
 	own.w = own.out.w
 	serve := func() { own.take(l.ctx, &m, own.out) }
 	if m.IsRequest() { // it has begun when the client hears that it was accepted, and may cancel it
-		ctx, done := own.sessions.begin(l.ctx, own.session, callKey(parsed(m.ID)))
-		serve = func() { defer done(); own.pass(l.ctx, ctx, &m, own.out) }
+		ctx, done := own.begin(l.ctx, &m)
+		serve = func() { defer done(); own.pass(ctx, &m, own.out) }
 	}
 	go func() { // the response to the POST must not wait for it
 		defer l.done()

@@ -69,7 +69,8 @@ func (h *hub) dispatch(m Message) {
 
 // asked brings a request by the server to the call that it is about. Servers ask
 // for roots as soon as they are greeted, which is before the call that they were
-// greeted for.
+// greeted for, or when they hear that there are others. What else they ask when
+// nobody calls them is in no call's course, and is refused.
 func (h *hub) asked(m Message) {
 	if m.Method == "ping" || !h.client.answers() {
 		h.later(answer(&m))
@@ -82,7 +83,7 @@ func (h *hub) asked(m Message) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.client.owner() == "" || len(h.early) >= maxEarly || h.why != nil {
+	if m.Method != "roots/list" || h.client.owner() == "" || len(h.early) >= maxEarly || h.why != nil {
 		h.later(answer(&m))
 		return
 	}

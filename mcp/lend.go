@@ -90,7 +90,7 @@ func (s *httpLink) carry(ctx context.Context, hand []lent, note func(identity.Lo
 	if s.account != nil {
 		return s.roundTrip(ctx, func() *http.Request { return request(hand) })
 	}
-	resp, err := w.client.RoundTrip(request(hand).WithContext(ctx))
+	resp, err := w.client.RoundTrip(request(hand))
 	if err != nil || resp.StatusCode != http.StatusUnauthorized {
 		return resp, err
 	}
@@ -101,7 +101,7 @@ func (s *httpLink) carry(ctx context.Context, hand []lent, note func(identity.Lo
 	if hand, err = w.lend(ctx, s.client.principal(), note); err != nil {
 		return nil, err
 	}
-	return w.client.RoundTrip(request(hand).WithContext(ctx))
+	return w.client.RoundTrip(request(hand))
 }
 
 // A ledge is where it is noted which credentials were used for a call, by whichever

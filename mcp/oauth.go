@@ -327,7 +327,7 @@ func (s *httpLink) roundTrip(ctx context.Context, request func() *http.Request) 
 	send := func(b *bearer) (*http.Response, error) {
 		req := request()
 		req.Header["Authorization"] = b.header
-		return s.wire.client.RoundTrip(req.WithContext(ctx))
+		return s.wire.client.RoundTrip(req)
 	}
 	resp, err := send(b)
 	if err != nil || resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusForbidden {

@@ -140,12 +140,14 @@ func (s *sessions) replayOf(x *session, event string) (*replay, uint64) {
 
 // outlive is a context for the requests of one POST. It ends when the connection
 // does, unless the client can come back to a stream that has begun: then it goes
-// on for a while, and for as long as the client is back.
-func (v *visit) outlive(ctx context.Context, out *reply) (context.Context, func()) {
+// on for a while, and for as long as the client is back. cut ends it before; it is nil
+// where the request's own context is as good.
+func (v *visit) outlive(ctx context.Context, out *reply) (_ context.Context, cut context.CancelCauseFunc, done func()) {
 	if v.session == nil || !out.sse || v.version < mcpgo.ProtocolVersion20250326 {
-		return ctx, func() {}
+		return ctx, nil, func() {}
 	}
-	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	own, cut := context.WithCancelCause(context.WithoutCancel(ctx))
+	cancel := func() { cut(nil) }
 	session, prime := v.session, v.version >= mcpgo.ProtocolVersion20251125
 	out.primes = prime
 	out.keep = func() *replay { return v.sessions.replay(session, prime) }
@@ -156,7 +158,7 @@ func (v *visit) outlive(ctx context.Context, out *reply) (context.Context, func(
 			cancel()
 		}
 	})
-	return own, func() {
+	return own, cut, func() {
 		out.settle()
 		unhook()
 		cancel()

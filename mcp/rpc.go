@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -33,13 +34,21 @@ type Message struct {
 // own. It was parsed together with the message and is not parsed again.
 func (m *Message) Body() firewall.Body {
 	part := m.part()
-	b := firewall.Body{JSON: part}
 	end := m.at + len(part)
-	for _, s := range m.spans {
-		if s.At >= m.at && s.End <= end {
-			s.At, s.End = s.At-m.at, s.End-m.at
-			b.Spans = append(b.Spans, s)
-		}
+	first, last := 0, len(m.spans) // of those in the part: they are in order
+	for first < last && m.spans[first].At < m.at {
+		first++
+	}
+	for last > first && m.spans[last-1].End > end {
+		last--
+	}
+	b := firewall.Body{JSON: part}
+	if first < last {
+		b.Spans = slices.Clone(m.spans[first:last])
+	}
+	for i := range b.Spans {
+		b.Spans[i].At -= m.at
+		b.Spans[i].End -= m.at
 	}
 	return b
 }

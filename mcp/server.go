@@ -331,9 +331,13 @@ func (s *Server) try(clock *clock, client *Client, req Request, hand []lent, got
 	if l.info().Modern && s.cfg.URL != "" {
 		out.header = s.mirror(clock.ctx, client, req)
 	}
+	n := 0
 	for m, err := range l.send(clock.ctx, out) {
 		if err != nil {
 			return err
+		}
+		if n++; n > maxMessages && !req.endless {
+			return s.unavailable("sent more messages than callgate takes for one request", nil)
 		}
 		s.health.heard()
 		if m.Method == "notifications/progress" {
@@ -344,6 +348,10 @@ func (s *Server) try(clock *clock, client *Client, req Request, hand []lent, got
 			if m, err = withToken(m, token, s.cfg.Limits); err != nil {
 				return s.unavailable("answered what callgate cannot read", err)
 			}
+		}
+		if m.IsRequest() && l.info().Modern { // in its era servers ask by their results
+			s.cfg.Logger.Debug("request of a server that may make none", "method", m.Method)
+			continue
 		}
 		if m.IsRequest() {
 			clock.pause() // it is the client's turn

@@ -4,6 +4,7 @@ import (
 	queue "container/list"
 	"context"
 	"crypto/rand"
+	"fmt"
 	"net/http"
 	"strconv"
 	"sync"
@@ -145,28 +146,32 @@ func (s *sessions) greet(x *session, version, said string) {
 	x.version, x.said = version, said
 }
 
-// begin notes that a call of x is under way. Its context ends when the client
-// cancels the call or the session.
-func (s *sessions) begin(ctx context.Context, x *session, key string) (context.Context, func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	c := &inflight{key, cancel}
+// errUnwanted ends a call that its client has canceled, or with its session.
+var errUnwanted = fmt.Errorf("the client does not want an answer any more: %w", context.Canceled)
+
+// begin notes that a call of x is under way, which cut ends: with errUnwanted, when the
+// client cancels the call or the session.
+func (s *sessions) begin(x *session, key string, cut context.CancelCauseFunc) *inflight {
+	c := &inflight{key: key, cancel: func() { cut(errUnwanted) }}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if x.ended {
-		cancel()
+		c.cancel()
 	}
 	x.calls = append(x.calls, c)
-	return ctx, func() {
-		cancel()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.touch(x, time.Now())
-		for i := range x.calls {
-			if x.calls[i] == c {
-				x.calls[i] = x.calls[len(x.calls)-1]
-				x.calls = x.calls[:len(x.calls)-1]
-				return
-			}
+	return c
+}
+
+// over notes that a call of x is not under way any more.
+func (s *sessions) over(x *session, c *inflight) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.touch(x, time.Now())
+	for i := range x.calls {
+		if x.calls[i] == c {
+			x.calls[i] = x.calls[len(x.calls)-1]
+			x.calls = x.calls[:len(x.calls)-1]
+			return
 		}
 	}
 }
@@ -359,7 +364,7 @@ func (v *visit) batch(ctx context.Context, doc []byte, out *reply) {
 		return
 	}
 	out.batch, v.out = true, out
-	ctx, done := v.outlive(ctx, out)
+	ctx, _, done := v.outlive(ctx, out)
 	defer done()
 	for i := range messages {
 		if ctx.Err() != nil {

@@ -117,13 +117,13 @@ func (b *stream) resume(ctx context.Context) error {
 // there is none, resp is what came instead, without its body.
 func (s *httpLink) get(ctx context.Context, last string) (resp *http.Response, err error) {
 	resp, err = s.carry(ctx, nil, nil, func(hand []lent) *http.Request {
-		h := s.header(nil, hand)
+		h := s.header(outgoing{}, hand)
 		h["Accept"] = []string{"text/event-stream"}
 		delete(h, "Content-Type")
 		if last != "" {
 			h["Last-Event-Id"] = []string{last}
 		}
-		return &http.Request{Method: http.MethodGet, URL: s.wire.url, Host: s.wire.url.Host, Header: h}
+		return (&http.Request{Method: http.MethodGet, URL: s.wire.url, Host: s.wire.url.Host, Header: h}).WithContext(ctx)
 	})
 	if err == nil && (resp.StatusCode != http.StatusOK || !isKind(resp, "text/event-stream") || resp.Header.Get("Content-Encoding") != "") {
 		_ = resp.Body.Close()

@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"net/http"
 	"strings"
 	"time"
 
 	"callgate/firewall"
 
-	mcpgo "github.com/mark3labs/mcp-go/mcp"
 	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
 )
@@ -140,8 +138,9 @@ var errTask = firewall.Refuse(firewall.NotFound, "there is no such task of yours
 // decided when it began; that its tool may still be used is asked again.
 func (v *visit) task(ctx context.Context, m *Message, call *firewall.Call) (*firewall.Call, firewall.Upstream, *fault) {
 	if v.modern && !parsed([]byte(v.said)).Get("extensions."+gjson.Escape(tasksExtension)).Exists() {
-		f := bad(http.StatusBadRequest, mcpgo.MISSING_REQUIRED_CLIENT_CAPABILITY, "only a client that declares the extension %s can ask for tasks", tasksExtension)
-		f.data = `"requiredCapabilities":{"extensions":{"` + tasksExtension + `":{}}}`
+		f := invalid("only a client that declares the extension %s can ask for tasks", tasksExtension)
+		f.Err = lacking(`{"extensions":{"` + tasksExtension + `":{}}}`)
+		f.lacked()
 		return call, nil, f
 	}
 	said := parsed(m.Params).Get("taskId")

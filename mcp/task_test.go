@@ -286,7 +286,7 @@ p2, server:shop, *, model:client/sampling, generate, true, allow, limit:calls=1/
 	up.results["tasks/update"] = `{"resultType":"complete"}`
 	h := open(t, law, map[string]*mcp.Server{"shop": behind(t, "shop", up.start(t))})
 	c := h.visit(t, "/mcp/shop").tasker("2026-07-28")
-	c.able26 = true
+	c.able26 = able
 	id := c.begin()
 	for range 3 {
 		if r := c.ask("tasks/get", `{"taskId":"`+id+`"}`, ""); r.last("result.inputRequests.a.params.maxTokens").Int() != 5 {

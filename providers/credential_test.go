@@ -1,6 +1,7 @@
 package providers_test
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -105,9 +106,11 @@ func TestAKeyIsFoundWhenItIsSentAndOnRecord(t *testing.T) {
 
 func TestAKeyThatIsRefusedIsAskedForAnew(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "key")
+	changed := time.Now().Add(-time.Hour)
 	write := func(text string) {
 		t.Helper()
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		changed = changed.Add(time.Second) // its version is when it was changed, in milliseconds
+		if err := errors.Join(os.WriteFile(file, []byte(text), 0o600), os.Chtimes(file, changed, changed)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -2,6 +2,7 @@ package providers
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,6 +39,9 @@ type exchange struct {
 	reading reading
 	back    *reply
 	key     identity.Secret // that was sent
+	named   string          // the model as the judged body has it; "" for call.Resource
+
+	*translation // nil: client and provider speak one dialect
 }
 
 // Forward implements [firewall.Upstream].
@@ -55,8 +59,11 @@ func (x *exchange) Forward(ctx context.Context, call *firewall.Call) firewall.Ev
 
 // carry sends the call and yields its reply, until it is told to stop.
 func (x *exchange) carry(ctx context.Context, call *firewall.Call, watch *watch, yield func(firewall.Event) bool) error {
-	if call.Body.Edited && gjson.GetBytes(call.Body.JSON, "model").Str != call.Resource {
+	if call.Body.Edited && gjson.GetBytes(call.Body.JSON, "model").Str != cmp.Or(x.named, call.Resource) {
 		return firewall.Refuse(firewall.Denied, "a guard changed the name of the model, so that it is not what was decided on")
+	}
+	if err := x.translate(call); err != nil {
+		return err
 	}
 	resp, err := x.send(ctx, call)
 	if err != nil {
@@ -75,6 +82,9 @@ func (x *exchange) carry(ctx context.Context, call *firewall.Call, watch *watch,
 		return x.fault(ctx, watch.over(resp.Body), resp.ContentLength, yield)
 	case kind == "text/event-stream":
 		x.back.broken = x.reading.broken
+		if x.translation != nil {
+			return x.translated(watch, resp.Body, yield)
+		}
 		return x.stream(watch, resp.Body, yield)
 	}
 	return x.plain(watch.over(resp.Body), resp.ContentLength, yield)
@@ -85,6 +95,9 @@ func (x *exchange) carry(ctx context.Context, call *firewall.Call, watch *watch,
 func (x *exchange) send(ctx context.Context, call *firewall.Call) (*http.Response, error) {
 	for again := false; ; again = true {
 		header := forwarded(x.asked)
+		if x.translation != nil {
+			x.translation.head(header, x.to.Kind)
+		}
 		key, err := x.to.authorize(ctx, header, call)
 		if err != nil {
 			return nil, err
@@ -101,7 +114,14 @@ func (x *exchange) send(ctx context.Context, call *firewall.Call) (*http.Respons
 // request is the call as the provider gets it.
 func (x *exchange) request(ctx context.Context, call *firewall.Call, header http.Header) *http.Request {
 	doc := call.Body.JSON
-	u := x.to.url(x.path, x.query)
+	path := x.path
+	switch {
+	case x.translation != nil:
+		doc, path = x.translation.doc, x.translation.path
+	case x.named != "":
+		doc = renamed(doc, call.Resource)
+	}
+	u := x.to.url(path, x.query)
 	req := &http.Request{
 		Method: http.MethodPost, URL: u, Host: u.Host, Header: header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
@@ -124,6 +144,11 @@ func (x *exchange) plain(body io.Reader, length int64, yield func(firewall.Event
 	if err != nil {
 		return err
 	}
+	if x.translation != nil && gjson.ValidBytes(doc) {
+		if doc, err = x.translation.whole(doc); err != nil {
+			return x.unavailable("answered with something that cannot be read", err)
+		}
+	}
 	parsed, err := firewall.ParseBody(doc, firewall.Limits{Bytes: max})
 	if err != nil {
 		return x.unavailable("answered with something that is not JSON", err)
@@ -142,9 +167,14 @@ func (x *exchange) fault(ctx context.Context, body io.Reader, length int64, yiel
 	if err != nil && !errors.Is(err, errTooLong) {
 		return err
 	}
+	tells := x.tells(doc)
+	if x.translation != nil && gjson.ValidBytes(doc) && isError(x.to.Kind, doc) {
+		doc = x.translation.failed(x.to.name, x.back.status, doc)
+	}
+	speaks := x.back.at.speaks
 	parsed, wrong := firewall.ParseBody(doc, firewall.Limits{})
-	if err != nil || wrong != nil || !isError(x.to.Kind, doc) || x.tells(doc) {
-		if parsed, err = firewall.ParseBody(answered(x.to.name, x.back.status).body(x.to.Kind), firewall.Limits{}); err != nil {
+	if err != nil || wrong != nil || !isError(speaks, doc) || tells {
+		if parsed, err = firewall.ParseBody(answered(x.to.name, x.back.status).body(speaks), firewall.Limits{}); err != nil {
 			return err
 		}
 	}
@@ -227,7 +257,7 @@ func (x *exchange) document(ev *firewall.Event, data []byte, t *texts) error {
 
 // Read implements [firewall.Upstream].
 func (x *exchange) Read(ev *firewall.Event) {
-	if ev.Body.Edited && x.to.Kind == OpenAI {
+	if ev.Body.Edited && x.back.at.speaks == OpenAI {
 		ev.Body.JSON = withoutLogprobs(ev.Body.JSON)
 	}
 	switch {

@@ -78,7 +78,7 @@ func newDoor(t testing.TB, cfg providers.Config, log audit.Log, list map[string]
 	cfg.Challenge = func(route string, _ error) string { return `Bearer realm="` + route + `"` }
 	cfg.Logger = slog.New(slog.DiscardHandler)
 	door := providers.New(cfg, gate)
-	if err := door.SetProviders(list); err != nil {
+	if err := door.SetProviders(list, nil); err != nil {
 		t.Fatal(err)
 	}
 	return door

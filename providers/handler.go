@@ -69,14 +69,14 @@ func New(cfg Config, gate *firewall.Gate) *Handler {
 	return h
 }
 
-// SetProviders puts providers, by their names, in the place of those behind the
-// door, or says all that is wrong with them and changes nothing. Calls in flight
+// SetProviders puts providers, by their names, and the models that stand for several of
+// theirs, in the place of those behind the door, or says all that is wrong with them and changes nothing. Calls in flight
 // end with the provider that they began with.
-func (h *Handler) SetProviders(providers map[string]Provider) error {
+func (h *Handler) SetProviders(providers map[string]Provider, models map[string]Model) error {
 	h.swap.Lock()
 	defer h.swap.Unlock()
 	old := h.behind.Load()
-	next, err := newCatalog(providers, old)
+	next, err := newCatalog(providers, models, old)
 	if err != nil {
 		return err
 	}
@@ -184,16 +184,6 @@ func (h *Handler) enter(r *http.Request, at endpoint, call *firewall.Call, back 
 	if call.Body, err = firewall.ParseBody(body, h.cfg.Limits); err != nil {
 		return nil, &firewall.Error{Code: firewall.Invalid, Reason: "the body cannot be read: " + err.Error(), Err: err}
 	}
-	to, err := h.route(call, at)
-	if err != nil {
-		return nil, err
-	}
-	return &exchange{cfg: &h.cfg, to: to, path: at.path, query: r.URL.RawQuery, asked: r.Header, reading: at.reading(), back: back}, nil
-}
-
-// route reads what the body says of itself and finds the provider that is meant.
-// The name that the provider knows its model by goes into the body.
-func (h *Handler) route(call *firewall.Call, at endpoint) (*provider, error) {
 	said, err := readRequest(call.Body.JSON)
 	call.Resource = clip(said.model)
 	if err != nil {
@@ -201,7 +191,20 @@ func (h *Handler) route(call *firewall.Call, at endpoint) (*provider, error) {
 	}
 	call.Hints.Results = said.results
 	behind := h.behind.Load()
-	to, model, err := behind.find(said.model, at.speaks)
+	x := exchange{cfg: &h.cfg, path: at.path, query: r.URL.RawQuery, asked: r.Header, reading: at.reading(), back: back}
+	if m, ok := behind.models[said.model]; ok {
+		return h.several(call, at, behind, &m, said, x)
+	}
+	if x.to, err = h.route(call, at, behind, said); err != nil {
+		return nil, err
+	}
+	return &x, nil
+}
+
+// route finds the provider of the model that a request names. The name that the
+// provider knows it by goes into the body.
+func (h *Handler) route(call *firewall.Call, at endpoint, behind *catalog, said request) (*provider, error) {
+	to, model, err := behind.find(said.model, at)
 	call.Resource = model
 	if to != nil {
 		call.Target = to.name
@@ -214,6 +217,18 @@ func (h *Handler) route(call *firewall.Call, at endpoint) (*provider, error) {
 	case model != said.model:
 		call.Body.Rewrite(func(_ int, s firewall.Span) (string, bool) { return model, s.At == said.modelAt })
 	}
-	estimate(call, said.most, to)
+	call.Price = to.price(model)
+	call.Estimate = estimateOf(call, said.most, call.Price)
 	return to, nil
+}
+
+// several is the way of a call whose model stands for several.
+func (h *Handler) several(call *firewall.Call, at endpoint, behind *catalog, m *Model, said request, x exchange) (firewall.Upstream, error) {
+	ways, err := behind.ways(m, call, at, said.most)
+	if err != nil {
+		return nil, err
+	}
+	call.Take(ways[0])
+	call.Estimate, call.Routes = ways[0].Estimate, ways[1:]
+	return &router{x: x, behind: behind, model: m, said: said.model, reading: at.reading}, nil
 }

@@ -103,8 +103,8 @@ func TestAModelIsFoundByItsName(t *testing.T) {
 		{"the only provider of the dialect, and a slash that names nobody", one, "/v1/chat/completions", "org/model", "openai org/model", ""},
 		{"more than one provider lists it", many, "/v1/chat/completions", "both", "400 more than one provider has model both", ""},
 		{"nobody can be meant", many, "/v1/chat/completions", "nope", "404 there is anthropic/claude, anthropic/shared, lab/qwen, lab/both, lab/shared, openai/gpt, openai/both", ""},
-		{"a provider of another dialect", many, "/v1/chat/completions", "anthropic/claude", "400 call its models at /v1/messages", ""},
-		{"a model of another dialect", many, "/v1/messages", "qwen", "400 call its models at /v1/chat/completions", ""},
+		{"a provider of another dialect", many, "/v1/responses", "anthropic/claude", "400 call its models at /v1/messages", ""},
+		{"a model of another dialect", many, "/v1/messages/count_tokens", "qwen", "400 call its models at /v1/chat/completions", ""},
 		{"no provider at all", nil, "/v1/chat/completions", "gpt", "404 write it as provider/model", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -370,7 +370,7 @@ func TestProvidersAreSwappedWhole(t *testing.T) {
 		first <- body
 	}()
 	<-begun
-	if err := h.door.SetProviders(map[string]providers.Provider{"openai": {BaseURL: serve(t, answer(200, "application/json", `{"from":"new"}`)) + "/v1"}}); err != nil {
+	if err := h.door.SetProviders(map[string]providers.Provider{"openai": {BaseURL: serve(t, answer(200, "application/json", `{"from":"new"}`)) + "/v1"}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, body := post(t, url, "/v1/chat/completions", chatBody); body != `{"from":"new"}` {
@@ -380,7 +380,7 @@ func TestProvidersAreSwappedWhole(t *testing.T) {
 	if body := <-first; body != `{"from":"old"}` {
 		t.Errorf("in flight during the swap: %s", body)
 	}
-	err := h.door.SetProviders(map[string]providers.Provider{"x": {}, "y": {Kind: "openai", BaseURL: "ftp://z"}, "a/b": {Kind: "openai", BaseURL: "http://z"}})
+	err := h.door.SetProviders(map[string]providers.Provider{"x": {}, "y": {Kind: "openai", BaseURL: "ftp://z"}, "a/b": {Kind: "openai", BaseURL: "http://z"}}, nil)
 	for _, want := range []string{"provider x: kind", "provider y: base URL", `provider "a/b"`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error = %v, want %s in it", err, want)

@@ -5,7 +5,13 @@ import (
 	"strings"
 )
 
-const headerCall = "Callgate-Call" // the call's id, in every reply
+// What callgate says in the head of a reply.
+const (
+	headerCall     = "Callgate-Call"     // the call's id, in every reply
+	headerModel    = "Callgate-Model"    // provider/model that answers, where the client named one that stands for several
+	headerLossy    = "Callgate-Lossy"    // what of the request the provider's dialect cannot say, by its paths
+	headerAttempts = "Callgate-Attempts" // tries that it took, where it did
+)
 
 // forwarded copies of the client's headers what a provider may need: which
 // version and betas of its API the client speaks, and what the client is.

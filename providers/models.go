@@ -1,8 +1,10 @@
 package providers
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -152,10 +154,16 @@ func (l *listing) Forward(ctx context.Context, call *firewall.Call) firewall.Eve
 // Read implements [firewall.Upstream].
 func (l *listing) Read(*firewall.Event) {}
 
-// name is what a model is called at the door.
+// name is what a model is called at the door. One that stands for several has no
+// provider.
 type name struct{ provider, model string }
 
-func (n name) String() string { return n.provider + "/" + n.model }
+func (n name) String() string {
+	if n.provider == "" {
+		return n.model
+	}
+	return n.provider + "/" + n.model
+}
 
 // names is the models that caller may use, in order of their providers. The
 // providers that must be asked are asked at the same time.
@@ -167,6 +175,14 @@ func (l *listing) names(ctx context.Context, caller *identity.Principal) []name 
 	}
 	asking.Wait()
 	var names []name
+	for _, logical := range slices.Sorted(maps.Keys(l.of.models)) {
+		if slices.ContainsFunc(l.of.models[logical].Targets, func(t Target) bool {
+			provider, model, _ := strings.Cut(t.Model, "/")
+			return l.gate.May(caller, firewall.Model, provider, model) != firewall.No
+		}) {
+			names = append(names, name{"", logical})
+		}
+	}
 	for i, p := range l.of.all {
 		for _, model := range found[i] {
 			if l.gate.May(caller, firewall.Model, p.name, model) != firewall.No {
@@ -206,6 +222,6 @@ func (l *listing) item(n name) []byte {
 		doc = append(append(doc, `,"type":"model","display_name":`...), quote(n.model)...)
 		return append(doc, `,"created_at":"1970-01-01T00:00:00Z"}`...)
 	}
-	doc = append(append(doc, `,"object":"model","created":0,"owned_by":`...), quote(n.provider)...)
+	doc = append(append(doc, `,"object":"model","created":0,"owned_by":`...), quote(cmp.Or(n.provider, "callgate"))...)
 	return append(doc, '}')
 }

@@ -26,13 +26,12 @@ const (
 	usualReply    = 4096 // tokens, where a request does not bound its reply
 )
 
-// estimate notes what call will take at to, whose reply may have so many tokens.
-func estimate(call *firewall.Call, most int, to *provider) {
+// estimateOf is what call will take, at a price, if its reply may have so many tokens.
+func estimateOf(call *firewall.Call, most int, price *firewall.Price) firewall.Estimate {
 	u := firewall.Usage{Input: int64(len(call.Body.JSON)+bytesPerToken-1) / bytesPerToken}
 	switch call.Method {
 	case "count_tokens": // is free
-		call.Estimate.Priced = true
-		return
+		return firewall.Estimate{Priced: true}
 	case "embeddings": // replies with numbers, which cost nothing
 	default:
 		u.Output = usualReply
@@ -40,6 +39,5 @@ func estimate(call *firewall.Call, most int, to *provider) {
 			u.Output = int64(most)
 		}
 	}
-	call.Price = to.price(call.Resource)
-	call.Estimate = call.Price.Estimate(u)
+	return price.Estimate(u)
 }

@@ -29,6 +29,8 @@ type Provider struct {
 	APIKey  identity.Credential // sent with each call; nil, or an empty one, sends none
 	Models  []string            // that it has; where empty it is asked
 
+	Strict bool // a request that it can be asked only in part is refused
+
 	Prices map[string]firewall.Price // by model; a * at the end of a name stands for all that begin so
 
 	ConnectTimeout   time.Duration // default 10 s
@@ -51,6 +53,7 @@ type provider struct {
 	key       *identity.Header // nil for none
 	transport *http.Transport
 	shelf     shelf
+	health    *health
 }
 
 // newProvider takes over the connections of old, which has the same name, where
@@ -82,9 +85,9 @@ func newProvider(name string, p Provider, old *provider) (*provider, error) {
 		q.key = identity.NewHeader(p.APIKey, "Bearer ")
 	}
 	if old != nil && old.ConnectTimeout == p.ConnectTimeout {
-		q.transport = old.transport
+		q.transport, q.health = old.transport, old.health
 	} else {
-		q.transport = newTransport(p.ConnectTimeout)
+		q.transport, q.health = newTransport(p.ConnectTimeout), new(health)
 	}
 	return q, nil
 }
@@ -155,9 +158,10 @@ type catalog struct {
 	byName  map[string]*provider
 	byModel map[string][]*provider // that say to have it
 	byKind  map[string][]*provider
+	models  map[string]Model // that stand for others
 }
 
-func newCatalog(list map[string]Provider, old *catalog) (*catalog, error) {
+func newCatalog(list map[string]Provider, models map[string]Model, old *catalog) (*catalog, error) {
 	c := &catalog{byName: make(map[string]*provider, len(list)), byModel: make(map[string][]*provider), byKind: make(map[string][]*provider)}
 	var wrong []error
 	for _, name := range slices.Sorted(maps.Keys(list)) {
@@ -173,7 +177,7 @@ func newCatalog(list map[string]Provider, old *catalog) (*catalog, error) {
 			c.byModel[model] = append(c.byModel[model], p)
 		}
 	}
-	return c, errors.Join(wrong...)
+	return c, errors.Join(append(wrong, c.logical(models))...)
 }
 
 // release lets go of the idle connections that next did not take over. Calls in
@@ -190,16 +194,17 @@ func (c *catalog) release(next *catalog) {
 // provider calls it: provider/model, or a model that only one provider can be
 // meant by. It must speak kind. There is no provider and no error where nothing
 // of that name is known.
-func (c *catalog) find(said, kind string) (*provider, string, error) {
+func (c *catalog) find(said string, at endpoint) (*provider, string, error) {
+	kind := at.speaks
 	if name, model, ok := strings.Cut(said, "/"); ok && model != "" {
 		if p := c.byName[name]; p != nil {
-			return p, model, p.speaks(kind)
+			return p, model, p.speaks(at)
 		}
 	}
 	has := c.byModel[said]
 	switch {
 	case len(has) == 1:
-		return has[0], said, has[0].speaks(kind)
+		return has[0], said, has[0].speaks(at)
 	case len(has) > 1:
 		if p := onlyOf(kind, has); p != nil {
 			return p, said, nil
@@ -226,9 +231,11 @@ func onlyOf(kind string, list []*provider) *provider {
 	return only
 }
 
-func (p *provider) speaks(kind string) error {
+// speaks says whether the provider can be asked what comes in at an endpoint: in its own
+// dialect, or in one that is translated.
+func (p *provider) speaks(at endpoint) error {
 	switch {
-	case p.Kind == kind:
+	case p.Kind == at.speaks, dialectAt(at.method) != nil:
 		return nil
 	case p.Kind == Anthropic:
 		return firewall.Refuse(firewall.Invalid, "provider %s speaks the anthropic dialect: call its models at /v1/messages", p.name)

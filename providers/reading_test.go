@@ -31,7 +31,7 @@ func follow(r reading, kind string, body io.Reader, edit func(*firewall.Event)) 
 	x := &exchange{
 		cfg:     &Config{MaxEvent: 1 << 20, MaxStream: 1 << 24, Logger: slog.New(slog.DiscardHandler)},
 		to:      &provider{Provider: Provider{Kind: kind}, name: "test"},
-		reading: r, back: &reply{status: 200, broken: r.broken},
+		reading: r, back: &reply{status: 200, broken: r.broken, at: endpoint{speaks: kind}},
 	}
 	watch := newWatch(func(error) {}, time.Hour, time.Hour)
 	defer watch.timer.Stop()

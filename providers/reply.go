@@ -20,8 +20,13 @@ type reply struct {
 	at        endpoint
 	challenge func(route string, err error) string
 
-	header http.Header            // of the provider
-	status int                    // 0 as long as there is none
+	header http.Header // of the provider
+	status int         // 0 as long as there is none
+
+	model    string // provider/model that answers, where the client named one that stands for several; else ""
+	attempts int    // so far, of these
+	lossy    string // what of the request could not be translated
+
 	broken func(f failure) []byte // how a stream ends that fails; nil for a plain reply
 	begun  bool                   // some of it went down
 	wait   []byte                 // events that go down with the next one, which has arrived; in room
@@ -94,6 +99,12 @@ func (r *reply) begin(call *firewall.Call, size int) {
 	h := r.w.Header()
 	returned(h, r.header)
 	r.common(call.ID)
+	if r.lossy != "" {
+		h[headerLossy] = []string{r.lossy}
+	}
+	if r.model != "" {
+		h[headerModel], h[headerAttempts] = []string{r.model}, []string{strconv.Itoa(r.attempts)}
+	}
 	if r.broken != nil {
 		h["Content-Type"] = []string{"text/event-stream; charset=utf-8"}
 	} else {

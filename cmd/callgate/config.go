@@ -20,6 +20,7 @@ import (
 type Config struct {
 	Listen    Address `yaml:"listen" restart:"yes"`     // where agents come in
 	PublicURL BaseURL `yaml:"public_url" restart:"yes"` // what agents call this gate; the issuer of their tokens
+	TLS       TLS     `yaml:"tls"`                      // of where agents come in
 	Strangers Count   `yaml:"strangers" restart:"yes"`  // connections of one address that have shown no token yet
 	Data      Folder  `yaml:"data" restart:"yes"`       // ledger, index, keys
 
@@ -35,6 +36,7 @@ type Config struct {
 		Lock    LockFile          `yaml:"lock"`   // of definitions that may be used
 	} `yaml:"mcp"`
 	Providers map[string]Provider `yaml:"providers"`
+	Models    map[string]Model    `yaml:"models"` // that stand for several
 	Agents    []Agent             `yaml:"agents"`
 	Users     []User              `yaml:"users"`
 	Groups    []Group             `yaml:"groups"`
@@ -147,8 +149,9 @@ type Provider struct {
 	Kind     string           `yaml:"kind"` // the dialect: openai, anthropic
 	APIKey   Credential       `yaml:"api_key"`
 	BaseURL  ServerURL        `yaml:"base_url"`
-	Models   []string         `yaml:"models"` // that it has; asked for where empty
-	Prices   map[string]Price `yaml:"prices"` // by model, or by what the names of several begin with and *
+	Models   []string         `yaml:"models"`    // that it has; asked for where empty
+	Strict   Strictness       `yaml:"translate"` // strict: what would be lost in translation is refused
+	Prices   map[string]Price `yaml:"prices"`    // by model, or by what the names of several begin with and *
 	Timeouts struct {
 		Connect   Duration `yaml:"connect"`
 		FirstByte Duration `yaml:"first_byte"`

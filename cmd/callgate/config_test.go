@@ -55,8 +55,8 @@ func TestConfigSaysEveryMistake(t *testing.T) {
 		}},
 		{"an unknown key with none near lists what is known", "admin: {bananas: 1}\n", []string{
 			"1:9: unknown key admin.bananas; known here: listen"}},
-		{"a key of a later version is not taken in silence", "models: {}\naudit: {payloads: full}\n", []string{
-			"1:1: models is not in this version of callgate; take it out",
+		{"a key of a later version is not taken in silence", "guards: {}\naudit: {payloads: full}\n", []string{
+			"1:1: guards is not in this version of callgate; take it out",
 			"2:1: audit is not in this version of callgate; take it out"}},
 		{"a key that stands twice", "listen: 127.0.0.1:1\nlisten: 127.0.0.1:2\n", []string{"2:1: listen stands here twice"}},
 		{"broken YAML", "listen: [1\n", []string{"1:9: not valid YAML: sequence end token ']' not found"}},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,7 +28,8 @@ type front struct {
 	listener net.Listener
 	server   http.Server
 	next     http.Handler
-	pace     pace // of bodies
+	pace     pace                       // of bodies
+	secured  atomic.Pointer[tls.Config] // what connections are made with; nil: without TLS
 
 	busy    sync.RWMutex    // read-held by each request
 	leaving context.Context // ends when streams that only wait for news must
@@ -56,7 +59,12 @@ func (f *front) addr() string { return f.listener.Addr().String() }
 
 // serve returns when the front is stopped, or cannot go on.
 func (f *front) serve() error {
-	if err := f.server.Serve(f.listener); !errors.Is(err, http.ErrServerClosed) {
+	serve := f.server.Serve
+	if f.secured.Load() != nil {
+		f.server.TLSConfig = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return f.secured.Load(), nil }}
+		serve = func(l net.Listener) error { return f.server.ServeTLS(l, "", "") }
+	}
+	if err := serve(f.listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

@@ -1,12 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -41,7 +40,8 @@ type house struct {
 	revoked   *identity.Revocations
 	authority *identity.Authority
 
-	adminToken identity.Secret // by which commands and the console come in, and user:admin logs in
+	secured    *atomic.Pointer[tls.Config] // what agents' connections are made with
+	adminToken identity.Secret             // by which commands and the console come in, and user:admin logs in
 	gate       *firewall.Gate
 	guards     []firewall.Guard
 	shadow     *policy.Shadow
@@ -89,11 +89,7 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	if h.registry, err = identity.OpenRegistry(ctx, h.db.Agents()); err != nil {
 		return nil, err
 	}
-	keys, err := identity.OpenKeys(filepath.Join(data, "keys"), cfg.Identity.SealKey.Secret)
-	if err != nil {
-		return nil, err
-	}
-	seal, err := identity.OpenSeal(filepath.Join(data, "keys"), cfg.Identity.SealKey.Secret)
+	keys, err := h.openKeys(ctx, filepath.Join(data, "keys"))
 	if err != nil {
 		return nil, err
 	}
@@ -105,18 +101,18 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	}
 	h.authority = identity.New(identity.Config{
 		Issuer: string(public), TTL: time.Duration(cfg.Identity.TTL), Alg: string(cfg.Identity.Alg), Rotate: time.Duration(cfg.Identity.Rotate), Now: time.Now, Logger: log,
-		Record: h.changed, Grants: h.db.Grants(), Revocations: h.revoked, Uses: h.db.Uses(), Seal: seal, Nonce: bool(cfg.Identity.DPoPNonce),
+		Record: h.changed, Grants: h.db.Grants(), Revocations: h.revoked, Uses: h.db.Uses(), Nonce: bool(cfg.Identity.DPoPNonce), Certificates: len(cfg.TLS.ClientCA.Text) > 0,
 		Front: cfg.oauthFront(h.adminToken, h.db.Vouchers()),
 		Delegate: func(ctx context.Context, from *identity.Principal, to string) error {
 			return h.gate.Delegate(ctx, from, to)
 		},
 	}, keys, h.registry)
 	if h.vault, err = mcp.OpenVault(ctx, mcp.VaultConfig{
-		PublicURL: string(public), Store: h.db.Tokens(seal), Assert: h.authority.Assert, Record: h.changed, Logger: log,
+		PublicURL: string(public), Store: h.db.Tokens(keys.Seal()), Assert: h.authority.Assert, Record: h.changed, Logger: log,
 	}); err != nil {
 		return nil, err
 	}
-	if err := h.openSources(ctx, &cfg, seal); err != nil {
+	if err := h.openSources(ctx, &cfg, keys.Seal()); err != nil {
 		return nil, err
 	}
 	h.guards = []firewall.Guard{guards.NewSecrets()}
@@ -232,6 +228,14 @@ func (h *house) keep(ctx context.Context) {
 	}
 }
 
+// openKeys opens the signing keys: those of this process alone are in a folder.
+func (h *house) openKeys(ctx context.Context, dir string) (*identity.Keys, error) {
+	if h.db.IsShared() {
+		return identity.OpenSharedKeys(ctx, h.db.Keys(), dir, h.cfg.Identity.SealKey.Secret)
+	}
+	return identity.OpenKeys(dir, h.cfg.Identity.SealKey.Secret)
+}
+
 // furnish puts the agents and providers of cfg in place of those there are, or
 // changes nothing.
 func (h *house) furnish(ctx context.Context, cfg *Config) error {
@@ -252,7 +256,7 @@ func (h *house) furnished(ctx context.Context, cfg *Config) error {
 	}
 	err := h.federate(cfg)
 	if err == nil {
-		if err = h.models.SetProviders(h.upstreams(cfg.Providers)); err == nil {
+		if err = h.models.SetProviders(h.upstreams(cfg.Providers), cfg.logical()); err == nil {
 			return nil
 		}
 		err = errors.Join(Mistakes{{Text: err.Error()}}, h.federate(&h.cfg))
@@ -350,6 +354,9 @@ func (h *house) reload(ctx context.Context, by string) (console.Reloaded, error)
 	if !reflect.DeepEqual(h.cfg.Vault, cfg.Vault) {
 		err = h.reach(&cfg)
 	}
+	if h.secure(&cfg) {
+		done.Restart = append(done.Restart, "tls")
+	}
 	h.connect(&cfg)
 	fresh, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
@@ -439,7 +446,7 @@ func (h *house) upstreams(list map[string]Provider) map[string]providers.Provide
 	m := make(map[string]providers.Provider, len(list))
 	for name, p := range list {
 		m[name] = providers.Provider{
-			Kind: p.Kind, BaseURL: string(p.BaseURL), APIKey: h.lend(p.APIKey, "provider:"+name), Models: p.Models, Prices: prices(p.Prices),
+			Kind: p.Kind, BaseURL: string(p.BaseURL), APIKey: h.lend(p.APIKey, "provider:"+name), Models: p.Models, Strict: bool(p.Strict), Prices: prices(p.Prices),
 			ConnectTimeout: time.Duration(p.Timeouts.Connect), FirstByteTimeout: time.Duration(p.Timeouts.FirstByte), IdleTimeout: time.Duration(p.Timeouts.Idle),
 		}
 	}
@@ -452,52 +459,4 @@ func prices(list map[string]Price) map[string]firewall.Price {
 		m[name] = firewall.Price{Input: p.Input.Value, Output: p.Output.Value, CacheRead: p.CacheRead.or(p.Input), CacheWrite: p.CacheWrite.or(p.Input)}
 	}
 	return m
-}
-
-// differences says in words what of the reloadable keys differs.
-func differences(a, b *Config) []string {
-	var list []string
-	list = append(list, different("mcp server", a.MCP.Servers, b.MCP.Servers)...)
-	if !bytes.Equal(a.MCP.Lock.Text, b.MCP.Lock.Text) {
-		list = append(list, "mcp lock is changed")
-	}
-	list = append(list, different("provider", a.Providers, b.Providers)...)
-	if !reflect.DeepEqual(a.Vault, b.Vault) {
-		list = append(list, "vault is changed")
-	}
-	list = append(list, different("agent", byName(a.Agents), byName(b.Agents))...)
-	list = append(list, different("user", byName(a.Users), byName(b.Users))...)
-	list = append(list, different("group", byName(a.Groups), byName(b.Groups))...)
-	if !reflect.DeepEqual(a.Identity.Federation, b.Identity.Federation) {
-		list = append(list, "identity.federation is changed")
-	}
-	if a.ShutdownTimeout != b.ShutdownTimeout {
-		list = append(list, "shutdown_timeout is "+b.ShutdownTimeout.String())
-	}
-	return list
-}
-
-func byName[V interface{ name() string }](list []V) map[string]V {
-	m := make(map[string]V, len(list))
-	for _, v := range list {
-		m[v.name()] = v
-	}
-	return m
-}
-
-func different[V any](what string, a, b map[string]V) []string {
-	var list []string
-	for _, name := range slices.Sorted(maps.Keys(b)) {
-		if old, ok := a[name]; !ok {
-			list = append(list, what+" "+name+" is new")
-		} else if !reflect.DeepEqual(old, b[name]) {
-			list = append(list, what+" "+name+" is changed")
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(a)) {
-		if _, ok := b[name]; !ok {
-			list = append(list, what+" "+name+" is gone")
-		}
-	}
-	return list
 }

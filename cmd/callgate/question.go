@@ -139,6 +139,8 @@ func (q *Question) surround(call *firewall.Call) error {
 			call.Estimate.Cost, call.Estimate.Priced = firewall.MicroUSD(math.Round(n*1e6)), true
 		case name == "net.ip" && word:
 			call.From = text
+		case name == "bound" && word:
+			call.Caller.Bound = text
 		case name == "orphan" && flag:
 			orphan = yes
 		case name == "approved" && flag:
@@ -146,7 +148,7 @@ func (q *Question) surround(call *firewall.Call) error {
 				call.Approval = "approved"
 			}
 		default:
-			return fmt.Errorf("env %s: want session.calls, session.cost, tokens or cost with a number, net.ip with a text, orphan or approved with true or false", name)
+			return fmt.Errorf("env %s: want session.calls, session.cost, tokens or cost with a number, net.ip or bound with a text, orphan or approved with true or false", name)
 		}
 	}
 	if call.Kind == firewall.Tool && !orphan {

@@ -199,14 +199,14 @@ func start(ctx context.Context, cfg Config, law *policy.Policy, reread func() (C
 	}
 	public := cfg.PublicURL
 	if public == "" {
-		public = BaseURL("http://" + agents.Addr().String())
+		public = BaseURL(cfg.scheme() + agents.Addr().String())
 	}
 	h, err := open(ctx, cfg, public, law, log)
 	if err != nil {
 		return nil, err
 	}
 	s.house, h.reread = h, reread
-	for file, text := range map[string]string{addrFile: near(people.Addr()), gateFile: nearURL(agents.Addr(), public)} {
+	for file, text := range map[string]string{addrFile: near(people.Addr()), gateFile: cfg.nearURL(agents.Addr(), public)} {
 		file = filepath.Join(string(cfg.Data), file)
 		if err := writeFile(file, text+"\n"); err != nil {
 			return nil, err
@@ -224,6 +224,12 @@ func start(ctx context.Context, cfg Config, law *policy.Policy, reread func() (C
 		return h.gate.Refuse(context.Background(), &firewall.Call{Kind: firewall.Session, Method: "CONNECT", Route: "/", From: from}, e)
 	})
 	s.agents = newFront(bound, newDoorman(public, h.gate, h.authority.Prove(routes(h.models, h.tools, h.authority.Handler(), h.vault.Handler()))), log)
+	secured, err := cfg.TLS.config()
+	if err != nil {
+		return nil, err
+	}
+	h.secured = &s.agents.secured
+	h.secured.Store(secured)
 	s.people = newFront(people, c.Handler(), log)
 	for _, f := range []*front{s.people, s.agents} {
 		go func() {
@@ -244,11 +250,19 @@ func near(addr net.Addr) string {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), a.Port()).String()
 }
 
+// scheme is what the gate's own URL begins with.
+func (c *Config) scheme() string {
+	if c.TLS.on() {
+		return "https://"
+	}
+	return "http://"
+}
+
 // nearURL is where an agent on this machine reaches the gate: directly where it
 // listens to this machine, else as all others do, because it answers to no other
-// name.
-func nearURL(addr net.Addr, public BaseURL) string {
-	if at := near(addr); Address(at).loopback() {
+// name, and its certificate has no other.
+func (c *Config) nearURL(addr net.Addr, public BaseURL) string {
+	if at := near(addr); Address(at).loopback() && !c.TLS.on() {
 		return "http://" + at
 	}
 	return string(public)

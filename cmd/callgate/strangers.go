@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
@@ -142,6 +143,9 @@ type strangerKey struct{}
 
 // introduce lets the requests of a connection tell it that it is known.
 func introduce(ctx context.Context, conn net.Conn) context.Context {
+	if secured, ok := conn.(*tls.Conn); ok {
+		conn = secured.NetConn()
+	}
 	if s, ok := conn.(*stranger); ok {
 		return context.WithValue(ctx, strangerKey{}, s)
 	}

@@ -40,6 +40,7 @@ var attributes = map[string]sort{
 	"parent":       text,   // for whom the agent acts directly, else empty
 	"root":         text,   // on whose behalf all of this happens
 	"depth":        number, // of delegation; 0 when an agent acts alone
+	"bound":        text,   // to what the token is bound, which the agent has shown: dpop, mtls; empty for nothing
 	"time.hour":    number, // 0 to 23, UTC
 	"time.weekday": number, // 1 is Monday, 7 is Sunday, UTC
 	"time.unix":    number, // seconds
@@ -57,7 +58,7 @@ var attributes = map[string]sort{
 	"net.ip":        text,    // that the client calls from
 }
 
-const attributeNames = "args.<path>, model, agent, actor, parent, root, depth, time.hour, time.weekday, time.unix, tool.readOnly, tool.destructive, labels, orphan, approved, session.calls, session.cost, tokens, cost or net.ip"
+const attributeNames = "args.<path>, model, agent, actor, parent, root, depth, bound, time.hour, time.weekday, time.unix, tool.readOnly, tool.destructive, labels, orphan, approved, session.calls, session.cost, tokens, cost or net.ip"
 
 // checkAttribute is the sort of the attribute path, which is without r.env.
 func checkAttribute(path string) (sort, error) {
@@ -139,6 +140,11 @@ func (f *facts) get(name string) (any, error) {
 		return f.caller.Subject, nil
 	case "depth":
 		return float64(len(f.caller.Actors)), nil
+	case "bound":
+		if f.past != nil { // which is not on record
+			return nil, errUnknown
+		}
+		return f.caller.Bound, nil
 	}
 	if f.call == nil || f.past != nil && unrecorded(f.past, name) {
 		return nil, errUnknown

@@ -379,3 +379,14 @@ func TestTheObjectThatIsLookedUpIsTheCallsOwn(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatATokenIsBoundToCanBeAskedFor(t *testing.T) {
+	p := load(t, "p, agent:payer, *, tool:bank/*, call, r.env.bound == 'dpop' || r.env.bound == 'mtls', allow, B1\n")
+	for bound, want := range map[string]firewall.Effect{"": firewall.Deny, identity.ByProof: firewall.Allow, identity.ByCertificate: firewall.Allow} {
+		caller := by("agent:payer")
+		caller.Bound = bound
+		if d := p.Decide(request(caller, firewall.Tool, "bank", "pay", "{}")); d.Effect != want {
+			t.Errorf("bound %q: %v, want %v", bound, d, want)
+		}
+	}
+}

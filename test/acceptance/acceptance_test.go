@@ -1,8 +1,7 @@
 // Package acceptance runs callgate between the real parts: npm's MCP servers, the
-// official TypeScript clients, the agents claude-code and codex, which do a whole
-// loop against a scripted model, and the browser chromium, in which people log in.
-// .ci/run installs the parts; without them the tests say so and are skipped.
-// ACCEPTANCE_SCREENSHOTS is a folder for pictures of what the browser shows.
+// official TypeScript clients, and the agents claude-code and codex, which do a
+// whole loop against a scripted model. .ci/run installs the parts; without them
+// the tests say so and are skipped.
 package acceptance
 
 import (
@@ -79,12 +78,6 @@ type world struct {
 // newWorld starts the servers, the scripted model and callgate.
 func newWorld(t *testing.T, script func(upstream.Turn) upstream.Say) *world {
 	t.Helper()
-	return newWorldWith(t, script, func(_, config string) string { return config })
-}
-
-// newWorldWith starts them with another configuration of the gate at url.
-func newWorldWith(t *testing.T, script func(upstream.Turn) upstream.Say, change func(url, config string) string) *world {
-	t.Helper()
 	needParts(t)
 	dir := t.TempDir()
 	w := &world{t: t, dir: dir, data: filepath.Join(dir, "data"), model: &upstream.Model{Script: script, Key: modelKey}}
@@ -102,15 +95,13 @@ func newWorldWith(t *testing.T, script func(upstream.Turn) upstream.Say, change 
 	gate, admin := program.FreePort(t), program.FreePort(t)
 	w.url = "http://127.0.0.1:" + gate
 	must(t, os.WriteFile(filepath.Join(dir, "policy.csv"), []byte(policy), 0o644))
-	config := change(w.url, fmt.Sprintf(config, gate, w.data, admin, everythingPort, the.everything, the.filesystem, docs, models.URL, models.URL))
+	config := fmt.Sprintf(config, gate, w.data, admin, everythingPort, the.everything, the.filesystem, docs, models.URL, models.URL)
 	must(t, os.WriteFile(filepath.Join(dir, "callgate.yaml"), []byte(config), 0o644))
-	program.Start(t, program.Program{Args: []string{the.callgate, "serve", "-c", filepath.Join(dir, "callgate.yaml")}, Dir: dir, Env: append(os.Environ(), "MODEL_KEY="+modelKey, "WEB_SECRET="+webSecret), Log: filepath.Join(dir, "callgate.log"), Clean: true})
+	program.Start(t, program.Program{Args: []string{the.callgate, "serve", "-c", filepath.Join(dir, "callgate.yaml")}, Dir: dir, Env: append(os.Environ(), "MODEL_KEY="+modelKey), Log: filepath.Join(dir, "callgate.log"), Clean: true})
 	program.WaitFor(t, w.url+"/healthz")
 	w.gate("agent", "create", "bot", "--role", "dev")
 	return w
 }
-
-const webSecret = "0123456789abcdef0123456789abcdef" // of a program that people log in with
 
 const policy = `# may use the model, everything that is harmless, and small sums
 p, role:dev, *, model:*,                         generate, true,                    allow, M1
@@ -146,8 +137,6 @@ identity:
   default_agent: bot
   registration: true
   clients:
-    - {id: app, name: "An app", redirect_uris: ["http://127.0.0.1/callback", "http://[::1]/callback", "https://app.example/callback"]}
-    - {id: web, name: "A web app", redirect_uris: ["http://127.0.0.1/callback"], secret: "env:WEB_SECRET"}
     # these publish a document each, which a gate without the internet cannot fetch
     - {id: "https://claude.ai/oauth/claude-code-client-metadata", name: "Claude Code", redirect_uris: ["http://localhost/callback", "http://127.0.0.1/callback"]}
     - {id: "https://chatgpt.com/oauth/codex/client.json", name: "Codex", redirect_uris: ["http://localhost/callback", "http://127.0.0.1/callback"]}

@@ -64,7 +64,8 @@ env_key = "GATE_TOKEN"
 [mcp_servers.callgate]
 url = "`+mcp+`"
 bearer_token_env_var = "GATE_TOKEN"
-startup_timeout_sec = 30
+startup_timeout_sec = 60
+required = true
 `), 0o644))
 	return w.run("codex", []string{"CODEX_HOME=" + home, "GATE_TOKEN=" + token}, "",
 		the.codex, "exec", "--skip-git-repo-check", "--json", "Say hello, then add.")

@@ -1,73 +1,64 @@
-// Has an official TypeScript MCP client log in to a server that wants OAuth, with
-// nothing but its address, and call a tool.
+// An MCP client of one of the two official TypeScript SDKs, with the SDK's own OAuth
+// client: it registers, sends a person to the gate, and then lists and calls tools.
 //
-//   node login.mjs sdk|client URL TOOL [CLIENT_ID [CLIENT_SECRET]]
+//   node login.mjs SDK MCP-URL REDIRECT-URI
 //
-// sdk is @modelcontextprotocol/sdk, client is @modelcontextprotocol/client. Without a
-// CLIENT_ID it registers itself. It says on stdout where a person has to go, as the
-// first line, and waits there for the browser; the second line is JSON: what the tool
-// answered, how it registered, and what a renewed token was good for.
-import { createServer } from 'node:http';
+// It prints {"go": URL} where a person must go, reads the code that came back as one
+// line, and prints {"tools": […], "text": …} at the end, or {"error": …}.
+import { createInterface } from 'node:readline/promises'
 
-const [generation, url, tool, id, secret] = process.argv.slice(2);
-let lib, auth;
-if (generation === 'sdk') {
-  lib = { ...(await import('@modelcontextprotocol/sdk/client/index.js')), ...(await import('@modelcontextprotocol/sdk/client/streamableHttp.js')) };
-  auth = await import('@modelcontextprotocol/sdk/client/auth.js');
-} else {
-  lib = auth = await import('@modelcontextprotocol/client');
+const [sdk, url, redirect] = process.argv.slice(2)
+const { Client, Transport, Unauthorized } = await load(sdk)
+
+async function load(sdk) {
+  if (sdk === 'v2') {
+    const m = await import('@modelcontextprotocol/client')
+    return { Client: m.Client, Transport: m.StreamableHTTPClientTransport, Unauthorized: m.UnauthorizedError }
+  }
+  const [client, http, auth] = await Promise.all([
+    import('@modelcontextprotocol/sdk/client/index.js'), import('@modelcontextprotocol/sdk/client/streamableHttp.js'), import('@modelcontextprotocol/sdk/client/auth.js')])
+  return { Client: client.Client, Transport: http.StreamableHTTPClientTransport, Unauthorized: auth.UnauthorizedError }
 }
 
-let came;
-const back = new Promise((resolve) => (came = resolve));
-const app = createServer((req, res) => {
-  res.end('You can close this page.');
-  came(new URL(req.url, 'http://127.0.0.1').searchParams);
-});
-await new Promise((resolve) => app.listen(0, '127.0.0.1', resolve));
-const redirect = `http://127.0.0.1:${app.address().port}/callback`;
-
-const kept = { client: id && { client_id: id, client_secret: secret } };
+const kept = {}
 const provider = {
-  redirectUrl: redirect,
-  clientMetadata: { client_name: `${generation} of npm`, redirect_uris: [redirect], grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'], token_endpoint_auth_method: secret ? 'client_secret_post' : 'none' },
-  state: () => 'a state',
+  get redirectUrl() { return redirect },
+  get clientMetadata() {
+    return { client_name: 'SDK ' + sdk, redirect_uris: [redirect], grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'], token_endpoint_auth_method: 'none' }
+  },
+  state: () => 'state-of-the-sdk',
   clientInformation: () => kept.client,
-  saveClientInformation: (c) => (kept.client = c),
+  saveClientInformation: c => { kept.client = c },
   tokens: () => kept.tokens,
-  saveTokens: (t) => (kept.tokens = t),
-  redirectToAuthorization: (u) => console.log(String(u)),
-  saveCodeVerifier: (v) => (kept.verifier = v),
+  saveTokens: t => { kept.tokens = t },
+  redirectToAuthorization: u => console.log(JSON.stringify({ go: String(u) })),
+  saveCodeVerifier: v => { kept.verifier = v },
   codeVerifier: () => kept.verifier,
-  saveDiscoveryState: (d) => (kept.discovery = d),
+  saveDiscoveryState: s => { kept.discovery = s },
   discoveryState: () => kept.discovery,
-};
+}
 
-const connect = async () => {
-  const client = new lib.Client({ name: 'login', version: '1' }, { capabilities: {} });
-  const transport = new lib.StreamableHTTPClientTransport(new URL(url), { authProvider: provider });
+try {
+  const first = new Transport(new URL(url), { authProvider: provider })
   try {
-    await client.connect(transport);
+    await new Client({ name: 'login', version: '1' }).connect(first)
+    throw new Error('let in without a login')
   } catch (e) {
-    return { transport, error: e };
+    if (!(e instanceof Unauthorized)) throw e
   }
-  const result = await client.callTool({ name: tool, arguments: { message: 'hello' } });
-  await client.close();
-  return { result };
-};
-
-const first = await connect();
-if (!(first.error instanceof auth.UnauthorizedError)) throw first.error ?? new Error('it was let in without a login');
-const q = await back;
-if (q.get('state') !== 'a state') throw new Error(`state ${q.get('state')}`);
-await first.transport.finishAuth(generation === 'sdk' ? q.get('code') : q);
-const second = await connect();
-if (second.error) throw second.error;
-
-const old = kept.tokens;
-kept.tokens = { ...old, access_token: 'ended' }; // it must renew it by itself
-const third = await connect();
-if (third.error) throw third.error;
-console.log(JSON.stringify({ client: kept.client, answers: [second.result, third.result], rotated: kept.tokens.refresh_token !== old.refresh_token, iss: q.get('iss') }));
-app.close();
-process.exit(0);
+  const lines = createInterface({ input: process.stdin })
+  const back = new URLSearchParams(await lines.question(''))
+  lines.close()
+  await first.finishAuth(back.get('code'), back.get('iss') ?? undefined)
+  const client = new Client({ name: 'login', version: '1' })
+  await client.connect(new Transport(new URL(url), { authProvider: provider }))
+  const { tools } = await client.listTools()
+  const refreshed = kept.tokens
+  kept.tokens = { ...kept.tokens, access_token: 'expired' } // the SDK refreshes by itself
+  const got = await client.callTool({ name: tools[0].name, arguments: { order: 'A7', amount: 5 } })
+  console.log(JSON.stringify({ tools: tools.map(t => t.name), text: got.content[0].text, renewed: kept.tokens.access_token !== 'expired' && kept.tokens.refresh_token !== refreshed.refresh_token }))
+  await client.close()
+} catch (e) {
+  console.log(JSON.stringify({ error: String(e?.stack ?? e) }))
+}
+process.exit(0)

@@ -13,8 +13,6 @@ import (
 
 	"callgate/test/program"
 	"callgate/test/upstream"
-
-	"github.com/tidwall/gjson"
 )
 
 // What is said to a person who has to log in with a program.
@@ -71,37 +69,6 @@ func modest(turn upstream.Turn) upstream.Say {
 		return upstream.Say{Calls: []upstream.Call{{Tool: sum, Args: `{"a":50,"b":1}`}}}
 	}
 	return upstream.Say{Text: "The second call was refused: " + turn.Results[1].Text}
-}
-
-func TestOfficialClientsLogIn(t *testing.T) {
-	w := newWorld(t, func(upstream.Turn) upstream.Say { return upstream.Say{Text: "hello"} })
-	for _, generation := range []string{"sdk", "client"} {
-		for name, known := range map[string][]string{"registers itself": nil, "is of the config": {"app"}, "has a secret": {"web", webSecret}} {
-			for _, door := range []struct{ path, tool string }{{"/mcp", "everything__echo"}, {"/mcp/everything", "echo"}} {
-				t.Run(generation+" "+name+" at "+door.path, func(t *testing.T) {
-					w := *w
-					w.t = t
-					said := w.logs("login", nil, append([]string{the.node, mustAbs(t, "login.mjs"), generation, w.url + door.path, door.tool}, known...)...)
-					_, doc, _ := strings.Cut(strings.TrimSpace(said), "\n")
-					got := gjson.Parse(doc)
-					for i, answer := range got.Get("answers").Array() {
-						if text := answer.Get("content.0.text").Str; !strings.Contains(text, "hello") || answer.Get("isError").Bool() {
-							t.Errorf("call %d: %s", i+1, answer.Raw)
-						}
-					}
-					if n := len(got.Get("answers").Array()); n != 2 || !got.Get("rotated").Bool() || got.Get("iss").Str != w.url {
-						t.Errorf("%d answers of 2: %s", n, doc)
-					}
-					if id := got.Get("client.client_id").Str; known == nil && !strings.HasPrefix(id, "dcr_") {
-						t.Errorf("it is client %q", id)
-					}
-				})
-			}
-		}
-	}
-	if said := w.gate("audit", "tail", "-n", "1000"); strings.Count(said, "client.registered") != 4 || strings.Count(said, "consent.given") != 12 {
-		t.Errorf("on record:\n%s", said)
-	}
 }
 
 // loggedIn checks what the agents did with the login: the first call passed, and

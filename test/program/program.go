@@ -18,7 +18,11 @@ import (
 // path.
 func Build(dir string, race bool) (string, error) {
 	path := filepath.Join(dir, "callgate")
-	args := []string{"build", "-o", path}
+	at, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "callgate").Output() // also from a module of tests alone
+	if err != nil {
+		return "", fmt.Errorf("find callgate: %w", err)
+	}
+	args := []string{"build", "-C", strings.TrimSpace(string(at)), "-o", path}
 	if race {
 		args = append(args, "-race")
 	}

@@ -98,7 +98,10 @@ type replica struct {
 	db       *store.DB
 }
 
-func openReplica(t *testing.T, shared, keys string) *replica {
+// sealKey is what the operator gives to all replicas.
+const sealKey = "AGE-SECRET-KEY-138JYNGRKJ7Y44J2JGEXPMH7T42ZLWTYFRZFMRYQCAJKZ444M0UMQ7KQJ5X"
+
+func openReplica(t *testing.T, shared string) *replica {
 	t.Helper()
 	r := &replica{db: openDB(t, filepath.Join(t.TempDir(), "callgate.db"), shared)}
 	t.Cleanup(func() { r.db.Close() })
@@ -110,7 +113,7 @@ func openReplica(t *testing.T, shared, keys string) *replica {
 	if r.revoked, err = identity.OpenRevocations(t.Context(), r.db.Revocations(), time.Hour, time.Now, record); err != nil {
 		t.Fatal(err)
 	}
-	ring, err := identity.OpenKeys(keys, identity.Secret{})
+	ring, err := identity.OpenSharedKeys(t.Context(), r.db.Keys(), filepath.Join(t.TempDir(), "keys"), identity.NewSecret(sealKey))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,14 +132,14 @@ func (r *replica) good(token identity.Token) bool {
 }
 
 func TestWhatOneReplicaRevokesTheOthersRefuseWithinASecond(t *testing.T) {
-	shared, keys := postgres(t), filepath.Join(t.TempDir(), "keys")
-	a := openReplica(t, shared, keys)
+	shared := postgres(t)
+	a := openReplica(t, shared)
 	for _, name := range []string{"lead", "clerk", "gone"} {
 		if _, _, err := a.registry.Create(t.Context(), identity.Agent{Name: name}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	b := openReplica(t, shared, keys) // began later, and reads what there is
+	b := openReplica(t, shared) // began later, and reads what there is
 	mint := func(r *replica, name string) identity.Token {
 		token, err := r.Mint(t.Context(), name, identity.MintOptions{})
 		if err != nil {
@@ -204,6 +207,91 @@ func TestWhatOneReplicaRevokesTheOthersRefuseWithinASecond(t *testing.T) {
 	within("without the feed", func() error { return nil }, func() bool { return !b.good(token) })
 	if !a.good(token) {
 		t.Error("the other one is well")
+	}
+}
+
+func TestReplicasHaveOneRingOfKeys(t *testing.T) {
+	shared := postgres(t)
+	a := openReplica(t, shared)
+	b := openReplica(t, shared)
+	if _, _, err := a.registry.Create(t.Context(), identity.Agent{Name: "bot"}); err != nil {
+		t.Fatal(err)
+	}
+	mint := func(r *replica) identity.Token {
+		t.Helper()
+		token, err := r.Mint(t.Context(), "bot", identity.MintOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+	signs := func(r *replica) string {
+		for _, k := range r.SigningKeys() {
+			if k.State == "active" {
+				return k.ID
+			}
+		}
+		return ""
+	}
+	wait := func(what string, done func() bool) {
+		t.Helper()
+		for begun := time.Now(); !done(); time.Sleep(5 * time.Millisecond) {
+			if time.Since(begun) > time.Second {
+				t.Fatalf("%s: not a second after", what)
+			}
+		}
+	}
+	if signs(a) != signs(b) {
+		t.Fatal("each replica has made a key of its own")
+	}
+	first := mint(a)
+	wait("the agent", func() bool { return b.good(first) })
+
+	if err := a.RotateKeys(true, "admin"); err != nil {
+		t.Fatal(err)
+	}
+	if !b.good(mint(a)) {
+		t.Error("a token of a key that was made this moment is refused")
+	}
+	wait("the rotation", func() bool { return signs(a) == signs(b) })
+	if !b.good(first) {
+		t.Error("a token of the key before is refused")
+	}
+
+	second := mint(b)
+	if !a.good(second) {
+		t.Fatal("good before")
+	}
+	dropped := signs(b)
+	if err := b.DropKey(dropped, "admin"); err != nil {
+		t.Fatal(err)
+	}
+	if b.good(second) {
+		t.Error("where it was dropped, the key still lets in")
+	}
+	wait("the drop", func() bool { return !a.good(second) })
+	if !a.good(first) || !a.good(mint(b)) {
+		t.Error("other keys were dropped, too")
+	}
+
+	var work sync.WaitGroup // both at once: none of them is lost, and one says that it came second
+	var failed [2]error
+	for i, r := range []*replica{a, b} {
+		work.Go(func() { failed[i] = r.RotateKeys(true, "admin") })
+	}
+	work.Wait()
+	for _, err := range failed {
+		if err != nil && !strings.Contains(err.Error(), "another replica") {
+			t.Error(err)
+		}
+	}
+	wait("both rotations", func() bool { return signs(a) == signs(b) })
+	if !a.good(mint(b)) || !b.good(mint(a)) {
+		t.Error("after both have rotated, one does not know the other's key")
+	}
+	other := filepath.Join(t.TempDir(), "keys")
+	if _, err := identity.OpenSharedKeys(t.Context(), a.db.Keys(), other, identity.Secret{}); err == nil || !strings.Contains(err.Error(), "seal") {
+		t.Errorf("without the seal key of the others: %v", err)
 	}
 }
 

@@ -1,4 +1,4 @@
-package logins
+package scripted
 
 import (
 	"net/url"
@@ -9,7 +9,6 @@ import (
 	"callgate/test/program"
 
 	"golang.org/x/oauth2"
-	"golang.org/x/oauth2/clientcredentials"
 )
 
 // oauth2Config is what a program of the Go project's own package needs to know.
@@ -85,19 +84,4 @@ func TestOAuth2OfTheGoProjectOnADevice(t *testing.T) {
 	token, err := cfg.DeviceAccessToken(t.Context(), device)
 	must(t, err)
 	g.useful(cfg.Client(t.Context(), token))
-}
-
-func TestOAuth2OfTheGoProjectForAnAgentAlone(t *testing.T) {
-	g := newGate(t)
-	secret := g.agent("robot")
-	for name, style := range map[string]oauth2.AuthStyle{"found out": oauth2.AuthStyleAutoDetect, "header": oauth2.AuthStyleInHeader, "body": oauth2.AuthStyleInParams} {
-		cfg := clientcredentials.Config{ClientID: "robot", ClientSecret: secret, TokenURL: g.url + "/oauth/token", AuthStyle: style, EndpointParams: url.Values{"resource": {g.url + "/mcp/till"}}}
-		if got := g.call(cfg.Client(t.Context()), "echo"); got != "you said hello" {
-			t.Errorf("%s: %q", name, got)
-		}
-	}
-	wrong := clientcredentials.Config{ClientID: "robot", ClientSecret: "wrong", TokenURL: g.url + "/oauth/token"}
-	if _, err := wrong.Token(t.Context()); err == nil || !strings.Contains(err.Error(), "invalid_client") {
-		t.Errorf("a wrong secret: %v", err)
-	}
 }

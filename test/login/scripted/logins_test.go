@@ -1,8 +1,8 @@
-// Package logins has OAuth clients that others wrote log in at a real callgate,
-// unmodified, with a person who agrees: golang.org/x/oauth2, zitadel/oidc and the
-// MCP project's Go SDK. What they get must be good for a tool call, as the person and
+// Package scripted has OAuth clients that others wrote log in at a real callgate,
+// unmodified, with a person who agrees and has no screen: golang.org/x/oauth2,
+// zitadel/oidc and the MCP project's Go SDK. What they get must be good for a tool call, as the person and
 // the agent, and on record. Those of the npm registry are in package acceptance.
-package logins
+package scripted
 
 import (
 	"context"

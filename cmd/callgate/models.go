@@ -1,0 +1,79 @@
+package main
+
+import (
+	"strconv"
+	"strings"
+
+	"callgate/providers"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// A Model is a name that agents use for several models, of which one answers.
+type Model struct {
+	Targets []ModelTarget `yaml:"targets"` // in the order in which they are tried
+	Retries Least         `yaml:"retries"` // at each of them
+}
+
+// A ModelTarget is one of them.
+type ModelTarget struct {
+	Model  string `yaml:"model"`  // provider/model
+	Weight Least  `yaml:"weight"` // share of the runs that begin here
+}
+
+const defaultRetries = 2
+
+func (m *Model) check(r *reader, n ast.Node, key string) {
+	if len(m.Targets) == 0 {
+		r.note(n, "%s: a model needs targets: [{model: provider/name}]", key)
+	}
+	for i, t := range m.Targets {
+		if provider, model, ok := strings.Cut(t.Model, "/"); !ok || provider == "" || model == "" {
+			r.note(item(at(n, "targets"), i), "%s.targets[%d]: write model as provider/name", key, i)
+		}
+	}
+}
+
+// logical are the models of c that stand for others.
+func (c *Config) logical() map[string]providers.Model {
+	list := make(map[string]providers.Model, len(c.Models))
+	for name, m := range c.Models {
+		to := providers.Model{Retries: defaultRetries}
+		if m.Retries.Given {
+			to.Retries = m.Retries.N
+		}
+		for _, t := range m.Targets {
+			to.Targets = append(to.Targets, providers.Target{Model: t.Model, Weight: t.Weight.N})
+		}
+		list[name] = to
+	}
+	return list
+}
+
+// A Least is a number from 0 on.
+type Least struct {
+	N     int
+	Given bool
+}
+
+func (l *Least) read(r *reader, n ast.Node, key string) {
+	v, err := strconv.Atoi(n.GetToken().Value)
+	if _, whole := n.(*ast.IntegerNode); !whole || err != nil || v < 0 || v > maxCount {
+		r.note(n, "%s: want a whole number from 0 to %d", key, maxCount)
+		return
+	}
+	*l = Least{v, true}
+}
+
+// A Strictness is whether a request that can be translated only in part is refused.
+type Strictness bool
+
+func (s *Strictness) read(r *reader, n ast.Node, key string) {
+	switch word, ok := r.text(n, key); {
+	case !ok:
+	case word == "strict" || word == "lossy":
+		*s = word == "strict"
+	default:
+		r.note(n, "%s: want lossy or strict", key)
+	}
+}
