@@ -142,7 +142,7 @@ wire_api = "responses"
 env_key = "GATE_TOKEN"
 [mcp_servers.callgate]
 url = "`+w.url+`/mcp"
-startup_timeout_sec = 30
+startup_timeout_sec = 60
 required = true # so that it waits for its tools before it asks the model
 `), 0o644))
 			env := []string{"CODEX_HOME=" + home, "GATE_TOKEN=" + w.token()}
