@@ -145,7 +145,7 @@ func (a *Authority) askConsent(w http.ResponseWriter, one *session, req *request
 		Title: "Allow access?", User: one.user, Client: req.client, Host: hostOf(req.redirect), Local: isLocal(req.client.Redirects),
 		Agents: a.choices(req.client, one.user), Asks: a.plainWords(req.wants), Request: req.raw,
 		Until: a.cfg.Now().Add(a.front.cfg.RefreshTTL).UTC().Format("2 January 2006"),
-		forms: " " + originOf(req.redirect),
+		forms: onward(req.redirect),
 	}
 	if len(p.Agents) == 0 {
 		p.Title = "No agent to act for you"
@@ -156,16 +156,19 @@ func (a *Authority) askConsent(w http.ResponseWriter, one *session, req *request
 	a.show(w, http.StatusOK, "consent", p)
 }
 
-// originOf is where a redirect leads, as a Content-Security-Policy has it.
-func originOf(uri string) string {
-	u, err := url.Parse(uri)
-	switch {
-	case err != nil || strings.ContainsAny(u.Scheme+u.Host, ";, '"):
+// onward is where a form may lead in the end whose answer sends the browser to uri, as
+// a Content-Security-Policy has it. A browser holds it against all redirects that
+// follow, and programs lead on from there to pages of their own; so it is any page of
+// the web, or what opens a program.
+func onward(uri string) string {
+	scheme, _, ok := strings.Cut(uri, ":")
+	if !ok || strings.ContainsFunc(scheme, func(c rune) bool { return !wordly(c) && c != '+' }) {
 		return ""
-	case u.Scheme == "https" || u.Scheme == "http":
-		return u.Scheme + "://" + u.Host
 	}
-	return u.Scheme + ":"
+	if scheme == "http" || scheme == "https" {
+		return " https: http:"
+	}
+	return " https: http: " + scheme + ":"
 }
 
 // plainWords is what is asked for, in words for people.
@@ -223,7 +226,7 @@ type promise struct {
 }
 
 // promised is what a person allows a client: recorded before it is worth anything.
-func (a *Authority) promised(one *session, client Client, agent Agent, o MintOptions) (promise, error) {
+func (a *Authority) promised(ctx context.Context, one *session, client Client, agent Agent, o MintOptions) (promise, error) {
 	g, err := a.root(agent, one.user, o)
 	if err != nil {
 		return promise{}, err
@@ -236,6 +239,11 @@ func (a *Authority) promised(one *session, client Client, agent Agent, o MintOpt
 	}
 	if err := a.cfg.Record("consent.given", one.user, g.acting(), clipped(state)); err != nil {
 		return promise{}, fmt.Errorf("nothing is allowed, since that could not be recorded: %w", err)
+	}
+	if client.Source == FromRegistration && !client.Allowed {
+		if err := a.front.cfg.Registered.AllowClient(ctx, client.ID); err != nil {
+			return promise{}, err
+		}
 	}
 	return promise{Grant: *g, Client: client.ID, Epoch: one.epoch}, nil
 }
@@ -280,7 +288,7 @@ func (a *Authority) decide(w http.ResponseWriter, r *http.Request) {
 		a.show(w, http.StatusForbidden, "sorry", page{Title: "Not allowed", Text: "That agent may not act for you. Nothing was allowed. Begin again in your client."})
 		return
 	}
-	p, err := a.promised(one, req.client, agent, req.wants)
+	p, err := a.promised(r.Context(), one, req.client, agent, req.wants)
 	if err != nil {
 		a.broke(w, r, err)
 		return

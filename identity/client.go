@@ -25,7 +25,12 @@ type Client struct {
 	Agent      string    `json:"agent,omitempty"`       // the name of the agent that it acts as; "": the person chooses
 	Source     string    `json:"source"`                // FromConfig, FromDocument or FromRegistration
 	Created    time.Time `json:"created,omitzero"`
+	Allowed    bool      `json:"allowed,omitempty"` // a person has allowed it something
 }
+
+// Spare says whether c may make room for another one that registers itself: nobody
+// has allowed it anything, within an hour.
+func (c *Client) Spare(now time.Time) bool { return !c.Allowed && now.Sub(c.Created) > time.Hour }
 
 // What a [Client]'s Source may be, besides [FromConfig].
 const (
@@ -40,9 +45,12 @@ const (
 
 // A ClientStore keeps clients that registered themselves.
 type ClientStore interface {
-	// PutClient makes c durable before it returns nil. It says no, with false, when
-	// there are as many as limit.
+	// PutClient makes c durable before it returns nil. When there are as many as limit
+	// the oldest that is to spare when c is created makes room; if none is, it says
+	// no, with false.
 	PutClient(ctx context.Context, c Client, limit int) (bool, error)
+	// AllowClient notes, durably, that a person has allowed a client something.
+	AllowClient(ctx context.Context, id string) error
 	// Client is the one of that id, and whether there is one.
 	Client(ctx context.Context, id string) (Client, bool, error)
 }
@@ -180,13 +188,33 @@ func (m *MemoryClients) PutClient(_ context.Context, c Client, limit int) (bool,
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.clients) >= limit {
-		return false, nil
+		oldest := Client{Created: c.Created}
+		for _, old := range m.clients {
+			if old.Spare(c.Created) && old.Created.Before(oldest.Created) {
+				oldest = old
+			}
+		}
+		if oldest.ID == "" {
+			return false, nil
+		}
+		delete(m.clients, oldest.ID)
 	}
 	if m.clients == nil {
 		m.clients = make(map[string]Client)
 	}
 	m.clients[c.ID] = c
 	return true, nil
+}
+
+// AllowClient implements [ClientStore].
+func (m *MemoryClients) AllowClient(_ context.Context, id string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if c, ok := m.clients[id]; ok {
+		c.Allowed = true
+		m.clients[id] = c
+	}
+	return nil
 }
 
 // Client implements [ClientStore].

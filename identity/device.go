@@ -222,7 +222,7 @@ func (a *Authority) deviceDecide(w http.ResponseWriter, r *http.Request) {
 			a.show(w, http.StatusForbidden, "sorry", page{Title: "Not allowed", Text: "That agent may not act for you. Nothing was allowed."})
 			return
 		}
-		p, err := a.promised(one, client, agent, MintOptions{Scope: e.Scope, Audience: e.Audience, Caps: e.Caps})
+		p, err := a.promised(r.Context(), one, client, agent, MintOptions{Scope: e.Scope, Audience: e.Audience, Caps: e.Caps})
 		if err != nil {
 			a.broke(w, r, err)
 			return

@@ -1,6 +1,7 @@
 package identity_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"html"
@@ -42,7 +43,8 @@ func newFrontHouse(t testing.TB, change func(*identity.FrontConfig)) *frontHouse
 	if change != nil {
 		change(&f)
 	}
-	h := &frontHouse{house: newHouseWith(t, f), vouchers: f.Vouchers.(*identity.MemoryVouchers)}
+	h := &frontHouse{house: newHouseWith(t, f)}
+	h.vouchers, _ = f.Vouchers.(*identity.MemoryVouchers)
 	h.know(frontClients())
 	create(t, h.registry, identity.Agent{Name: "bot"})
 	h.Server = httptest.NewServer(h.handler())
@@ -338,8 +340,24 @@ func TestPagesAreInNoFrameAndRunNothing(t *testing.T) {
 	check(b.do("GET", "/oauth/device?user_code="+url.QueryEscape(evilName), nil))
 	mixed := b.do("GET", ask("redirect_uri", "app://cb"), nil)
 	check(mixed)
-	if csp := mixed.header.Get("Content-Security-Policy"); !strings.Contains(csp, "form-action 'self' app:;") || strings.Contains(mixed.body, `id="local"`) {
-		t.Error(csp)
+	if strings.Contains(mixed.body, `id="local"`) {
+		t.Error("a client that leads elsewhere, too, is said to be local")
+	}
+	for csp, s := range map[string]shown{
+		"form-action 'self' https: http: app:;": mixed,
+		"form-action 'self' https: http:;":      evil, // and the login, where the client is told at once what is wrong
+		"form-action 'self';":                   h.browser(t).do("GET", "/oauth/login", nil),
+	} {
+		if got := s.header.Get("Content-Security-Policy"); !strings.Contains(got, csp) {
+			t.Errorf("want %s in %s", csp, got)
+		}
+	}
+	for query, csp := range map[string]string{
+		ask(): "form-action 'self' https: http:;", ask("redirect_uri", "https://app.example/cb"): "form-action 'self';",
+	} {
+		if got := h.browser(t).do("GET", query, nil).header.Get("Content-Security-Policy"); !strings.Contains(got, csp) {
+			t.Errorf("login for %s: want %s in %s", query, csp, got)
+		}
 	}
 }
 
@@ -501,6 +519,56 @@ func TestRefreshTokensRotate(t *testing.T) {
 	}
 	if status, got := h.refresh(t, third["refresh_token"].(string)); status != 400 {
 		t.Error("the newest is still good", status, got)
+	}
+}
+
+// mute is vouchers whose answers cannot be stored.
+type mute struct {
+	identity.MemoryVouchers
+	broken bool
+}
+
+func (m *mute) AnswerVoucher(ctx context.Context, hash string, used time.Time, answer []byte) (bool, error) {
+	if m.broken {
+		return false, errors.New("the disk is full")
+	}
+	return m.MemoryVouchers.AnswerVoucher(ctx, hash, used, answer)
+}
+
+// A refresh token that callgate itself failed to answer is not one that was stolen.
+func TestARefreshThatFailedIsDoneAgain(t *testing.T) {
+	store := new(mute)
+	h := newFrontHouse(t, func(f *identity.FrontConfig) { f.Vouchers = store })
+	b := h.browser(t)
+	b.login()
+	_, got := h.redeem(t, b.code(ask()))
+	first := got["refresh_token"].(string)
+	store.broken = true
+	if status, got := h.refresh(t, first); status != 500 {
+		t.Fatal(status, got)
+	}
+	if status, got := h.refresh(t, first); status != 503 {
+		t.Error("at once", status, got)
+	}
+	h.pass(11 * time.Second)
+	if status, got := h.refresh(t, first); status != 500 {
+		t.Error("while it still fails", status, got)
+	}
+	store.broken = false
+	if status, got := h.refresh(t, first); status != 503 {
+		t.Error("at once after another try", status, got)
+	}
+	h.pass(11 * time.Second)
+	status, second := h.refresh(t, first)
+	if status != 200 || second["refresh_token"] == first {
+		t.Fatal("when it works again", status, second)
+	}
+	h.pass(11 * time.Second)
+	if status, got := h.refresh(t, first); status != 400 || got["error"] != "invalid_grant" {
+		t.Error("after it was answered", status, got)
+	}
+	if status, _ := h.refresh(t, second["refresh_token"].(string)); status != 400 {
+		t.Error("what came of a stolen one is still good")
 	}
 }
 
@@ -714,8 +782,25 @@ func TestDevice(t *testing.T) {
 	}
 }
 
+// unread is vouchers that cannot be read.
+type unread struct{ identity.MemoryVouchers }
+
+func (*unread) Voucher(context.Context, string) (identity.Voucher, bool, error) {
+	return identity.Voucher{}, false, errors.New("disk at /var/lib/secret is gone")
+}
+
+func TestAPersonIsNotToldWhyTheStoreFails(t *testing.T) {
+	h := newFrontHouse(t, func(f *identity.FrontConfig) { f.Vouchers = new(unread) })
+	b := h.browser(t)
+	b.login()
+	if s := b.do("GET", "/oauth/device?user_code=BCDF-GHJK", nil); s.status != http.StatusInternalServerError || strings.Contains(s.body, "/var/lib") {
+		t.Error(s.status, s.body)
+	}
+}
+
 func TestRegistration(t *testing.T) {
-	h := newFrontHouse(t, func(f *identity.FrontConfig) { f.Registration = true })
+	kept := new(identity.MemoryClients)
+	h := newFrontHouse(t, func(f *identity.FrontConfig) { f.Registration, f.Registered = true, kept })
 	send := func(doc string) *httptest.ResponseRecorder {
 		return postTo(h.handler(), "/oauth/register", doc, func(r *http.Request) { r.Header.Set("Content-Type", "application/json") })
 	}
@@ -737,6 +822,9 @@ func TestRegistration(t *testing.T) {
 	b.login()
 	if status, got := h.redeem(t, b.code(ask("client_id", id)), "client_id", id); status != 200 {
 		t.Error(status, got)
+	}
+	if c, ok, err := kept.Client(t.Context(), id); !ok || !c.Allowed {
+		t.Error("a client that somebody has allowed something is to spare", ok, err)
 	}
 	h.pass(time.Hour)
 	code := 0

@@ -213,6 +213,11 @@ func (a *Authority) askLogin(w http.ResponseWriter, r *http.Request, status int,
 		}
 		p.Link = startPath + "?next=" + url.QueryEscape(next)
 	}
+	if _, query, _ := strings.Cut(next, "?"); query != "" { // after the login, a client on this machine may be told at once that it asks for what cannot be
+		if q, err := url.ParseQuery(query); err == nil && checkRedirect(q.Get("redirect_uri")) == "" && isLocal(q["redirect_uri"]) {
+			p.forms = onward(q.Get("redirect_uri"))
+		}
+	}
 	a.show(w, status, "login", p)
 }
 

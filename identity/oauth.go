@@ -21,6 +21,7 @@ const (
 	revokePath     = "/oauth/revoke"
 	jwksPath       = "/.well-known/jwks.json"
 	serverPath     = "/.well-known/oauth-authorization-server"
+	openIDPath     = "/.well-known/openid-configuration" // where some libraries look (RFC 8414, section 5)
 	resourcePath   = "/.well-known/oauth-protected-resource"
 
 	maxForm     = 64 << 10 // bytes
@@ -65,6 +66,7 @@ func (a *Authority) Handler() http.Handler {
 		metadata["registration_endpoint"] = a.base + registerPath
 	}
 	mux.Handle("GET "+serverPath, document(metadata))
+	mux.Handle("GET "+openIDPath, document(metadata))
 	mux.Handle("GET "+resourcePath, document(a.resource("")))
 	mux.HandleFunc("GET "+resourcePath+"/{path...}", func(w http.ResponseWriter, r *http.Request) {
 		path := "/" + r.PathValue("path")

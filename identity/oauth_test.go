@@ -285,6 +285,9 @@ func TestMetadata(t *testing.T) {
 			t.Errorf("%s: %v", path, w.Header())
 		}
 	}
+	if d := cmp.Diff(get(t, h.handler(), "/.well-known/oauth-authorization-server").Body.String(), get(t, h.handler(), "/.well-known/openid-configuration").Body.String()); d != "" {
+		t.Errorf("where libraries of OpenID look: %s", d)
+	}
 	for _, test := range []struct {
 		method, path string
 		status       int
@@ -295,7 +298,7 @@ func TestMetadata(t *testing.T) {
 		{"POST", "/.well-known/jwks.json", 405, "GET, HEAD"},
 		{"POST", "/.well-known/oauth-protected-resource/mcp/files", 405, "GET, HEAD"},
 		{"HEAD", "/.well-known/jwks.json", 200, ""},
-		{"GET", "/.well-known/openid-configuration", 404, ""},
+		{"GET", "/.well-known/webfinger", 404, ""},
 		{"GET", "/.well-known/oauth-protected-resource/v1", 404, ""},
 		{"GET", "/.well-known/oauth-protected-resource/mcp/a%22b", 404, ""},
 		{"GET", "/.well-known/oauth-protected-resource/mcp/a%2Fb", 404, ""},

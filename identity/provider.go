@@ -212,6 +212,9 @@ func (p *provider) claims(ctx context.Context, code string, s started) (person, 
 	if azp, ok := claims["azp"].(string); ok && azp != p.cfg.ClientID || len(id.Audience) > 1 && !ok {
 		return person{}, errors.New("the ID token is for another client")
 	}
+	if err := p.complete(ctx, found, t, id.Subject, claims); err != nil {
+		return person{}, err
+	}
 	who := person{subject: id.Subject}
 	if mail, _ := claims["email"].(string); claims["email_verified"] == true {
 		who.email = mail
@@ -227,4 +230,34 @@ func (p *provider) claims(ctx context.Context, code string, s started) (person, 
 		}
 	}
 	return who, nil
+}
+
+// complete adds to what an ID token says what the provider tells at its userinfo
+// endpoint alone, as OpenID Connect has it (5.4): the mail address, and the groups. If
+// that cannot be had nobody is let in, since the person might then be taken for a new
+// one.
+func (p *provider) complete(ctx context.Context, found *oidc.Provider, t *oauth2.Token, subject string, claims map[string]any) error {
+	_, mail := claims["email"]
+	_, groups := claims[p.cfg.GroupsClaim]
+	if mail && groups || found.UserInfoEndpoint() == "" {
+		return nil
+	}
+	info, err := found.UserInfo(ctx, oauth2.StaticTokenSource(t))
+	if err != nil {
+		return errors.New("the identity provider does not tell who it let in") // err quotes its answer
+	}
+	var more map[string]any
+	if err := info.Claims(&more); err != nil {
+		return fmt.Errorf("what the identity provider tells about who it let in: %w", err)
+	}
+	if info.Subject != subject {
+		return errors.New("the identity provider tells about somebody else than whom it let in")
+	}
+	if !mail {
+		claims["email"], claims["email_verified"] = more["email"], more["email_verified"]
+	}
+	if !groups {
+		claims[p.cfg.GroupsClaim] = more[p.cfg.GroupsClaim]
+	}
+	return nil
 }

@@ -20,7 +20,7 @@ import (
 )
 
 // newProvider is an OpenID Connect provider that lets everybody in as ana, with
-// claims that a test can change.
+// claims that a test can change: nil is none, and "userinfo" is what it tells there.
 func newProvider(t *testing.T, claims map[string]any) (*httptest.Server, *url.Values) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -35,7 +35,18 @@ func newProvider(t *testing.T, claims map[string]any) (*httptest.Server, *url.Va
 		_ = json.NewEncoder(w).Encode(v)
 	}
 	mux.HandleFunc("/.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
-		write(w, map[string]any{"issuer": s.URL, "authorization_endpoint": s.URL + "/auth", "token_endpoint": s.URL + "/token", "jwks_uri": s.URL + "/keys", "id_token_signing_alg_values_supported": []string{"ES256"}})
+		metadata := map[string]any{"issuer": s.URL, "authorization_endpoint": s.URL + "/auth", "token_endpoint": s.URL + "/token", "jwks_uri": s.URL + "/keys", "id_token_signing_alg_values_supported": []string{"ES256"}}
+		if _, ok := claims["userinfo"]; ok {
+			metadata["userinfo_endpoint"] = s.URL + "/userinfo"
+		}
+		write(w, metadata)
+	})
+	mux.HandleFunc("/userinfo", func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer x" || claims["userinfo"] == nil {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		write(w, claims["userinfo"])
 	})
 	mux.HandleFunc("/keys", func(w http.ResponseWriter, _ *http.Request) {
 		write(w, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "k", Algorithm: "ES256", Use: "sig"}}})
@@ -55,6 +66,9 @@ func newProvider(t *testing.T, claims map[string]any) (*httptest.Server, *url.Va
 			"email": "ana@corp.example", "email_verified": true, "groups": []string{"finance"}}
 		for name, v := range claims {
 			all[name] = v
+			if v == nil || name == "userinfo" {
+				delete(all, name)
+			}
 		}
 		doc, _ := json.Marshal(all)
 		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: key, KeyID: "k"}}, nil)
@@ -76,6 +90,10 @@ func TestAPersonLogsInAtTheProvider(t *testing.T) {
 		fails  bool
 	}{
 		{"as they should", nil, false},
+		{"with what its userinfo tells", map[string]any{"email": nil, "email_verified": nil, "groups": nil, "userinfo": map[string]any{"sub": "u-1", "email": "ana@corp.example", "email_verified": true, "groups": []string{"finance"}}}, false},
+		{"with a mail address that the token has", map[string]any{"groups": nil, "userinfo": map[string]any{"sub": "u-1", "email": "eve@corp.example", "email_verified": true, "groups": []string{"finance"}}}, false},
+		{"with userinfo about somebody else", map[string]any{"groups": nil, "userinfo": map[string]any{"sub": "u-2", "groups": []string{"finance"}}}, true},
+		{"with userinfo that cannot be had", map[string]any{"groups": nil, "userinfo": nil}, true},
 		{"with another nonce", map[string]any{"nonce": "x"}, true},
 		{"with a token for another client", map[string]any{"aud": "other"}, true},
 		{"with a token by another client", map[string]any{"azp": "other"}, true},

@@ -16,6 +16,8 @@ import (
 // token that it has used, and gets the same reply.
 const replyGrace = 10 * time.Second
 
+var errBeingUsed = &fault{http.StatusServiceUnavailable, "temporarily_unavailable", "this refresh token is being used; ask again", time.Second}
+
 // A renewal is what a refresh token is for.
 type renewal struct {
 	Grant  string `json:"grant"`
@@ -78,6 +80,9 @@ func (a *Authority) refreshed(r *http.Request, form map[string]string) (answered
 	}
 	now := a.cfg.Now()
 	first, err := a.front.cfg.Vouchers.UseVoucher(r.Context(), v.Hash, now)
+	if err == nil && !first {
+		first, err = a.unanswered(r.Context(), v.Hash, now)
+	}
 	if err != nil {
 		return answered{}, fmt.Errorf("use a refresh token: %w", err)
 	}
@@ -88,10 +93,16 @@ func (a *Authority) refreshed(r *http.Request, form map[string]string) (answered
 	if err != nil {
 		return answered{}, err
 	}
-	if sealed, err := t.seal(form["refresh_token"]); err != nil {
+	sealed, err := t.seal(form["refresh_token"])
+	if err != nil {
 		return answered{}, err
-	} else if err := a.front.cfg.Vouchers.AnswerVoucher(r.Context(), v.Hash, sealed); err != nil {
+	}
+	kept, err := a.front.cfg.Vouchers.AnswerVoucher(r.Context(), v.Hash, now, sealed)
+	if err != nil {
 		return answered{}, fmt.Errorf("keep a reply: %w", err)
+	}
+	if !kept { // this took so long that the client has asked again
+		return answered{}, errBeingUsed
 	}
 	return t, nil
 }
@@ -115,6 +126,16 @@ func (a *Authority) renewalOf(ctx context.Context, token string) (v Voucher, wha
 	return v, what, g, err
 }
 
+// unanswered says whether a refresh token was used, and callgate failed then: nobody
+// has anything of it, so that whoever has it may use it still.
+func (a *Authority) unanswered(ctx context.Context, hash string, now time.Time) (bool, error) {
+	v, ok, err := a.front.cfg.Vouchers.Voucher(ctx, hash)
+	if err != nil || !ok || v.Used.IsZero() || len(v.Answer) > 0 || now.Sub(v.Used) <= replyGrace {
+		return false, err
+	}
+	return a.front.cfg.Vouchers.ReuseVoucher(ctx, hash, v.Used, now)
+}
+
 // again answers who comes with a refresh token that was used.
 func (a *Authority) again(r *http.Request, id, token string, g *Grant) (answered, error) {
 	v, _, err := a.front.cfg.Vouchers.Voucher(r.Context(), hashed(token))
@@ -122,12 +143,12 @@ func (a *Authority) again(r *http.Request, id, token string, g *Grant) (answered
 		return answered{}, fmt.Errorf("read a refresh token: %w", err)
 	}
 	past := a.cfg.Now().Sub(v.Used)
-	if v.Used.IsZero() || past > replyGrace {
+	if past > replyGrace && len(v.Answer) > 0 {
 		return answered{}, a.betrayed(r, id, g, "the refresh token was used before; all that came of it is ended: ask the person again")
 	}
 	t, ok := unseal(v.Answer, token)
 	if !ok { // the first one is being answered at this moment
-		return answered{}, &fault{http.StatusServiceUnavailable, "temporarily_unavailable", "this refresh token is being used; ask again", time.Second}
+		return answered{}, errBeingUsed
 	}
 	t.TTL = max(t.TTL-past, time.Second).Truncate(time.Second)
 	return t, nil

@@ -37,8 +37,12 @@ type VoucherStore interface {
 	// UseVoucher notes that one is used, durably. It is true for the first of all who
 	// do, in whatever process, and for no other.
 	UseVoucher(ctx context.Context, hash string, at time.Time) (bool, error)
-	// AnswerVoucher keeps what was answered.
-	AnswerVoucher(ctx context.Context, hash string, answer []byte) error
+	// ReuseVoucher notes that one is used again which was used at a time and never
+	// answered. It is true for the first who does, and for no other.
+	ReuseVoucher(ctx context.Context, hash string, used, at time.Time) (bool, error)
+	// AnswerVoucher keeps what was answered to the use of one at a time. It is false
+	// where it was used again since.
+	AnswerVoucher(ctx context.Context, hash string, used time.Time, answer []byte) (bool, error)
 	// DropVouchers forgets those that expired before a time.
 	DropVouchers(ctx context.Context, before time.Time) error
 }
@@ -90,15 +94,30 @@ func (m *MemoryVouchers) UseVoucher(_ context.Context, hash string, at time.Time
 	return true, nil
 }
 
-// AnswerVoucher implements [VoucherStore].
-func (m *MemoryVouchers) AnswerVoucher(_ context.Context, hash string, answer []byte) error {
+// ReuseVoucher implements [VoucherStore].
+func (m *MemoryVouchers) ReuseVoucher(_ context.Context, hash string, used, at time.Time) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if v, ok := m.held[hash]; ok {
-		v.Answer = slices.Clone(answer)
-		m.held[hash] = v
+	v, ok := m.held[hash]
+	if !ok || v.Used.IsZero() || !v.Used.Equal(used) || len(v.Answer) > 0 {
+		return false, nil
 	}
-	return nil
+	v.Used = at
+	m.held[hash] = v
+	return true, nil
+}
+
+// AnswerVoucher implements [VoucherStore].
+func (m *MemoryVouchers) AnswerVoucher(_ context.Context, hash string, used time.Time, answer []byte) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v, ok := m.held[hash]
+	if !ok || v.Used.IsZero() || !v.Used.Equal(used) {
+		return false, nil
+	}
+	v.Answer = slices.Clone(answer)
+	m.held[hash] = v
+	return true, nil
 }
 
 // DropVouchers implements [VoucherStore].

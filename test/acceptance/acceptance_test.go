@@ -115,6 +115,10 @@ p, role:dev, *, prompt:everything/*,             get,      true,                
 p, role:dev, *, tool:local/echo,                 call,     true,                    allow, T5
 p, role:dev, *, tool:files/read_text_file,       call,     true,                    allow, T6
 p, role:dev, *, tool:files/list_directory,       call,     true,                    allow, T7
+# of people who let an agent act for them
+p, user:admin, *, tool:everything/echo,          call,     true,                    allow, H1
+p, user:admin, *, tool:everything/get-sum,       call,     true,                    allow, H2
+p, user:admin, *, tool:everything/get-sum,       call,     r.env.args.a > 10,       deny,  N3
 `
 
 const config = `
@@ -129,6 +133,13 @@ mcp:
 providers:
   anthropic: {api_key: "env:MODEL_KEY", base_url: "%s/v1"}
   openai: {api_key: "env:MODEL_KEY", base_url: "%s/v1"}
+identity:
+  default_agent: bot
+  registration: true
+  clients:
+    # these publish a document each, which a gate without the internet cannot fetch
+    - {id: "https://claude.ai/oauth/claude-code-client-metadata", name: "Claude Code", redirect_uris: ["http://localhost/callback", "http://127.0.0.1/callback"]}
+    - {id: "https://chatgpt.com/oauth/codex/client.json", name: "Codex", redirect_uris: ["http://localhost/callback", "http://127.0.0.1/callback"]}
 policy: [policy.csv]
 `
 

@@ -18,7 +18,7 @@ type person struct {
 	t testing.TB
 }
 
-func newPerson(t testing.TB) *person {
+func newPerson(t testing.TB, more ...chromedp.ExecAllocatorOption) *person {
 	t.Helper()
 	chromium := ""
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -30,6 +30,7 @@ func newPerson(t testing.TB) *person {
 		t.Skip("SKIPPED: there is no chromium here; .ci/run installs it")
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chromium), chromedp.NoSandbox, chromedp.Flag("disable-dev-shm-usage", true))
+	options = append(options, more...)
 	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)

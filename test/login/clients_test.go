@@ -68,7 +68,7 @@ func TestAPersonAllowsAClientInABrowser(t *testing.T) {
 	if err := g.good(client.Client(ctx, fresh)); err != nil {
 		t.Error(err)
 	}
-	for what, want := range map[string]string{"login.done": "user:", "consent.denied": "client:cli", "consent.given": "agent:bot", "grant.given": "agent:bot", "token.issued": "agent:bot"} {
+	for what, want := range map[string]string{"login.done": "user:ana", "consent.denied": "client:cli", "consent.given": "agent:bot", "grant.given": "agent:bot", "token.issued": "agent:bot"} {
 		if got := g.audit(what); !strings.Contains(got, want) {
 			t.Errorf("on record of %s: %q", what, got)
 		}

@@ -54,11 +54,11 @@ identity:
   default_agent: bot
   registration: true
   clients:
-    - {id: cli, name: Command line, redirect_uris: ["http://127.0.0.1/callback"]}
+    - {id: cli, name: Command line, redirect_uris: ["http://127.0.0.1/callback", "http://[::1]/callback"]}
     - {id: web, name: Web app, redirect_uris: ["http://127.0.0.1/callback"], secret: "file:%[4]s"}
   oidc: {issuer: "%[5]s", client_id: callgate, client_secret: "file:%[6]s"}
 users:
-  - {name: ana}
+  - {name: ana, email: test-user@zitadel.ch}
 policy: [policy.csv]
 `
 )

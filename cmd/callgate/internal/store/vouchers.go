@@ -54,23 +54,29 @@ func (s *Vouchers) Voucher(ctx context.Context, hash string) (identity.Voucher, 
 
 // UseVoucher implements [identity.VoucherStore].
 func (s *Vouchers) UseVoucher(ctx context.Context, hash string, at time.Time) (bool, error) {
-	r, err := s.db.ExecContext(ctx, `UPDATE vouchers SET used_us = $1 WHERE hash = $2 AND used_us = 0`, micros(at), hash)
+	return s.used(s.db.ExecContext(ctx, `UPDATE vouchers SET used_us = $1 WHERE hash = $2 AND used_us = 0`, micros(at), hash))
+}
+
+// ReuseVoucher implements [identity.VoucherStore].
+func (s *Vouchers) ReuseVoucher(ctx context.Context, hash string, used, at time.Time) (bool, error) {
+	return s.used(s.db.ExecContext(ctx, `UPDATE vouchers SET used_us = $1 WHERE hash = $2 AND used_us = $3 AND used_us <> 0 AND answer = ''`, micros(at), hash, micros(used)))
+}
+
+// used says whether a statement changed the one row that it was for.
+func (s *Vouchers) used(r sql.Result, err error) (bool, error) {
 	var n int64
 	if err == nil {
 		n, err = r.RowsAffected()
 	}
 	if err != nil {
-		return false, fmt.Errorf("use a voucher: %w", err)
+		return false, fmt.Errorf("write a voucher or a client: %w", err)
 	}
 	return n == 1, nil
 }
 
 // AnswerVoucher implements [identity.VoucherStore].
-func (s *Vouchers) AnswerVoucher(ctx context.Context, hash string, answer []byte) error {
-	if _, err := s.db.ExecContext(ctx, `UPDATE vouchers SET answer = $1 WHERE hash = $2`, base64.StdEncoding.EncodeToString(answer), hash); err != nil {
-		return fmt.Errorf("keep what a voucher brought: %w", err)
-	}
-	return nil
+func (s *Vouchers) AnswerVoucher(ctx context.Context, hash string, used time.Time, answer []byte) (bool, error) {
+	return s.used(s.db.ExecContext(ctx, `UPDATE vouchers SET answer = $1 WHERE hash = $2 AND used_us = $3 AND used_us <> 0`, base64.StdEncoding.EncodeToString(answer), hash, micros(used)))
 }
 
 // DropVouchers implements [identity.VoucherStore].
@@ -84,18 +90,65 @@ func (s *Vouchers) DropVouchers(ctx context.Context, before time.Time) error {
 // PutClient implements [identity.ClientStore].
 func (s *Vouchers) PutClient(ctx context.Context, c identity.Client, limit int) (bool, error) {
 	body, err := json.Marshal(c)
-	var n int64
-	if err == nil {
-		var r sql.Result
-		r, err = s.db.ExecContext(ctx, `INSERT INTO clients (id, body) SELECT CAST($1 AS TEXT), CAST($2 AS TEXT) WHERE (SELECT count(*) FROM clients) < CAST($3 AS BIGINT)`, c.ID, string(body), limit)
-		if err == nil {
-			n, err = r.RowsAffected()
+	if err != nil {
+		return false, err
+	}
+	put := func() (bool, error) {
+		return s.used(s.db.ExecContext(ctx, `INSERT INTO clients (id, body) SELECT CAST($1 AS TEXT), CAST($2 AS TEXT) WHERE (SELECT count(*) FROM clients) < CAST($3 AS BIGINT)`, c.ID, string(body), limit))
+	}
+	ok, err := put()
+	if err != nil || ok {
+		return ok, err
+	}
+	spare, err := s.spare(ctx, c.Created)
+	if err != nil || spare == "" {
+		return false, err
+	}
+	if _, err := s.db.ExecContext(ctx, `DELETE FROM clients WHERE id = $1`, spare); err != nil {
+		return false, fmt.Errorf("make room for client %s: %w", c.ID, err)
+	}
+	return put()
+}
+
+// spare is the id of the oldest client that is to spare at a time, "" if none is.
+func (s *Vouchers) spare(ctx context.Context, at time.Time) (id string, err error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT body FROM clients`)
+	if err != nil {
+		return "", fmt.Errorf("list clients: %w", err)
+	}
+	defer rows.Close()
+	oldest := at
+	for rows.Next() {
+		var body string
+		var c identity.Client
+		if err = rows.Scan(&body); err == nil {
+			err = json.Unmarshal([]byte(body), &c)
+		}
+		if err != nil {
+			return "", fmt.Errorf("list clients: %w", err)
+		}
+		if c.Spare(at) && c.Created.Before(oldest) {
+			id, oldest = c.ID, c.Created
 		}
 	}
-	if err != nil {
-		return false, fmt.Errorf("store client %s: %w", c.ID, err)
+	return id, rows.Err()
+}
+
+// AllowClient implements [identity.ClientStore].
+func (s *Vouchers) AllowClient(ctx context.Context, id string) error {
+	c, ok, err := s.Client(ctx, id)
+	if err != nil || !ok || c.Allowed {
+		return err
 	}
-	return n == 1, nil
+	c.Allowed = true
+	body, err := json.Marshal(c)
+	if err == nil {
+		_, err = s.db.ExecContext(ctx, `UPDATE clients SET body = $1 WHERE id = $2`, string(body), id)
+	}
+	if err != nil {
+		return fmt.Errorf("store client %s: %w", id, err)
+	}
+	return nil
 }
 
 // Client implements [identity.ClientStore].

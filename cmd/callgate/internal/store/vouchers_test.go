@@ -46,9 +46,33 @@ func TestVouchersComeBackAsTheyWereAndAreUsedOnce(t *testing.T) {
 			if firsts.Load() != 1 {
 				t.Errorf("used by %d", firsts.Load())
 			}
-			want.Used, want.Answer = now, []byte{0, 255, 1}
-			if err := s.AnswerVoucher(t.Context(), "aa", want.Answer); err != nil {
-				t.Fatal(err)
+			later := now.Add(time.Minute)
+			firsts.Store(0)
+			for range 8 {
+				wg.Go(func() {
+					if first, err := s.ReuseVoucher(t.Context(), "aa", now, later); err != nil {
+						t.Error(err)
+					} else if first {
+						firsts.Add(1)
+					}
+				})
+			}
+			wg.Wait()
+			if firsts.Load() != 1 {
+				t.Errorf("used again by %d", firsts.Load())
+			}
+			want.Used, want.Answer = later, []byte{0, 255, 1}
+			if ok, err := s.AnswerVoucher(t.Context(), "aa", now, []byte("late")); ok || err != nil {
+				t.Error("a use that is not the last one is answered", err)
+			}
+			if ok, err := s.AnswerVoucher(t.Context(), "aa", later, want.Answer); !ok || err != nil {
+				t.Fatal(ok, err)
+			}
+			if first, err := s.ReuseVoucher(t.Context(), "aa", later, later.Add(time.Minute)); first || err != nil {
+				t.Error("one that was answered is used again", err)
+			}
+			if first, err := s.ReuseVoucher(t.Context(), "bb", time.Time{}, now); first || err != nil {
+				t.Error("one that is not there is used again", err)
 			}
 			if got, ok, err := s.Voucher(t.Context(), "aa"); err != nil || !ok || !cmp.Equal(got, want) {
 				t.Error(ok, err, cmp.Diff(got, want))
@@ -74,6 +98,29 @@ func TestVouchersComeBackAsTheyWereAndAreUsedOnce(t *testing.T) {
 			}
 			if got, ok, err := s.Client(t.Context(), "dcr_1"); err != nil || !ok || !cmp.Equal(got, c) {
 				t.Error(ok, err, cmp.Diff(got, c))
+			}
+			young := identity.Client{ID: "dcr_3", Redirects: []string{"http://localhost/"}, Source: identity.FromRegistration, Created: now.Add(59 * time.Minute)}
+			if ok, err := s.PutClient(t.Context(), young, 1); ok || err != nil {
+				t.Error("one that is an hour old at most has made room", err)
+			}
+			young.Created = now.Add(61 * time.Minute)
+			if ok, err := s.PutClient(t.Context(), young, 1); !ok || err != nil {
+				t.Error("one that nobody has allowed anything makes no room", err)
+			}
+			if _, ok, err := s.Client(t.Context(), "dcr_1"); ok || err != nil {
+				t.Error("who made room is still there", err)
+			}
+			if err := s.AllowClient(t.Context(), "dcr_3"); err != nil {
+				t.Error(err)
+			}
+			if got, ok, err := s.Client(t.Context(), "dcr_3"); err != nil || !ok || !got.Allowed || got.Created != young.Created {
+				t.Error(ok, err, got)
+			}
+			if ok, err := s.PutClient(t.Context(), identity.Client{ID: "dcr_4", Created: now.Add(24 * time.Hour)}, 1); ok || err != nil {
+				t.Error("one that somebody has allowed something has made room", err)
+			}
+			if err := s.AllowClient(t.Context(), "dcr_9"); err != nil {
+				t.Error("one that is not there", err)
 			}
 			if _, ok, err := s.Client(t.Context(), "dcr_2"); ok || err != nil {
 				t.Error(ok, err)
