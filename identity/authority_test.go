@@ -76,6 +76,12 @@ func newHouse(t testing.TB) *house {
 
 func newHouseWith(t testing.TB, front identity.FrontConfig) *house {
 	t.Helper()
+	return newHouseAs(t, func(c *identity.Config) { c.Front = front })
+}
+
+// newHouseAs is a house whose authority is otherwise by what change does.
+func newHouseAs(t testing.TB, change func(*identity.Config)) *house {
+	t.Helper()
 	h := &house{registry: open(t, new(identity.Memory)), dir: filepath.Join(t.TempDir(), "keys")}
 	h.clock.Store(1_800_000_000)
 	record := func(what, by, name, state string) error {
@@ -86,14 +92,16 @@ func newHouseWith(t testing.TB, front identity.FrontConfig) *house {
 	if h.revocations, err = identity.OpenRevocations(t.Context(), new(identity.MemoryRevocations), 24*time.Hour, h.now, record); err != nil {
 		t.Fatal(err)
 	}
-	h.Authority = identity.New(identity.Config{Issuer: gateURL, Now: h.now, Logger: quiet(), Record: record, Revocations: h.revocations, Front: front,
+	cfg := identity.Config{Issuer: gateURL, Now: h.now, Logger: quiet(), Record: record, Revocations: h.revocations,
 		Delegate: func(_ context.Context, from *identity.Principal, to string) error {
 			if h.delegate == nil {
 				return errors.New("nobody may")
 			}
 			return h.delegate(from, to)
 		},
-	}, openKeys(t, h.dir), h.registry)
+	}
+	change(&cfg)
+	h.Authority = identity.New(cfg, openKeys(t, h.dir), h.registry)
 	return h
 }
 

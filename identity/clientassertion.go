@@ -46,7 +46,7 @@ func (a *Authority) asserted(r *http.Request, form map[string]string) (string, e
 		a.registry.place(name).from.note(address)
 		return name, nil
 	}
-	return "", a.unproven(name, address, "client_assertion", err, badClient)
+	return "", a.unproven(name, name, address, "client_assertion", err, badClient)
 }
 
 // vouched says whether f proves that its subject asks.
@@ -73,6 +73,9 @@ func (a *Authority) vouched(ctx context.Context, f *foreign, client string, at t
 	case len(f.audience) != 1 || f.audience[0] != a.cfg.Issuer && f.audience[0] != a.base && f.audience[0] != a.base+tokenPath:
 		return errJWTAudience
 	}
+	if err := f.confirmed(ctx); err != nil {
+		return err
+	}
 	if err := agent.tokenless(at); err != nil { // only who has the key may know
 		return err
 	}
@@ -95,16 +98,17 @@ func (a *Authority) keyOfClient(ctx context.Context, agent *Agent, f *foreign) (
 	return ClientKey{}, errJWTKey
 }
 
-// unproven puts on record that a JWT is not taken, and is what the caller is told:
-// refusals as refuse says, anything else as a failure of this gate.
-func (a *Authority) unproven(name, address, what string, err error, refuse func(string) *fault) error {
+// unproven puts on record that a JWT of the agent name is not taken, and is what the
+// caller is told: refusals as refuse says, anything else as a failure of this gate. whose
+// is who is slowed down for it.
+func (a *Authority) unproven(name, whose, address, what string, err error, refuse func(string) *fault) error {
 	at := a.cfg.Now()
 	state := what + ": " + clipped(err.Error()) + ", from " + address
 	var told Refusal
 	ours := !errors.As(err, &told) && !errors.Is(err, ErrRevoked) && !errors.Is(err, ErrEnded) && !errors.Is(err, ErrUnknown)
 	if !ours {
-		a.failures.note(name, address, at)
-		if a.failures.wait(name, address, at) > 0 {
+		a.failures.note(whose, address, at)
+		if a.failures.wait(whose, address, at) > 0 {
 			state += ", throttled"
 		}
 	}

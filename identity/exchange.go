@@ -44,6 +44,9 @@ func (a *Authority) Exchange(ctx context.Context, parent, child string, o MintOp
 
 // narrower is what agent is given of v, if that is no more than v.
 func (a *Authority) narrower(v *verified, agent Agent, o MintOptions) (*Grant, error) {
+	if v.confirm != (confirmation{}) && o.Thumbprint == "" && o.Certificate == "" {
+		return nil, invalid("the subject_token is bound to a key, and so must be what comes of it: send a DPoP proof of the key of whom it is for")
+	}
 	if len(v.hops) > v.deepest {
 		return nil, invalid("the right was delegated %d times already, which is as often as it may be", len(v.hops)-1)
 	}

@@ -2,6 +2,8 @@ package identity
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -162,8 +164,11 @@ func (a *Authority) asserting(r *http.Request, form map[string]string) (Token, e
 	if err == nil && j.typ == jagType {
 		return a.bridged(r, form, j)
 	}
-	address, at := origin(r.RemoteAddr), a.cfg.Now()
-	if wait := a.failures.wait("?", address, at); wait > 0 {
+	address, at, whose := origin(r.RemoteAddr), a.cfg.Now(), "?"
+	if err == nil {
+		whose = j.whose()
+	}
+	if wait := a.failures.wait(whose, address, at); wait > 0 {
 		return Token{}, &fault{http.StatusTooManyRequests, "temporarily_unavailable", "too many wrong tries: wait before the next", wait}
 	}
 	name := "?"
@@ -174,7 +179,7 @@ func (a *Authority) asserting(r *http.Request, form map[string]string) (Token, e
 		err = a.alike(r, form, name)
 	}
 	if err != nil {
-		return Token{}, a.unproven(name, address, "assertion", err, badGrant)
+		return Token{}, a.unproven(name, whose, address, "assertion", err, badGrant)
 	}
 	o, err := a.asked(r, form)
 	if err != nil {
@@ -206,10 +211,14 @@ func (a *Authority) workload(ctx context.Context, j *foreign, client string, at 
 	if err := agent.tokenless(at); err != nil {
 		return name, err
 	}
-	if j.id != "" && !f.Reuse {
-		return name, a.once(ctx, "assertion", j)
+	if f.Reuse {
+		return name, nil
 	}
-	return name, nil
+	if j.id == "" { // then it is told by all that is signed, and not by the signature, which can be written in two ways
+		sum := sha256.Sum256([]byte(j.text[:strings.LastIndexByte(j.text, '.')]))
+		j.id = hex.EncodeToString(sum[:])
+	}
+	return name, a.once(ctx, "assertion", j)
 }
 
 // federated is the one of those that may be whose JWT j is, signature and all.
@@ -227,22 +236,12 @@ func (a *Authority) federated(ctx context.Context, j *foreign, at time.Time, may
 		if f.Issuer != j.issuer || !may(f) {
 			continue
 		}
-		k, e := f.key(ctx, a.fetched, j)
-		if e == nil {
-			e = j.signed(k, at, jwt.WithExpirationRequired())
-		}
-		switch {
-		case e != nil:
-		case len(j.audience) != 1 || strings.TrimSuffix(j.audience[0], "/") != strings.TrimSuffix(f.audience(a.cfg.Issuer), "/"):
-			e = errJWTAudience
-		case !f.fits(j):
-			e = errNoWorkload
-		case found != nil && found.Agent != f.Agent:
-			return nil, errManyAgents
-		}
-		if e == nil && found == nil {
+		switch e := a.takes(ctx, f, j, at); {
+		case e == nil && found == nil:
 			found = f
-		} else if e != nil && (err == errNotFederated || e == errNoWorkload) { // which was the nearest
+		case e == nil && found.Agent != f.Agent:
+			return nil, errManyAgents
+		case e != nil && (err == errNotFederated || e == errNoWorkload): // which was the nearest
 			err = e
 		}
 	}
@@ -250,6 +249,23 @@ func (a *Authority) federated(ctx context.Context, j *foreign, at time.Time, may
 		return found, nil
 	}
 	return nil, err
+}
+
+// takes says why j is none of f's, or does not hold.
+func (a *Authority) takes(ctx context.Context, f *Federation, j *foreign, at time.Time) error {
+	k, err := f.key(ctx, a.fetched, j)
+	if err == nil {
+		err = j.signed(k, at, jwt.WithExpirationRequired())
+	}
+	switch {
+	case err != nil:
+		return err
+	case len(j.audience) != 1 || strings.TrimSuffix(j.audience[0], "/") != strings.TrimSuffix(f.audience(a.cfg.Issuer), "/"):
+		return errJWTAudience
+	case !f.fits(j):
+		return errNoWorkload
+	}
+	return j.confirmed(ctx)
 }
 
 // audience is that of f, which for ID-JAGs is always the gate's own.

@@ -1,10 +1,14 @@
 package identity
 
 import (
+	"bytes"
+	"context"
 	"crypto"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -45,6 +49,7 @@ const (
 	errJWTLong       Refusal = "the JWT lives for too long to be taken"
 	errJWTAudience   Refusal = "the JWT is not for this gate alone: its aud must be what this gate wants there, and nothing else"
 	errJWTIncomplete Refusal = "the JWT lacks a claim, or has one of another type than it must be"
+	errJWTBound      Refusal = "the JWT is bound to a key by its cnf: send it together with a DPoP proof of that key, or by a connection with that certificate"
 	errJWTUsed       Refusal = "the JWT was used already: its jti is good for once"
 )
 
@@ -212,6 +217,25 @@ func (f *foreign) signed(k ClientKey, at time.Time, options ...jwt.ParserOption)
 		return errJWTEarly
 	}
 	return errNoJWT
+}
+
+// confirmed says whether the request shows the key that f is bound to, if it is.
+func (f *foreign) confirmed(ctx context.Context) error {
+	doc, is := f.more["cnf"]
+	if !is {
+		return nil
+	}
+	c, err := readConfirmation(jsontext.NewDecoder(bytes.NewReader(doc)))
+	if err != nil || *c == (confirmation{}) || !proofOf(ctx).of(*c) {
+		return errJWTBound
+	}
+	return nil
+}
+
+// whose is whom f claims to be of, short enough to remember.
+func (f *foreign) whose() string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s %s", len(f.issuer), f.issuer, f.subject))
+	return string(sum[:])
 }
 
 // claim is the text of a claim that is a string, a number or a bool, "" if there is

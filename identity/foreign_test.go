@@ -81,6 +81,12 @@ func (o *other) sign(t testing.TB, typ string, claims map[string]any, more ...st
 	if err != nil {
 		t.Fatal(err)
 	}
+	return compact(t, s, claims)
+}
+
+// compact is claims as s signs them.
+func compact(t testing.TB, s jose.Signer, claims map[string]any) string {
+	t.Helper()
 	doc, err := json.Marshal(claims)
 	if err != nil {
 		t.Fatal(err)

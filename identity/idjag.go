@@ -34,7 +34,7 @@ func (a *Authority) bridged(r *http.Request, form map[string]string, j *foreign)
 	address, at := origin(r.RemoteAddr), a.cfg.Now()
 	o.By = "agent:" + name
 	if err := a.vouchedFor(r.Context(), j, name, &o, at); err != nil {
-		return Token{}, a.unproven(name, address, "assertion", err, badGrant)
+		return Token{}, a.unproven(name, name, address, "assertion", err, badGrant)
 	}
 	t, err := a.actFor(r.Context(), j, name, o)
 	return t, a.unissued(o.By, "assertion", err)

@@ -159,10 +159,18 @@ func (a *Authority) client(r *http.Request, form map[string]string) (name string
 
 // ill puts on record that a request for a token has a DPoP proof that is not taken.
 func (a *Authority) ill(r *http.Request, err error) error {
-	code := "invalid_dpop_proof"
+	address, at := origin(r.RemoteAddr), a.cfg.Now()
+	code, state := "invalid_dpop_proof", ""
 	if err == errProofNonce {
 		code = "use_dpop_nonce" // which is how a client learns of it, and nothing to be slowed down for
+	} else {
+		if wait := a.failures.wait("?dpop", address, at); wait > 0 {
+			return &fault{http.StatusTooManyRequests, "temporarily_unavailable", "too many wrong proofs: wait before the next", wait}
+		}
+		if a.failures.note("?dpop", address, at); a.failures.wait("?dpop", address, at) > 0 {
+			state = ", throttled"
+		}
 	}
-	_ = a.cfg.Record("token.refused", "agent:?", "agent:?", code+": "+clipped(err.Error())+", from "+origin(r.RemoteAddr)) // it is refused in any case
+	_ = a.cfg.Record("token.refused", "agent:?", "agent:?", code+": "+clipped(err.Error())+", from "+address+state) // it is refused in any case
 	return badRequest(code, "%s", err.Error())
 }
