@@ -141,6 +141,25 @@ func (a *Authority) errandFor(r *http.Request, one *session, code string) (e *er
 	return e, v, "", nil
 }
 
+// pending is what a device asks for by a code, and the client that it is. Where there is
+// none, the person has been told.
+func (a *Authority) pending(w http.ResponseWriter, r *http.Request, one *session, code string) (*errand, Voucher, Client, bool) {
+	e, v, why, err := a.errandFor(r, one, code)
+	switch {
+	case err != nil:
+		a.broke(w, r, err)
+		return nil, v, Client{}, false
+	case why != "":
+		a.show(w, http.StatusBadRequest, "sorry", page{Title: "No such code", Text: why, Link: devicePath, LinkText: "Try again"})
+		return nil, v, Client{}, false
+	}
+	client, err := a.app(r.Context(), e.Client, true)
+	if err != nil {
+		a.notAsked(w, r, nil, badRequest("invalid_client", "%v", err))
+	}
+	return e, v, client, err == nil
+}
+
 // deviceForm is GET /oauth/device: a person types a code, and is asked.
 func (a *Authority) deviceForm(w http.ResponseWriter, r *http.Request) {
 	given := r.URL.Query().Get("user_code")
@@ -158,18 +177,8 @@ func (a *Authority) deviceForm(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	code := typed(given)
-	e, _, why, err := a.errandFor(r, one, code)
-	switch {
-	case err != nil:
-		a.broke(w, r, err)
-		return
-	case why != "":
-		a.show(w, http.StatusBadRequest, "sorry", page{Title: "No such code", Text: why, Link: devicePath, LinkText: "Try again"})
-		return
-	}
-	client, err := a.app(r.Context(), e.Client, true)
-	if err != nil {
-		a.notAsked(w, r, nil, badRequest("invalid_client", "%v", err))
+	e, _, client, ok := a.pending(w, r, one, code)
+	if !ok {
 		return
 	}
 	o := MintOptions{Scope: e.Scope, Audience: e.Audience, Caps: e.Caps}
@@ -200,18 +209,8 @@ func (a *Authority) deviceDecide(w http.ResponseWriter, r *http.Request) {
 		a.show(w, http.StatusForbidden, "sorry", page{Title: "Not allowed", Text: "This page was too old, or its form was sent twice. Nothing was allowed.", Link: devicePath, LinkText: "Try again"})
 		return
 	}
-	e, v, why, err := a.errandFor(r, one, code)
-	switch {
-	case err != nil:
-		a.broke(w, r, err)
-		return
-	case why != "":
-		a.show(w, http.StatusBadRequest, "sorry", page{Title: "No such code", Text: why, Link: devicePath, LinkText: "Try again"})
-		return
-	}
-	client, err := a.app(r.Context(), e.Client, true)
-	if err != nil {
-		a.notAsked(w, r, nil, badRequest("invalid_client", "%v", err))
+	e, v, client, ok := a.pending(w, r, one, code)
+	if !ok {
 		return
 	}
 	var s settlement

@@ -2,7 +2,6 @@ package identity_test
 
 import (
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -27,19 +26,7 @@ func (o *other) proof(t testing.TB, claims map[string]any, change ...func(*jose.
 	if err != nil {
 		t.Fatal(err)
 	}
-	doc, err := json.Marshal(claims)
-	if err != nil {
-		t.Fatal(err)
-	}
-	jws, err := s.Sign(doc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := jws.CompactSerialize()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
+	return compact(t, s, claims)
 }
 
 func (o *other) thumbprint(t testing.TB) string {
