@@ -144,7 +144,11 @@ func (a *Authority) readProof(w http.ResponseWriter, r *http.Request) (*foreign,
 	}
 	k = k.usedFor(j.alg)
 	at := a.cfg.Now()
-	if err := j.signed(k, time.Unix(j.issued, 0)); err != nil { // its time is looked at below
+	switch err := j.signed(k, time.Unix(j.issued, 0)); err { // how long ago that was is looked at below
+	case nil:
+	case errJWTExpired, errJWTEarly:
+		return nil, k, errProofTime
+	default:
 		return nil, k, errProofSigned
 	}
 	off := at.Sub(time.Unix(j.issued, 0))

@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -109,6 +110,9 @@ func (a *Authority) actFor(ctx context.Context, j *foreign, name string, o MintO
 		return Token{}, invalid("the groups of the ID-JAG are no list of texts")
 	}
 	u, err := a.registry.SignIn(ctx, j.issuer, j.subject, email, slices.Clone(groups))
+	if errors.Is(err, ErrEnded) {
+		return Token{}, badGrant(err.Error())
+	}
 	if err != nil {
 		return Token{}, err
 	}

@@ -101,7 +101,7 @@ func (a *Authority) credentialed(r *http.Request, form map[string]string) (Token
 	}
 	o.By = "agent:" + name
 	t, err := a.Mint(r.Context(), name, o)
-	return t, explained(err)
+	return t, a.unissued(o.By, byCredentials, err)
 }
 
 // asked is what a request says of the token that it wants, whose client is known. Its
