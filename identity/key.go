@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -55,8 +56,17 @@ const (
 // IsKeyAlg says whether alg is one that keys can have.
 func IsKeyAlg(alg string) bool { return alg == ES256 || alg == EdDSA || alg == RS256 }
 
-// newKey makes a key of alg.
+// newKey makes a key of alg. Its id never begins with "-", so that commands do not take it for a flag.
 func newKey(alg string, at time.Time) (*key, error) {
+	for {
+		k, err := drawKey(alg, at)
+		if err != nil || !strings.HasPrefix(k.id, "-") {
+			return k, err
+		}
+	}
+}
+
+func drawKey(alg string, at time.Time) (*key, error) {
 	var private crypto.Signer
 	var err error
 	switch alg {
