@@ -33,7 +33,6 @@ var (
 type exchange struct {
 	cfg     *Config
 	to      *provider
-	path    string // below the provider's base
 	query   string
 	asked   http.Header // by the client
 	reading reading
@@ -96,7 +95,7 @@ func (x *exchange) send(ctx context.Context, call *firewall.Call) (*http.Respons
 	for again := false; ; again = true {
 		header := forwarded(x.asked)
 		if x.translation != nil {
-			x.translation.head(header, x.to.Kind)
+			x.translation.head(header, x.to.speaks)
 		}
 		key, err := x.to.authorize(ctx, header, call)
 		if err != nil {
@@ -114,14 +113,13 @@ func (x *exchange) send(ctx context.Context, call *firewall.Call) (*http.Respons
 // request is the call as the provider gets it.
 func (x *exchange) request(ctx context.Context, call *firewall.Call, header http.Header) *http.Request {
 	doc := call.Body.JSON
-	path := x.path
 	switch {
 	case x.translation != nil:
-		doc, path = x.translation.doc, x.translation.path
+		doc = x.translation.doc
 	case x.named != "":
 		doc = renamed(doc, call.Resource)
 	}
-	u := x.to.url(path, x.query)
+	u := x.to.url(x.to.path(x.back.at), x.query)
 	req := &http.Request{
 		Method: http.MethodPost, URL: u, Host: u.Host, Header: header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
@@ -168,7 +166,7 @@ func (x *exchange) fault(ctx context.Context, body io.Reader, length int64, yiel
 		return err
 	}
 	tells := x.tells(doc)
-	if x.translation != nil && gjson.ValidBytes(doc) && isError(x.to.Kind, doc) {
+	if x.translation != nil && gjson.ValidBytes(doc) && isError(x.to.speaks, doc) {
 		doc = x.translation.failed(x.to.name, x.back.status, doc)
 	}
 	speaks := x.back.at.speaks

@@ -91,7 +91,6 @@ type endpoint struct {
 	route  string
 	method string
 	speaks string // dialect
-	path   string // of the same endpoint at a provider, below its base
 }
 
 const modelsPath = "/v1/models"
@@ -100,15 +99,15 @@ func endpointOf(r *http.Request) endpoint {
 	path := r.URL.Path
 	switch path {
 	case "/v1/chat/completions":
-		return endpoint{firewall.Model, path, "chat", OpenAI, "/chat/completions"}
+		return endpoint{firewall.Model, path, "chat", OpenAI}
 	case "/v1/responses":
-		return endpoint{firewall.Model, path, "responses", OpenAI, "/responses"}
+		return endpoint{firewall.Model, path, "responses", OpenAI}
 	case "/v1/embeddings":
-		return endpoint{firewall.Model, path, "embeddings", OpenAI, "/embeddings"}
+		return endpoint{firewall.Model, path, "embeddings", OpenAI}
 	case "/v1/messages":
-		return endpoint{firewall.Model, path, "messages", Anthropic, "/messages"}
+		return endpoint{firewall.Model, path, "messages", Anthropic}
 	case "/v1/messages/count_tokens":
-		return endpoint{firewall.Model, path, "count_tokens", Anthropic, "/messages/count_tokens"}
+		return endpoint{firewall.Model, path, "count_tokens", Anthropic}
 	}
 	speaks := OpenAI
 	if r.Header.Get("Anthropic-Version") != "" || strings.HasPrefix(path, "/v1/messages/") {
@@ -191,7 +190,7 @@ func (h *Handler) enter(r *http.Request, at endpoint, call *firewall.Call, back 
 	}
 	call.Hints.Results = said.results
 	behind := h.behind.Load()
-	x := exchange{cfg: &h.cfg, path: at.path, query: r.URL.RawQuery, asked: r.Header, reading: at.reading(), back: back}
+	x := exchange{cfg: &h.cfg, query: r.URL.RawQuery, asked: r.Header, reading: at.reading(), back: back}
 	if m, ok := behind.models[said.model]; ok {
 		return h.several(call, at, behind, &m, said, x)
 	}

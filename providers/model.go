@@ -108,7 +108,7 @@ func (c *catalog) ways(m *Model, call *firewall.Call, at endpoint, most int) ([]
 	for _, t := range m.order(stickyTo(call)) {
 		provider, model, _ := strings.Cut(t.Model, "/")
 		to := c.byName[provider]
-		if err := to.speaks(at); err != nil {
+		if err := to.serves(at); err != nil {
 			wrong = err
 			continue
 		}

@@ -48,6 +48,7 @@ const (
 // its models.
 type provider struct {
 	Provider
+	*vendor
 	name      string
 	base      *url.URL
 	key       *identity.Header // nil for none
@@ -59,14 +60,15 @@ type provider struct {
 // newProvider takes over the connections of old, which has the same name, where
 // they are made in the same way.
 func newProvider(name string, p Provider, old *provider) (*provider, error) {
-	if p.Kind == "" && (name == OpenAI || name == Anthropic) {
+	if p.Kind == "" && vendors[name] != nil {
 		p.Kind = name
 	}
-	if p.Kind != OpenAI && p.Kind != Anthropic {
+	v := vendors[p.Kind]
+	if v == nil {
 		return nil, fmt.Errorf("provider %s: kind must be %s or %s", name, OpenAI, Anthropic)
 	}
 	if p.BaseURL == "" && name == p.Kind {
-		p.BaseURL = "https://api." + name + ".com/v1"
+		p.BaseURL = v.base
 	}
 	base, err := url.Parse(strings.TrimRight(p.BaseURL, "/"))
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" || base.User != nil || base.RawQuery != "" {
@@ -78,7 +80,7 @@ func newProvider(name string, p Provider, old *provider) (*provider, error) {
 	setDefault(&p.ConnectTimeout, defaultConnect)
 	setDefault(&p.FirstByteTimeout, defaultFirstByte)
 	setDefault(&p.IdleTimeout, defaultIdle)
-	q := &provider{Provider: p, name: name, base: base}
+	q := &provider{Provider: p, vendor: v, name: name, base: base}
 	if p.APIKey != nil && p.Kind == Anthropic {
 		q.key = identity.NewHeader(p.APIKey, "")
 	} else if p.APIKey != nil {
@@ -198,13 +200,13 @@ func (c *catalog) find(said string, at endpoint) (*provider, string, error) {
 	kind := at.speaks
 	if name, model, ok := strings.Cut(said, "/"); ok && model != "" {
 		if p := c.byName[name]; p != nil {
-			return p, model, p.speaks(at)
+			return p, model, p.serves(at)
 		}
 	}
 	has := c.byModel[said]
 	switch {
 	case len(has) == 1:
-		return has[0], said, has[0].speaks(at)
+		return has[0], said, has[0].serves(at)
 	case len(has) > 1:
 		if p := onlyOf(kind, has); p != nil {
 			return p, said, nil
@@ -229,16 +231,4 @@ func onlyOf(kind string, list []*provider) *provider {
 		only = p
 	}
 	return only
-}
-
-// speaks says whether the provider can be asked what comes in at an endpoint: in its own
-// dialect, or in one that is translated.
-func (p *provider) speaks(at endpoint) error {
-	switch {
-	case p.Kind == at.speaks, dialectAt(at.method) != nil:
-		return nil
-	case p.Kind == Anthropic:
-		return firewall.Refuse(firewall.Invalid, "provider %s speaks the anthropic dialect: call its models at /v1/messages", p.name)
-	}
-	return firewall.Refuse(firewall.Invalid, "provider %s speaks the openai dialect: call its models at /v1/chat/completions or /v1/responses", p.name)
 }

@@ -20,7 +20,6 @@ type translation struct {
 	target *dialect.Dialect
 	prompt *dialect.Prompt
 	doc    []byte // the request as the provider gets it
-	path   string // of the endpoint there, below its base
 }
 
 // dialectAt is the dialect of a method of the door, nil if it is not translated.
@@ -37,24 +36,16 @@ func dialectAt(method string) *dialect.Dialect {
 // translate makes call's request one that the provider understands, where it does not
 // as it is.
 func (x *exchange) translate(call *firewall.Call) error {
-	at := x.back.at
-	client := dialectAt(at.method)
-	if x.to.Kind == at.speaks || client == nil {
+	target := x.to.between(x.back.at)
+	if target == nil {
 		return nil
 	}
-	target, path := dialect.Of(dialect.Chat), "/chat/completions"
-	if x.to.Kind == Anthropic {
-		target, path = dialect.Of(dialect.Messages), "/messages"
-	}
+	client := dialectAt(x.back.at.method)
 	prompt, err := client.Read(call.Body.JSON)
 	if err != nil {
 		return &firewall.Error{Code: firewall.Invalid, Reason: err.Error(), Err: err}
 	}
-	vendor := "openai"
-	if x.to.Kind == Anthropic {
-		vendor = "anthropic"
-	}
-	doc, losses, err := target.Write(prompt, dialect.Target{Model: call.Resource, Vendor: vendor})
+	doc, losses, err := target.Write(prompt, dialect.Target{Model: call.Resource, Vendor: x.to.signer})
 	if err != nil {
 		return &firewall.Error{Code: firewall.Invalid, Reason: err.Error(), Err: err}
 	}
@@ -65,18 +56,18 @@ func (x *exchange) translate(call *firewall.Call) error {
 	if x.to.Strict && len(losses) > 0 {
 		return firewall.Refuse(firewall.Invalid, "provider %s speaks another dialect, in which this cannot be said: %s (translate: strict)", x.to.name, clip(losses.String()))
 	}
-	x.translation = &translation{client, target, prompt, doc, path}
+	x.translation = &translation{client, target, prompt, doc}
 	return nil
 }
 
 // head is a request's header for the provider's dialect.
-func (t *translation) head(h http.Header, kind string) {
+func (t *translation) head(h http.Header, speaks string) {
 	for name := range h {
 		if strings.HasPrefix(name, "Anthropic-") || strings.HasPrefix(name, "Openai-") {
 			delete(h, name)
 		}
 	}
-	if kind == Anthropic {
+	if speaks == Anthropic {
 		h["Anthropic-Version"] = []string{"2023-06-01"}
 	}
 }
