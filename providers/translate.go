@@ -27,6 +27,8 @@ func dialectAt(method string) *dialect.Dialect {
 	switch method {
 	case "chat":
 		return dialect.Of(dialect.Chat)
+	case "responses":
+		return dialect.Of(dialect.Responses)
 	case "messages":
 		return dialect.Of(dialect.Messages)
 	}
@@ -45,6 +47,7 @@ func (x *exchange) translate(call *firewall.Call) error {
 	if err != nil {
 		return &firewall.Error{Code: firewall.Invalid, Reason: err.Error(), Err: err}
 	}
+	prompt.At = x.cfg.Now().Unix()
 	doc, losses, err := target.Write(prompt, dialect.Target{Model: call.Resource, Vendor: x.to.signer})
 	if err != nil {
 		return &firewall.Error{Code: firewall.Invalid, Reason: err.Error(), Err: err}
