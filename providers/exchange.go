@@ -41,7 +41,8 @@ type exchange struct {
 	named   string          // the model as the judged body has it; "" for call.Resource
 	refused bool            // a tool call was taken out of the reply
 
-	*translation // nil: client and provider speak one dialect
+	own          []byte // the request without what is another vendor's, where it is not translated; nil: as it is
+	*translation        // nil: client and provider speak one dialect
 }
 
 // Forward implements [firewall.Upstream].
@@ -114,6 +115,9 @@ func (x *exchange) send(ctx context.Context, call *firewall.Call) (*http.Respons
 // request is the call as the provider gets it.
 func (x *exchange) request(ctx context.Context, call *firewall.Call, header http.Header) *http.Request {
 	doc := call.Body.JSON
+	if x.own != nil {
+		doc = x.own
+	}
 	switch {
 	case x.translation != nil:
 		doc = x.translation.doc

@@ -331,6 +331,25 @@ func TestAModelBehindResponsesAnswersOtherClients(t *testing.T) {
 	}
 }
 
+// TestAConversationGoesOnAtItsOwnVendor has one that another vendor's model had a part in.
+func TestAConversationGoesOnAtItsOwnVendor(t *testing.T) {
+	w := &witness{answer: answer(200, "application/json", `{"id":"r","object":"response","status":"completed","output":[]}`)}
+	at := serve(t, w)
+	h := newHouseWith(t, providers.Config{}, map[string]providers.Provider{"openai": {BaseURL: at + "/v1"}})
+	const ours, theirs = `{"type":"reasoning","summary":[],"encrypted_content":"gAAA"}`, `{"type":"reasoning","summary":[],"encrypted_content":"callgate:anthropic:thought:sig=="}`
+	const rest = `{"role":"user","content":"what is callgate:x:y?"}],  "model":"gpt"}`
+	resp, body := post(t, h.url(t), "/v1/responses", `{"input":[`+ours+","+theirs+","+rest)
+	if want := `{"input":[` + ours + "," + rest; resp.StatusCode != 200 || w.body != want || resp.Header.Get("Callgate-Lossy") != "input.*.reasoning" {
+		t.Errorf("HTTP %d %v %s; asked %s", resp.StatusCode, resp.Header, body, w.body)
+	}
+	if records := h.records(); strings.Join(records[len(records)-1].Lossy, " ") != "input.*.reasoning" {
+		t.Errorf("on record: %+v", records[len(records)-1])
+	}
+	if _, _ = post(t, h.url(t), "/v1/responses", `{"input":[`+ours+", "+rest); w.body != `{"input":[`+ours+", "+rest {
+		t.Errorf("asked %s", w.body)
+	}
+}
+
 // TestAFallbackBeforeAResponseSaysAnything has a stream that begins and fails.
 func TestAFallbackBeforeAResponseSaysAnything(t *testing.T) {
 	providers.Compatible()

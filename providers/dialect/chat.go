@@ -407,7 +407,7 @@ func chatTurn(t *Turn, to Target, l *Losses) (list []object) {
 			}
 			calls = append(calls, chatCallOf(part.ID, part.Name, written(args), part.Custom && to.Custom))
 		case Thought, Redacted:
-			l.Add("messages.*.content.thinking", "what a model of another vendor thought is of no use to this one")
+			l.Add("messages.*.content.thinking", notTheirs)
 		default:
 			rest = append(rest, part)
 		}

@@ -409,7 +409,7 @@ func messagesBlocks(parts []Part, to Target, path string, l *Losses) []object {
 			}
 		case Thought, Redacted:
 			if p.Signature == "" || p.Vendor != to.Vendor || to.Vendor != vendorAnthropic {
-				l.Add(path+".reasoning", "what a model of another vendor thought is of no use to this one")
+				l.Add(path+".reasoning", notTheirs)
 				continue
 			}
 			b = object{"type": "thinking", "thinking": p.Text, "signature": p.Signature}

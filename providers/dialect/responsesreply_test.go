@@ -279,6 +279,15 @@ func TestThoughtsGoBackToTheirVendorAlone(t *testing.T) {
 				}
 			}
 		}
+		own, losses := dialect.Own(client, []byte(next(doc)))
+		for s, mine := range map[string]bool{"s1": client == dialect.Messages, "s3": client == dialect.Messages, "e1": client == dialect.Responses, "e2": client == dialect.Responses, "callgate:": false} {
+			if strings.Contains(string(own), s) != mine || len(losses) != 1 {
+				t.Errorf("asked again by a client of %s: %s: %v %s", client, s, losses, own)
+			}
+		}
+		if again, losses := dialect.Own(client, own); string(again) != string(own) || losses != nil {
+			t.Errorf("%v %s", losses, again)
+		}
 		streamed := dialect.Fold(pieces(t, client, frames(t, client, dialect.Pieces(said))))
 		whole, err := dialect.Of(client).NewDecoder(nil).Whole([]byte(doc.Raw))
 		if err != nil {

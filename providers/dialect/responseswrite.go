@@ -196,7 +196,7 @@ func (w *responsesWriter) own(p *Part) {
 	case p.Kind == ToolCall:
 		w.add(object{"type": "function_call", "call_id": p.ID, "name": p.Name, "arguments": written(p.Args)})
 	case p.Signature == "" || p.Vendor != vendorOpenAI || w.to.Vendor != vendorOpenAI:
-		w.losses.Add("messages.*.content.thinking", "what a model of another vendor thought is of no use to this one")
+		w.losses.Add("messages.*.content.thinking", notTheirs)
 	default:
 		w.add(object{"type": "reasoning", "summary": summaryOf(p.Text), "encrypted_content": p.Signature})
 	}
