@@ -41,10 +41,10 @@ type exchange struct {
 	named   string          // the model as the judged body has it; "" for call.Resource
 	refused bool            // a tool call was taken out of the reply
 
-	cacheFor time.Duration // by the model that was asked for; 0: by the provider
-	memory   *recollection // nil where nothing is kept
-
-	*translation // nil: client and provider speak one dialect
+	cacheFor     time.Duration // by the model that was asked for; 0: by the provider
+	memory       *recollection // nil where nothing is kept
+	own          []byte        // the request without what is another vendor's, where it is not translated; nil: as it is
+	*translation               // nil: client and provider speak one dialect
 }
 
 // Forward implements [firewall.Upstream].
@@ -126,6 +126,9 @@ func (x *exchange) send(ctx context.Context, call *firewall.Call) (*http.Respons
 // request is the call as the provider gets it.
 func (x *exchange) request(ctx context.Context, call *firewall.Call, header http.Header) *http.Request {
 	doc := call.Body.JSON
+	if x.own != nil {
+		doc = x.own
+	}
 	switch {
 	case x.translation != nil:
 		doc = x.translation.doc

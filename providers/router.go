@@ -205,6 +205,9 @@ func says(ev *firewall.Event) bool {
 	if ev.Mark&(markPlain|markCalls) != 0 {
 		return true
 	}
+	if ev.Mark&markBegun != 0 {
+		return false
+	}
 	for _, s := range ev.Body.Spans {
 		if s.Text != "" {
 			return true
