@@ -7,10 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
+	"strings"
 	"time"
 
+	"callgate/audit"
 	"callgate/firewall"
 	"callgate/identity"
 
@@ -78,7 +81,7 @@ func (x *exchange) carry(ctx context.Context, call *firewall.Call, watch *watch,
 	case resp.StatusCode < 200 || resp.StatusCode >= 300 && resp.StatusCode < 400:
 		return x.unavailable(fmt.Sprintf("answered HTTP %d, which is not followed", resp.StatusCode), nil)
 	case resp.StatusCode >= 400:
-		return x.fault(ctx, watch.over(resp.Body), resp.ContentLength, yield)
+		return x.fault(watch.over(resp.Body), resp.ContentLength, yield)
 	case kind == "text/event-stream":
 		x.back.broken = x.reading.broken
 		if x.translation != nil {
@@ -89,37 +92,75 @@ func (x *exchange) carry(ctx context.Context, call *firewall.Call, watch *watch,
 	return x.plain(watch.over(resp.Body), resp.ContentLength, yield)
 }
 
-// send sends the call, and once more where the provider does not take its key and
-// there is another one by now: it has done nothing then.
+// send sends the call, and again where the provider has done nothing because of the key:
+// once with the same key, if there is another value of it by now, and once with each other
+// key that may serve.
 func (x *exchange) send(ctx context.Context, call *firewall.Call) (*http.Response, error) {
-	for again := false; ; again = true {
-		header := forwarded(x.asked)
-		if x.translation != nil {
-			x.translation.head(header, x.to.speaks)
-		}
-		key, err := x.to.authorize(ctx, header, call)
+	run, model := cmp.Or(call.Run, stickyTo(call)), call.Resource
+	k := x.to.keys.pick(run, model, x.cfg.Now(), nil)
+	if k == nil && len(x.to.keys) > 0 {
+		return nil, x.to.keyless(model)
+	}
+	var tried []*key
+	for renewed := false; ; {
+		began := x.cfg.Now()
+		req, doc, err := x.request(ctx, call)
 		if err != nil {
 			return nil, err
 		}
-		x.key = key.Value
-		resp, err := x.to.transport.RoundTrip(x.request(ctx, call, header))
-		if err != nil || again || resp.StatusCode != http.StatusUnauthorized || !key.Refused(ctx) {
+		loan, err := x.to.shows.put(ctx, req, doc, call, k, began)
+		if err != nil {
+			return nil, err
+		}
+		x.key = loan.Value
+		resp, err := x.to.transport.RoundTrip(req)
+		if err != nil || k == nil {
 			return resp, err
 		}
+		if resp.StatusCode == http.StatusUnauthorized && !renewed && loan.Refused(ctx) {
+			renewed = true
+			_ = resp.Body.Close()
+			continue
+		}
+		now := x.cfg.Now()
+		why, passed := k.answered(resp, model, now)
+		if passed {
+			return resp, nil
+		}
+		k.refused(ctx, x.cfg.Logger, x.to.name, model, why)
+		tried = append(tried, k)
+		next := x.to.keys.pick(run, model, now, tried)
+		if next == nil {
+			return resp, nil
+		}
 		_ = resp.Body.Close()
+		call.Attempts = append(call.Attempts, audit.Attempt{Target: call.Target, Resource: model, Fault: fmt.Sprintf("http %d", why.status), Key: cmp.Or(loan.Name, k.Name), TookUS: now.Sub(began).Microseconds()})
+		k, renewed = next, false
 	}
 }
 
-// request is the call as the provider gets it.
-func (x *exchange) request(ctx context.Context, call *firewall.Call, header http.Header) *http.Request {
-	doc := call.Body.JSON
+// request is the call as the provider gets it, and its body.
+func (x *exchange) request(ctx context.Context, call *firewall.Call) (*http.Request, []byte, error) {
+	header := forwarded(x.asked)
+	doc, query := call.Body.JSON, x.query
 	switch {
 	case x.translation != nil:
-		doc = x.translation.doc
+		x.translation.head(header, x.to.speaks)
+		doc, query = x.translation.doc, "" // which is of the client's dialect
 	case x.named != "":
 		doc = renamed(doc, call.Resource)
 	}
-	u := x.to.url(x.to.path(x.back.at), x.query)
+	at := x.to.place(x.back.at)
+	path := x.to.paths[at]
+	if other := x.to.paths[at+streamed]; other != "" && x.streams(call) {
+		path = other
+	}
+	doc = x.to.fit(doc, header, at, strings.Contains(path, "{model}"))
+	maps.Copy(header, x.to.fixed)
+	u, err := x.to.address(path, call.Resource, query)
+	if err != nil {
+		return nil, nil, err
+	}
 	req := &http.Request{
 		Method: http.MethodPost, URL: u, Host: u.Host, Header: header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
@@ -129,7 +170,15 @@ func (x *exchange) request(ctx context.Context, call *firewall.Call, header http
 		Body:    io.NopCloser(bytes.NewReader(doc)),
 		GetBody: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(doc)), nil },
 	}
-	return req.WithContext(ctx)
+	return req.WithContext(ctx), doc, nil
+}
+
+// streams says whether the client asks for a stream.
+func (x *exchange) streams(call *firewall.Call) bool {
+	if x.translation != nil {
+		return x.translation.prompt.Stream
+	}
+	return gjson.GetBytes(call.Body.JSON, "stream").Bool()
 }
 
 // plain yields a reply that is one document.
@@ -157,10 +206,7 @@ func (x *exchange) plain(body io.Reader, length int64, yield func(firewall.Event
 
 // fault yields an error of the provider, in the client's dialect if it is not
 // already.
-func (x *exchange) fault(ctx context.Context, body io.Reader, length int64, yield func(firewall.Event) bool) error {
-	if x.back.status == http.StatusUnauthorized || x.back.status == http.StatusForbidden {
-		x.cfg.Logger.WarnContext(ctx, "provider refuses its key", "provider", x.to.name, "status", x.back.status)
-	}
+func (x *exchange) fault(body io.Reader, length int64, yield func(firewall.Event) bool) error {
 	doc, err := readAll(body, length, maxError)
 	if err != nil && !errors.Is(err, errTooLong) {
 		return err
@@ -196,7 +242,7 @@ func isError(kind string, doc []byte) bool {
 	if !r.IsObject() {
 		return false
 	}
-	return r.Get("error").Exists() || kind == OpenAI && (r.Get("message").Exists() || r.Get("detail").Exists())
+	return r.Get("error").Exists() || kind != Anthropic && (r.Get("message").Exists() || r.Get("detail").Exists())
 }
 
 // stream yields a reply event by event.
