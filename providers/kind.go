@@ -214,3 +214,10 @@ func mayFix(name string) bool {
 func plainText(s string) bool {
 	return !strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' })
 }
+
+// Check says what is wrong with a provider of the kind that has params, and base in the
+// place of the kind's own where that is given.
+func (k *Kind) Check(base string, params map[string]string) error {
+	_, err := k.vendor(base, params)
+	return err
+}
