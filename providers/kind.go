@@ -101,9 +101,10 @@ var (
 
 // usualPaths are where most have an endpoint, by the door's methods.
 var usualPaths = map[string]string{
-	"chat": "/chat/completions", "responses": "/responses", "embeddings": "/embeddings",
+	"chat": "/chat/completions", "completions": "/completions", "embeddings": "/embeddings",
+	"responses": "/responses", "input_tokens": "/responses/input_tokens", "compact": "/responses/compact",
 	"messages": "/messages", "count_tokens": "/messages/count_tokens",
-	"images": "/images/generations", "image_edits": "/images/edits",
+	"images": "/images/generations", "image_edits": "/images/edits", "image_variations": "/images/variations",
 	"speech": "/audio/speech", "transcriptions": "/audio/transcriptions", "translations": "/audio/translations",
 	"moderations": "/moderations", "files": "/files", "batches": "/batches", "realtime": "/realtime", "models": "/models",
 }
