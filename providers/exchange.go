@@ -97,7 +97,7 @@ func (x *exchange) carry(ctx context.Context, call *firewall.Call, watch *watch,
 // once with the same key, if there is another value of it by now, and once with each other
 // key that may serve.
 func (x *exchange) send(ctx context.Context, call *firewall.Call) (*http.Response, error) {
-	run, model := cmp.Or(call.Run, stickyTo(call)), call.Resource
+	run, model := cmp.Or(call.Caller.Run, call.Hints.Run, call.Hints.Session, call.Run), call.Resource
 	k := x.to.keys.pick(run, model, x.cfg.Now(), nil)
 	if k == nil && len(x.to.keys) > 0 {
 		return nil, x.to.keyless(model)
