@@ -103,6 +103,7 @@ func (x *exchange) send(ctx context.Context, call *firewall.Call) (*http.Respons
 		return nil, x.to.keyless(model)
 	}
 	var tried []*key
+	var withheld error // why the first key was that is not lent
 	for renewed := false; ; {
 		began := x.cfg.Now()
 		req, doc, err := x.request(ctx, call)
@@ -110,8 +111,14 @@ func (x *exchange) send(ctx context.Context, call *firewall.Call) (*http.Respons
 			return nil, err
 		}
 		loan, err := x.to.shows.put(ctx, req, doc, call, k, began)
-		if err != nil {
-			return nil, err
+		if err != nil { // it cannot be had now, or is not for this agent
+			tried = append(tried, k)
+			next := x.to.keys.pick(run, model, began, tried)
+			if withheld = cmp.Or(withheld, err); next == nil || ctx.Err() != nil {
+				return nil, withheld
+			}
+			k, renewed = next, false
+			continue
 		}
 		x.key = loan.Value
 		resp, err := x.to.transport.RoundTrip(req)
@@ -124,18 +131,23 @@ func (x *exchange) send(ctx context.Context, call *firewall.Call) (*http.Respons
 			continue
 		}
 		now := x.cfg.Now()
+		try := audit.Attempt{Target: call.Target, Resource: model, TookUS: now.Sub(began).Microseconds()}
 		why, passed := k.answered(resp, model, now)
-		if passed {
-			return resp, nil
+		var next *key
+		if !passed {
+			k.refused(ctx, x.cfg.Logger, x.to.name, model, why)
+			tried = append(tried, k)
+			next = x.to.keys.pick(run, model, now, tried)
 		}
-		k.refused(ctx, x.cfg.Logger, x.to.name, model, why)
-		tried = append(tried, k)
-		next := x.to.keys.pick(run, model, now, tried)
 		if next == nil {
+			if len(call.Attempts) > 0 && x.named == "" { // a router notes its own
+				call.Attempts = append(call.Attempts, try)
+			}
 			return resp, nil
 		}
 		_ = resp.Body.Close()
-		call.Attempts = append(call.Attempts, audit.Attempt{Target: call.Target, Resource: model, Fault: fmt.Sprintf("http %d", why.status), Key: cmp.Or(loan.Name, k.Name), TookUS: now.Sub(began).Microseconds()})
+		try.Fault, try.Key = fmt.Sprintf("http %d", why.status), cmp.Or(loan.Name, k.Name)
+		call.Attempts = append(call.Attempts, try)
 		k, renewed = next, false
 	}
 }

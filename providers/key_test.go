@@ -2,6 +2,7 @@ package providers_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -174,7 +175,7 @@ func TestAKeyThatIsRefusedLeavesItsCallsToAnother(t *testing.T) {
 			for i := range r.Attempts {
 				r.Attempts[i].TookUS = 0
 			}
-			if diff := cmp.Diff([]audit.Attempt{{Target: "lab", Resource: "m", Fault: tt.fault, Key: "a"}}, r.Attempts); diff != "" || r.Outcome != "ok" {
+			if diff := cmp.Diff([]audit.Attempt{{Target: "lab", Resource: "m", Fault: tt.fault, Key: "a"}, {Target: "lab", Resource: "m"}}, r.Attempts); diff != "" || r.Outcome != "ok" {
 				t.Errorf("on record (-want +got): %s", diff)
 			}
 			is("lab/m", "b") // without asking again
@@ -204,7 +205,7 @@ func TestIfNoKeyIsTakenTheClientIsTold(t *testing.T) {
 		p.bank.set("sk-canary-"+k, refusal(429, `{"error":{"message":"slow down, of `+k+`","type":"rate_limit_error"}}`, "Retry-After", "30"))
 	}
 	status, keys := p.call(t, "r", "lab/m")
-	if status != 429 || len(strings.Fields(keys)) != 3 || len(p.last().Attempts) != 2 {
+	if status != 429 || len(strings.Fields(keys)) != 3 || len(p.last().Attempts) != 3 {
 		t.Errorf("%d with %s; %+v", status, keys, p.last().Attempts)
 	}
 	if status, keys := p.call(t, "r", "lab/m"); status != 429 || len(strings.Fields(keys)) != 1 { // the one that is done first is tried
@@ -228,6 +229,27 @@ func TestAKeyIsForItsModels(t *testing.T) {
 	for model, want := range map[string]string{"lab/small": "200 a", "lab/tiny-2": "200 a", "lab/huge": "200 b", "lab/big": "400 ", "any": "200 two"} {
 		if status, keys := p.call(t, "r", model); fmt.Sprint(status, " ", keys) != want {
 			t.Errorf("%s: %d %s, want %s", model, status, keys, want)
+		}
+	}
+}
+
+// lost is a credential that cannot be had, or is not for who asks.
+type lost struct{ denied bool }
+
+func (l lost) Use(context.Context, *identity.Principal) (identity.Loan, error) {
+	return identity.Loan{}, &identity.Withheld{Reason: "the credential is not lent", Denied: l.denied}
+}
+
+func TestAKeyThatIsNotLentLeavesItsCallsToAnother(t *testing.T) {
+	for _, denied := range []bool{true, false} {
+		p := newPool(t, providers.Key{Name: "a", Credential: lost{denied}, Weight: 1_000_000}, providers.Key{Name: "b"})
+		if status, keys := p.call(t, "r", "lab/m"); status != 200 || keys != "b" || len(p.last().Attempts) != 0 {
+			t.Errorf("%d with %s", status, keys)
+		}
+		p = newPool(t, providers.Key{Name: "a", Credential: lost{denied}}, providers.Key{Name: "c", Credential: lost{denied}})
+		want := map[bool]int{true: 403, false: 503}[denied]
+		if status, keys := p.call(t, "r", "lab/m"); status != want || keys != "" {
+			t.Errorf("%d with %s", status, keys)
 		}
 	}
 }
