@@ -60,6 +60,9 @@ func escaped(model string) (string, bool) {
 // joined is the query of an endpoint with what a client adds to it: nothing that the
 // endpoint says itself, and nothing that says who calls.
 func joined(own, query string) string {
+	if query == "" {
+		return own
+	}
 	if own == "" && !strings.ContainsAny(query, "%;") && !credentialed(query) {
 		return query // as it came
 	}

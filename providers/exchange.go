@@ -16,6 +16,7 @@ import (
 	"callgate/audit"
 	"callgate/firewall"
 	"callgate/identity"
+	"callgate/providers/dialect"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/tidwall/gjson"
@@ -83,12 +84,16 @@ func (x *exchange) carry(ctx context.Context, call *firewall.Call, watch *watch,
 		return x.unavailable(fmt.Sprintf("answered HTTP %d, which is not followed", resp.StatusCode), nil)
 	case resp.StatusCode >= 400:
 		return x.fault(watch.over(resp.Body), resp.ContentLength, yield)
-	case kind == "text/event-stream":
+	case kind == "text/event-stream", kind == eventStream:
 		x.back.broken = x.reading.broken
-		if x.translation != nil {
-			return x.translated(watch, resp.Body, yield)
+		body := io.Reader(resp.Body)
+		if kind == eventStream {
+			body = &unframed{src: body, max: x.cfg.MaxEvent, wrap: x.to.speaks == Anthropic}
 		}
-		return x.stream(watch, resp.Body, yield)
+		if x.translation != nil {
+			return x.translated(watch, body, yield)
+		}
+		return x.stream(watch, body, yield)
 	}
 	return x.plain(watch.over(resp.Body), resp.ContentLength, yield)
 }
@@ -225,8 +230,14 @@ func (x *exchange) fault(body io.Reader, length int64, yield func(firewall.Event
 		return err
 	}
 	tells := x.tells(doc)
-	if x.translation != nil && gjson.ValidBytes(doc) && isError(x.to.speaks, doc) {
+	hosted := x.to.body != nil && gjson.ValidBytes(doc) // whose errors are the cloud's own
+	switch {
+	case x.translation != nil && (hosted || gjson.ValidBytes(doc) && isError(x.to.speaks, doc)):
 		doc = x.translation.failed(x.to.name, x.back.status, doc)
+	case hosted && gjson.GetBytes(doc, "type").Str != "error":
+		f := dialect.ReadFailure(dialect.Messages, x.back.status, doc)
+		f.Message = cmp.Or(f.Message, "provider "+x.to.name+" failed")
+		doc = dialect.WriteFailure(dialect.Messages, f)
 	}
 	speaks := x.back.at.speaks
 	parsed, wrong := firewall.ParseBody(doc, firewall.Limits{})
