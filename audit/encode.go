@@ -143,6 +143,7 @@ func appendAttempt(b []byte, a *Attempt) []byte {
 	b = appendText(append(b, `{"target":`...), a.Target)
 	b = appendText(append(b, `,"resource":`...), a.Resource)
 	b = text(b, `,"fault":`, a.Fault)
+	b = text(b, `,"key":`, a.Key)
 	b = strconv.AppendInt(append(b, `,"took_us":`...), a.TookUS, 10)
 	return append(b, '}')
 }

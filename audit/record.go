@@ -91,6 +91,7 @@ type Attempt struct {
 	Target   string `json:"target"`
 	Resource string `json:"resource"`
 	Fault    string `json:"fault,omitempty"` // why another one followed: "http 429", "unavailable", "timeout"
+	Key      string `json:"key,omitempty"`   // that the target refused: where it is kept, as in Credential
 	TookUS   int64  `json:"took_us"`
 }
 

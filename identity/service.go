@@ -39,26 +39,38 @@ func (e *statusError) Error() string { return fmt.Sprintf("it answered HTTP %d",
 
 // do sends a request and reads the answer, of status 2xx, into out; nil for none.
 func (s *service) do(ctx context.Context, req *http.Request, out any) (http.Header, error) {
+	head, doc, err := s.ask(ctx, req)
+	if err != nil || out == nil {
+		return head, err
+	}
+	if err := json.Unmarshal(doc, out); err != nil {
+		return nil, errors.New("its answer is not the JSON that it should be") // and not err, which may quote it
+	}
+	return head, nil
+}
+
+// text sends a request and reads the answer, of status 2xx, as it is.
+func (s *service) text(ctx context.Context, req *http.Request) (string, error) {
+	_, doc, err := s.ask(ctx, req)
+	return string(doc), err
+}
+
+func (s *service) ask(ctx context.Context, req *http.Request) (http.Header, []byte, error) {
 	resp, err := s.http.RoundTrip(req.WithContext(ctx))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer resp.Body.Close()
 	doc, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	switch {
 	case err != nil:
-		return nil, err
+		return nil, nil, err
 	case resp.StatusCode/100 != 2:
-		return nil, &statusError{resp.StatusCode}
+		return nil, nil, &statusError{resp.StatusCode}
 	case len(doc) > maxAnswer:
-		return nil, fmt.Errorf("it answered more than %d bytes", maxAnswer)
-	case out == nil:
-		return resp.Header, nil
+		return nil, nil, fmt.Errorf("it answered more than %d bytes", maxAnswer)
 	}
-	if err := json.Unmarshal(doc, out); err != nil {
-		return nil, errors.New("its answer is not the JSON that it should be") // and not err, which may quote it
-	}
-	return resp.Header, nil
+	return resp.Header, doc, nil
 }
 
 // statusOf is the HTTP status that err tells of, 0 if it is another error.

@@ -7,12 +7,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
+	"strings"
 	"time"
 
+	"callgate/audit"
 	"callgate/firewall"
 	"callgate/identity"
+	"callgate/providers/dialect"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/tidwall/gjson"
@@ -91,51 +95,105 @@ func (x *exchange) carry(ctx context.Context, call *firewall.Call, watch *watch,
 	case resp.StatusCode < 200 || resp.StatusCode >= 300 && resp.StatusCode < 400:
 		return x.unavailable(fmt.Sprintf("answered HTTP %d, which is not followed", resp.StatusCode), nil)
 	case resp.StatusCode >= 400:
-		return x.fault(ctx, watch.over(resp.Body), resp.ContentLength, yield)
-	case kind == "text/event-stream":
+		return x.fault(watch.over(resp.Body), resp.ContentLength, yield)
+	case kind == "text/event-stream", kind == eventStream:
 		x.back.broken = x.reading.broken
-		if x.translation != nil {
-			return x.translated(watch, resp.Body, yield)
+		body := io.Reader(resp.Body)
+		if kind == eventStream {
+			body = &unframed{src: body, max: x.cfg.MaxEvent, wrap: x.to.speaks == Anthropic}
 		}
-		return x.stream(watch, resp.Body, yield)
+		if x.translation != nil {
+			return x.translated(watch, body, yield)
+		}
+		return x.stream(watch, body, yield)
 	}
 	return x.plain(watch.over(resp.Body), resp.ContentLength, yield)
 }
 
-// send sends the call, and once more where the provider does not take its key and
-// there is another one by now: it has done nothing then.
+// send sends the call, and again where the provider has done nothing because of the key:
+// once with the same key, if there is another value of it by now, and once with each other
+// key that may serve.
 func (x *exchange) send(ctx context.Context, call *firewall.Call) (*http.Response, error) {
-	for again := false; ; again = true {
-		header := forwarded(x.asked)
-		if x.translation != nil {
-			x.translation.head(header, x.to.speaks)
-		}
-		key, err := x.to.authorize(ctx, header, call)
+	run, model := cmp.Or(call.Caller.Run, call.Hints.Run, call.Hints.Session, call.Run), call.Resource
+	k := x.to.keys.pick(run, model, x.cfg.Now(), nil)
+	if k == nil && len(x.to.keys) > 0 {
+		return nil, x.to.keyless(model)
+	}
+	var tried []*key
+	var withheld error // why the first key was that is not lent
+	for renewed := false; ; {
+		began := x.cfg.Now()
+		req, doc, err := x.request(ctx, call)
 		if err != nil {
 			return nil, err
 		}
-		x.key = key.Value
-		resp, err := x.to.transport.RoundTrip(x.request(ctx, call, header))
-		if err != nil || again || resp.StatusCode != http.StatusUnauthorized || !key.Refused(ctx) {
+		loan, err := x.to.shows.put(ctx, req, doc, call, k, began)
+		if err != nil { // it cannot be had now, or is not for this agent
+			tried = append(tried, k)
+			next := x.to.keys.pick(run, model, began, tried)
+			if withheld = cmp.Or(withheld, err); next == nil || ctx.Err() != nil {
+				return nil, withheld
+			}
+			k, renewed = next, false
+			continue
+		}
+		x.key = loan.Value
+		resp, err := x.to.transport.RoundTrip(req)
+		if err != nil || k == nil {
 			return resp, err
 		}
+		if resp.StatusCode == http.StatusUnauthorized && !renewed && loan.Refused(ctx) {
+			renewed = true
+			_ = resp.Body.Close()
+			continue
+		}
+		now := x.cfg.Now()
+		try := audit.Attempt{Target: call.Target, Resource: model, TookUS: now.Sub(began).Microseconds()}
+		why, passed := k.answered(resp, model, now)
+		var next *key
+		if !passed {
+			k.refused(ctx, x.cfg.Logger, x.to.name, model, why)
+			tried = append(tried, k)
+			next = x.to.keys.pick(run, model, now, tried)
+		}
+		if next == nil {
+			if len(call.Attempts) > 0 && x.named == "" { // a router notes its own
+				call.Attempts = append(call.Attempts, try)
+			}
+			return resp, nil
+		}
 		_ = resp.Body.Close()
+		try.Fault, try.Key = fmt.Sprintf("http %d", why.status), cmp.Or(loan.Name, k.Name)
+		call.Attempts = append(call.Attempts, try)
+		k, renewed = next, false
 	}
 }
 
-// request is the call as the provider gets it.
-func (x *exchange) request(ctx context.Context, call *firewall.Call, header http.Header) *http.Request {
-	doc := call.Body.JSON
+// request is the call as the provider gets it, and its body.
+func (x *exchange) request(ctx context.Context, call *firewall.Call) (*http.Request, []byte, error) {
+	header := forwarded(x.asked)
+	doc, query := call.Body.JSON, x.query
 	if x.own != nil {
 		doc = x.own
 	}
 	switch {
 	case x.translation != nil:
-		doc = x.translation.doc
+		x.translation.head(header, x.to.speaks)
+		doc, query = x.translation.doc, "" // which is of the client's dialect
 	case x.named != "":
 		doc = renamed(doc, call.Resource)
 	}
-	u := x.to.url(x.to.path(x.back.at), x.query)
+	at := x.to.place(x.back.at)
+	path := x.to.paths[at]
+	if other := x.to.paths[at+streamed]; other != "" && x.streams(call) {
+		path = other
+	}
+	doc = x.to.fit(doc, header, at, strings.Contains(path, "{model}"))
+	maps.Copy(header, x.to.fixed)
+	u, err := x.to.address(path, call.Resource, query)
+	if err != nil {
+		return nil, nil, err
+	}
 	req := &http.Request{
 		Method: http.MethodPost, URL: u, Host: u.Host, Header: header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
@@ -145,7 +203,15 @@ func (x *exchange) request(ctx context.Context, call *firewall.Call, header http
 		Body:    io.NopCloser(bytes.NewReader(doc)),
 		GetBody: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(doc)), nil },
 	}
-	return req.WithContext(ctx)
+	return req.WithContext(ctx), doc, nil
+}
+
+// streams says whether the client asks for a stream.
+func (x *exchange) streams(call *firewall.Call) bool {
+	if x.translation != nil {
+		return x.translation.prompt.Stream
+	}
+	return gjson.GetBytes(call.Body.JSON, "stream").Bool()
 }
 
 // plain yields a reply that is one document.
@@ -173,17 +239,20 @@ func (x *exchange) plain(body io.Reader, length int64, yield func(firewall.Event
 
 // fault yields an error of the provider, in the client's dialect if it is not
 // already.
-func (x *exchange) fault(ctx context.Context, body io.Reader, length int64, yield func(firewall.Event) bool) error {
-	if x.back.status == http.StatusUnauthorized || x.back.status == http.StatusForbidden {
-		x.cfg.Logger.WarnContext(ctx, "provider refuses its key", "provider", x.to.name, "status", x.back.status)
-	}
+func (x *exchange) fault(body io.Reader, length int64, yield func(firewall.Event) bool) error {
 	doc, err := readAll(body, length, maxError)
 	if err != nil && !errors.Is(err, errTooLong) {
 		return err
 	}
 	tells := x.tells(doc)
-	if x.translation != nil && gjson.ValidBytes(doc) && isError(x.to.speaks, doc) {
+	hosted := x.to.body != nil && gjson.ValidBytes(doc) // whose errors are the cloud's own
+	switch {
+	case x.translation != nil && (hosted || gjson.ValidBytes(doc) && isError(x.to.speaks, doc)):
 		doc = x.translation.failed(x.to.name, x.back.status, doc)
+	case hosted && gjson.GetBytes(doc, "type").Str != "error":
+		f := dialect.ReadFailure(dialect.Messages, x.back.status, doc)
+		f.Message = cmp.Or(f.Message, "provider "+x.to.name+" failed")
+		doc = dialect.WriteFailure(dialect.Messages, f)
 	}
 	speaks := x.back.at.speaks
 	parsed, wrong := firewall.ParseBody(doc, firewall.Limits{})
@@ -212,7 +281,7 @@ func isError(kind string, doc []byte) bool {
 	if !r.IsObject() {
 		return false
 	}
-	return r.Get("error").Exists() || kind == OpenAI && (r.Get("message").Exists() || r.Get("detail").Exists())
+	return r.Get("error").Exists() || kind != Anthropic && (r.Get("message").Exists() || r.Get("detail").Exists())
 }
 
 // stream yields a reply event by event.

@@ -47,3 +47,10 @@ func (h *health) went(well bool, now time.Time) {
 		h.until = now.Add(min(restFirst<<min(over, 10), restMost))
 	}
 }
+
+// rests says the same as resting, and lets nobody try.
+func (h *health) rests(now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.failed >= sickAfter && now.Before(h.until)
+}

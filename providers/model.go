@@ -115,6 +115,10 @@ func (c *catalog) ways(m *Model, call *firewall.Call, at endpoint, most int) ([]
 			wrong = err
 			continue
 		}
+		if !to.keys.serve(model) {
+			wrong = to.keyless(model)
+			continue
+		}
 		price := to.price(model)
 		ways = append(ways, firewall.Route{Target: provider, Resource: model, Price: price, Estimate: estimateOf(call, most, price)})
 	}

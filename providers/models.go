@@ -35,7 +35,7 @@ type shelf struct {
 
 // models is what the provider has: as configured, or else as it says.
 func (p *provider) models(ctx context.Context, cfg *Config) []string {
-	if len(p.Models) > 0 {
+	if len(p.Models) > 0 || p.paths["models"] == "" {
 		return p.Models
 	}
 	p.shelf.mu.Lock()
@@ -43,7 +43,7 @@ func (p *provider) models(ctx context.Context, cfg *Config) []string {
 	if now := cfg.Now(); now.Before(p.shelf.until) {
 		return p.shelf.models
 	}
-	models, err := p.ask(ctx)
+	models, err := p.ask(ctx, cfg.Now())
 	good := askedFor
 	if err != nil {
 		cfg.Logger.WarnContext(ctx, "provider does not tell its models", "provider", p.name, "err", err)
@@ -55,19 +55,24 @@ func (p *provider) models(ctx context.Context, cfg *Config) []string {
 
 // ask asks the provider for its models. It goes on when ctx ends: others wait for
 // the answer too.
-func (p *provider) ask(ctx context.Context) ([]string, error) {
+func (p *provider) ask(ctx context.Context, now time.Time) ([]string, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
 	defer cancel()
 	header := http.Header{"Accept": {"application/json"}, "Accept-Encoding": {"identity"}}
 	query := ""
-	if p.Kind == Anthropic {
+	if p.speaks == Anthropic {
 		header["Anthropic-Version"] = []string{"2023-06-01"}
 		query = "limit=1000"
 	}
-	if _, err := p.authorize(ctx, header, nil); err != nil {
+	maps.Copy(header, p.fixed)
+	u, err := p.address(p.paths["models"], "", query)
+	if err != nil {
 		return nil, err
 	}
-	req := (&http.Request{Method: http.MethodGet, URL: p.url("/models", query), Host: p.base.Host, Header: header}).WithContext(ctx)
+	req := (&http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Header: header}).WithContext(ctx)
+	if _, err := p.shows.put(ctx, req, nil, nil, p.keys.pick("", "", now, nil), now); err != nil {
+		return nil, err
+	}
 	resp, err := p.transport.RoundTrip(req)
 	if err != nil {
 		return nil, err
@@ -84,8 +89,12 @@ func (p *provider) ask(ctx context.Context) ([]string, error) {
 		return nil, errors.New("its answer is not JSON")
 	}
 	var models []string
-	for _, m := range gjson.GetBytes(doc, "data").Array() {
-		if id := m.Get("id").Str; id != "" && len(id) <= maxModel && len(models) < maxModels {
+	list := gjson.GetBytes(doc, "data")
+	if !list.Exists() {
+		list = gjson.GetBytes(doc, "models") // of Google and Cohere
+	}
+	for _, m := range list.Array() {
+		if id := cmp.Or(m.Get("id").Str, strings.TrimPrefix(m.Get("name").Str, "models/")); id != "" && len(id) <= maxModel && len(models) < maxModels {
 			models = append(models, strings.Clone(id))
 		}
 	}

@@ -1,13 +1,11 @@
 package providers
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -24,9 +22,12 @@ const (
 
 // A Provider is a model API that calls may go to. All of it may change at reload.
 type Provider struct {
-	Kind    string              // OpenAI or Anthropic; default is the provider's name, if that is one of them
-	BaseURL string              // up to and with /v1; default is the vendor's own, for a provider of the vendor's name
+	Kind    string              // one of Kinds; default is the provider's name, if that is one of them
+	Kinds   *Kinds              // default is BuiltIn
+	BaseURL string              // up to and with /v1; default is the kind's own
+	Params  map[string]string   // that the kind's URLs need
 	APIKey  identity.Credential // sent with each call; nil, or an empty one, sends none
+	Keys    []Key               // more of them, of which each call takes one
 	Models  []string            // that it has; where empty it is asked
 
 	Cache time.Duration // for which its replies are kept for the same request; 0: they are not
@@ -52,8 +53,7 @@ type provider struct {
 	Provider
 	*vendor
 	name      string
-	base      *url.URL
-	key       *identity.Header // nil for none
+	keys      keys
 	transport *http.Transport
 	shelf     shelf
 	health    *health
@@ -62,31 +62,29 @@ type provider struct {
 // newProvider takes over the connections of old, which has the same name, where
 // they are made in the same way.
 func newProvider(name string, p Provider, old *provider) (*provider, error) {
-	if p.Kind == "" && vendors[name] != nil {
+	if p.Kinds == nil {
+		p.Kinds = BuiltIn()
+	}
+	if p.Kind == "" {
 		p.Kind = name
 	}
-	v := vendors[p.Kind]
-	if v == nil {
-		return nil, fmt.Errorf("provider %s: kind must be %s or %s", name, OpenAI, Anthropic)
-	}
-	if p.BaseURL == "" && name == p.Kind {
-		p.BaseURL = v.base
-	}
-	base, err := url.Parse(strings.TrimRight(p.BaseURL, "/"))
-	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" || base.User != nil || base.RawQuery != "" {
-		return nil, fmt.Errorf("provider %s: base URL must be like https://host/v1, without user or query", name)
-	}
-	if strings.ContainsAny(name, "/ ") || name == "" {
+	kind := p.Kinds.Get(p.Kind)
+	switch {
+	case strings.ContainsAny(name, "/ ") || name == "":
 		return nil, fmt.Errorf("provider %q: a name must not be empty or hold / or spaces", name)
+	case kind == nil:
+		return nil, fmt.Errorf("provider %s: kind: there is none that is called %s", name, clip(p.Kind))
 	}
 	setDefault(&p.ConnectTimeout, defaultConnect)
 	setDefault(&p.FirstByteTimeout, defaultFirstByte)
 	setDefault(&p.IdleTimeout, defaultIdle)
-	q := &provider{Provider: p, vendor: v, name: name, base: base}
-	if p.APIKey != nil && p.Kind == Anthropic {
-		q.key = identity.NewHeader(p.APIKey, "")
-	} else if p.APIKey != nil {
-		q.key = identity.NewHeader(p.APIKey, "Bearer ")
+	v, err := kind.vendor(p.BaseURL, p.Params)
+	if err != nil {
+		return nil, fmt.Errorf("provider %s: %w", name, err)
+	}
+	q := &provider{Provider: p, vendor: v, name: name}
+	if q.keys, err = newKeys(&p, v.shows); err != nil {
+		return nil, fmt.Errorf("provider %s: %w", name, err)
 	}
 	if old != nil && old.ConnectTimeout == p.ConnectTimeout {
 		q.transport, q.health = old.transport, old.health
@@ -121,48 +119,13 @@ func newTransport(connect time.Duration) *http.Transport {
 	}
 }
 
-// url is where the provider has path, which is below its base.
-func (p *provider) url(path, query string) *url.URL {
-	u := *p.base
-	u.Path += path
-	if u.RawPath != "" {
-		u.RawPath += path
-	}
-	u.RawQuery = query
-	return &u
-}
-
-// authorize puts in the provider's key, on behalf of the caller of call; nil is
-// callgate itself. It does so last, so that nothing before sees it.
-func (p *provider) authorize(ctx context.Context, h http.Header, call *firewall.Call) (identity.Loan, error) {
-	if p.key == nil {
-		return identity.Loan{}, nil
-	}
-	var value []string
-	var loan identity.Loan
-	var err error
-	if call != nil {
-		value, loan, err = call.Lend(ctx, p.key)
-	} else {
-		value, loan, err = p.key.Use(ctx, nil)
-	}
-	switch {
-	case err != nil || value == nil:
-	case p.Kind == Anthropic:
-		h["X-Api-Key"] = value
-	default:
-		h["Authorization"] = value
-	}
-	return loan, err
-}
-
 // catalog is the providers behind the door at one time. It is never changed.
 type catalog struct {
 	all     []*provider // in order of their names
 	byName  map[string]*provider
 	byModel map[string][]*provider // that say to have it
-	byKind  map[string][]*provider
-	models  map[string]Model // that stand for others
+	byKind  map[string][]*provider // by what they speak
+	models  map[string]Model       // that stand for others
 }
 
 func newCatalog(list map[string]Provider, models map[string]Model, old *catalog) (*catalog, error) {
@@ -176,7 +139,7 @@ func newCatalog(list map[string]Provider, models map[string]Model, old *catalog)
 		}
 		c.all = append(c.all, p)
 		c.byName[name] = p
-		c.byKind[p.Kind] = append(c.byKind[p.Kind], p)
+		c.byKind[p.speaks] = append(c.byKind[p.speaks], p)
 		for _, model := range p.Models {
 			c.byModel[model] = append(c.byModel[model], p)
 		}
@@ -224,7 +187,7 @@ func (c *catalog) find(said string, at endpoint) (*provider, string, error) {
 func onlyOf(kind string, list []*provider) *provider {
 	var only *provider
 	for _, p := range list {
-		if p.Kind != kind {
+		if p.speaks != kind {
 			continue
 		}
 		if only != nil {

@@ -31,6 +31,12 @@ func dialectAt(method string) *dialect.Dialect {
 		return dialect.Of(dialect.Responses)
 	case "messages":
 		return dialect.Of(dialect.Messages)
+	case "gemini":
+		return dialect.Of(dialect.Gemini)
+	case "converse":
+		return dialect.Of(dialect.Converse)
+	case "cohere":
+		return dialect.Of(dialect.Cohere)
 	}
 	return nil
 }
@@ -53,7 +59,7 @@ func (x *exchange) translate(call *firewall.Call) error {
 		return &firewall.Error{Code: firewall.Invalid, Reason: err.Error(), Err: err}
 	}
 	prompt.At = x.cfg.Now().Unix()
-	doc, losses, err := target.Write(prompt, dialect.Target{Model: call.Resource, Vendor: x.to.signer})
+	doc, losses, err := target.Write(prompt, dialect.Target{Model: call.Resource, Vendor: x.to.signer, OldLimit: x.to.oldLimit, NoUsage: x.to.noUsage})
 	if err != nil {
 		return &firewall.Error{Code: firewall.Invalid, Reason: err.Error(), Err: err}
 	}

@@ -102,12 +102,12 @@ func codex(model, more string) string {
 }
 
 func polyglot(t *testing.T, w http.Handler) *house {
-	providers.Compatible()
+	kinds := compatible(t)
 	at := serve(t, w)
 	return newHouseWith(t, providers.Config{}, map[string]providers.Provider{
 		"anthropic": {BaseURL: at + "/v1", APIKey: identity.NewSecret("sk-ant-0123456789"), Models: []string{"claude"}},
-		"lab":       {Kind: "chatonly", BaseURL: at + "/v1", APIKey: identity.NewSecret("sk-0123456789"), Models: []string{"qwen"}},
-		"modern":    {Kind: "responsesonly", BaseURL: at + "/v1", APIKey: identity.NewSecret("sk-0123456789"), Models: []string{"gpt"}},
+		"lab":       {Kinds: kinds, Kind: "chatonly", BaseURL: at + "/v1", APIKey: identity.NewSecret("sk-0123456789"), Models: []string{"qwen"}},
+		"modern":    {Kinds: kinds, Kind: "responsesonly", BaseURL: at + "/v1", APIKey: identity.NewSecret("sk-0123456789"), Models: []string{"gpt"}},
 	}, mask{"swordfish"})
 }
 
@@ -352,12 +352,12 @@ func TestAConversationGoesOnAtItsOwnVendor(t *testing.T) {
 
 // TestAFallbackBeforeAResponseSaysAnything has a stream that begins and fails.
 func TestAFallbackBeforeAResponseSaysAnything(t *testing.T) {
-	providers.Compatible()
+	kinds := compatible(t)
 	began, _, _ := strings.Cut(claudeStream, "event: content_block_start")
 	claude := serve(t, answer(200, "text/event-stream", began+"event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"busy\"}}\n\n"))
 	openai := serve(t, answer(200, "text/event-stream", "event: response.created\ndata: {\"type\":\"response.created\",\"sequence_number\":0,\"response\":{\"id\":\"r\",\"status\":\"in_progress\",\"output\":[]}}\n\nevent: response.failed\ndata: {\"type\":\"response.failed\",\"sequence_number\":1,\"response\":{\"id\":\"r\",\"status\":\"failed\",\"error\":{\"code\":\"server_error\",\"message\":\"m\"}}}\n\n"))
 	lab := serve(t, answer(200, "text/event-stream", compatibleStream))
-	list := map[string]providers.Provider{"openai": {BaseURL: openai + "/v1"}, "anthropic": {BaseURL: claude + "/v1"}, "lab": {Kind: "chatonly", BaseURL: lab + "/v1"}}
+	list := map[string]providers.Provider{"openai": {BaseURL: openai + "/v1"}, "anthropic": {BaseURL: claude + "/v1"}, "lab": {Kinds: kinds, Kind: "chatonly", BaseURL: lab + "/v1"}}
 	h := newHouseWith(t, providers.Config{}, list)
 	if err := h.door.SetProviders(list, map[string]providers.Model{"best": {Targets: []providers.Target{{Model: "openai/gpt"}, {Model: "anthropic/claude"}, {Model: "lab/qwen"}}}}); err != nil {
 		t.Fatal(err)
@@ -367,4 +367,17 @@ func TestAFallbackBeforeAResponseSaysAnything(t *testing.T) {
 	if resp.Header.Get("Callgate-Model") != "lab/qwen" || resp.Header.Get("Callgate-Attempts") != "3" || r.Get("status").Str != "completed" {
 		t.Errorf("HTTP %d %v %s", resp.StatusCode, resp.Header, body)
 	}
+}
+
+// compatible are kinds of which one has chat completions only, and one responses only.
+func compatible(t testing.TB) *providers.Kinds {
+	t.Helper()
+	kinds, err := providers.BuiltIn().With("test.yaml", []byte(`
+chatonly: {title: Chat, auth: bearer, env: [KEY], has: [chat], asked: chat, signer: openai, source: "https://example.com", checked: no}
+responsesonly: {title: Responses, auth: bearer, env: [KEY], has: [responses], asked: responses, signer: openai, source: "https://example.com", checked: no}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kinds
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"callgate/identity"
+	"callgate/providers"
 
 	"github.com/goccy/go-yaml/ast"
 )
@@ -35,6 +36,7 @@ type Config struct {
 		Import  []File            `yaml:"import"` // files with the mcpServers JSON of MCP clients
 		Lock    LockFile          `yaml:"lock"`   // of definitions that may be used
 	} `yaml:"mcp"`
+	Catalog   []File              `yaml:"catalog"` // more kinds of providers
 	Providers map[string]Provider `yaml:"providers"`
 	Models    map[string]Model    `yaml:"models"` // that stand for several
 	Cache     struct {
@@ -74,6 +76,7 @@ type Config struct {
 	file    string                           // that it was read from; "" if there is none
 	env     func(name string) (string, bool) // that it was read with; nil: of the process
 	secrets []string                         // files that secrets were read from
+	catalog *providers.Kinds                 // kinds of providers, with those of Catalog; nil: that are built in
 }
 
 // A Server is an MCP server: a command to run, or a URL to reach it at.
@@ -150,9 +153,10 @@ type Argument struct {
 
 // A Provider is a model API.
 type Provider struct {
-	Kind     string           `yaml:"kind"` // the dialect: openai, anthropic
-	APIKey   Credential       `yaml:"api_key"`
+	Kind     string           `yaml:"kind"`    // of the catalogue
+	APIKey   ProviderKeys     `yaml:"api_key"` // or several
 	BaseURL  ServerURL        `yaml:"base_url"`
+	Params   Params           `yaml:"params"`    // that the kind's URLs need
 	Models   []string         `yaml:"models"`    // that it has; asked for where empty
 	Strict   Strictness       `yaml:"translate"` // strict: what would be lost in translation is refused
 	Cache    Duration         `yaml:"cache"`     // for which replies are kept for the same request
@@ -318,6 +322,7 @@ func (c *Config) check(r *reader, n ast.Node) {
 		seen[a.Name] = true
 	}
 	c.checkFront(r, at(n, "identity"))
+	c.checkProviders(r, n)
 	names(r, at(at(n, "mcp"), "servers"), "mcp.servers", serverName, c.MCP.Servers)
 	names(r, at(n, "providers"), "providers", serverName, c.Providers)
 }
@@ -407,31 +412,7 @@ func secrets(r *reader, n ast.Node, key string, values map[string]Value) {
 	}
 }
 
-// dialects that callgate speaks, with the API that a provider of that name is.
-var dialects = map[string]ServerURL{
-	"openai":    "https://api.openai.com/v1",
-	"anthropic": "https://api.anthropic.com/v1",
-}
-
 func (p *Provider) check(r *reader, n ast.Node, key string) {
-	name := key[strings.LastIndexByte(key, '.')+1:]
-	_, known := dialects[name]
-	if p.Kind == "" && known {
-		p.Kind = name
-	}
-	switch _, ok := dialects[p.Kind]; {
-	case p.Kind == "":
-		r.note(n, "%s: write kind: openai or kind: anthropic, the dialect that it speaks", key)
-	case !ok:
-		r.note(at(n, "kind"), "%s.kind: want openai or anthropic", key)
-	}
-	if p.BaseURL == "" {
-		if p.BaseURL = dialects[name]; p.BaseURL == "" {
-			r.note(n, "%s: write base_url: the URL before /chat/completions or /messages", key)
-		} else if p.APIKey.Ref == "" {
-			r.note(n, "%s: write api_key: env:%s_API_KEY", key, strings.ToUpper(name))
-		}
-	}
 	if strings.Contains(string(p.BaseURL), "?") {
 		r.note(at(n, "base_url"), "%s.base_url: no query may stand in it", key)
 	}

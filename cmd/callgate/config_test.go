@@ -106,7 +106,8 @@ func TestConfigSaysEveryMistake(t *testing.T) {
 		{"references that lead nowhere", "providers:\n  openai: {api_key: secret:Open/AI}\n  anthropic: {api_key: 'vault:secret/a#key'}\n  lab: {kind: openai, base_url: 'http://127.0.0.1:1', api_key: 'aws:role'}\n  cloud: {kind: openai, base_url: 'http://127.0.0.1:1', api_key: 'Bearer gcp:'}\nmcp: {servers: {a: {url: 'https://a.example', headers: {Authorization: Bearer env:NOT_SET}}}}\n", []string{
 			`2:21: providers.openai.api_key: "Open/AI" is no name for a secret: it has 1 to 64 of a-z 0-9 . _ - and begins with a letter or digit`,
 			"3:24: providers.anthropic.api_key: there is no HashiCorp Vault yet; write vault: {address: …}",
-			"4:64: providers.lab.api_key: aws: is not in this version of callgate: AWS wants each request signed, and not a token",
+			"4:64: providers.lab.api_key: want aws:default: what the environment, the container or the machine has",
+			"4:64: providers.lab.api_key: aws: is for providers of Amazon Bedrock alone: elsewhere AWS wants each request signed, and not a token",
 			"5:66: providers.cloud.api_key: want gcp:SCOPE or azure:RESOURCE",
 			"5:66: providers.cloud.api_key: write the reference alone; callgate puts Bearer before it",
 			"6:72: mcp.servers.a.headers.Authorization: NOT_SET is not set in the environment of callgate"}},
@@ -117,11 +118,37 @@ func TestConfigSaysEveryMistake(t *testing.T) {
 		{"half a login", "vault: {address: 'https://vault.example:8200', approle: {role_id: a}}\n", []string{"1:58: vault.approle: write role_id and secret_id"}},
 		{"a secret of callgate's own that is in its vault", "agents: [{name: bot, secret: secret:bot}]\n", []string{
 			"1:30: agents.secret: a secret must not stand in the file; write env:NAME or file:/path"}},
-		{"a provider of unknown kind", "providers:\n  lab: {base_url: https://a.example}\n  other: {kind: gemini, base_url: ftp://x}\n  openai:\n", []string{
-			"2:9: providers.lab: write kind: openai or kind: anthropic, the dialect that it speaks",
-			"3:17: providers.other.kind: want openai or anthropic",
-			"3:35: providers.other.base_url: want a URL: https://host/path",
-			"4:11: providers.openai: write api_key: env:OPENAI_API_KEY"}},
+		{"a provider of unknown kind", "providers:\n  lab: {base_url: https://a.example}\n  other: {kind: gemni, base_url: ftp://x}\n  openai:\n  grok: {}\n", []string{
+			"2:9: providers.lab: write kind: what it is, as openai-compatible (callgate providers lists them)",
+			"3:17: providers.other.kind: there is none that is called gemni; did you mean gemini? (callgate providers lists them)",
+			"3:34: providers.other.base_url: want a URL: https://host/path",
+			"4:10: providers.openai: write api_key: env:OPENAI_API_KEY",
+			"5:9: providers.grok: write kind: what it is, as openai-compatible; did you mean groq? (callgate providers lists them)"}},
+		{"providers that lack what their kind needs", "providers:\n  groq: {}\n  bedrock: {}\n  vertex: {params: {project: p}}\n  azure: {kind: azure-openai, params: {resource: 'a/b', region: x}}\n  lab: {kind: openai-compatible}\n  ollama: {}\n", []string{
+			"2:9: providers.groq: write api_key: env:GROQ_API_KEY",
+			"3:12: providers.bedrock: write api_key: aws:default, or env:AWS_BEARER_TOKEN_BEDROCK",
+			"3:12: providers.bedrock.params: write region: AWS region",
+			"4:12: providers.vertex: write api_key: gcp:https://www.googleapis.com/auth/cloud-platform, or file:/path of a service account's JSON",
+			"4:21: providers.vertex.params: write location: region",
+			"5:11: providers.azure: write api_key: env:AZURE_OPENAI_API_KEY, or azure:https://cognitiveservices.azure.com",
+			"5:40: providers.azure.params: region is none of its kind's: resource",
+			"5:40: providers.azure.params: resource: want letters, digits, . _ -",
+			"6:9: providers.lab: write base_url: the URL before /chat/completions or /messages"}},
+		{"keys that make no sense", "providers:\n  openai: {api_key: []}\n  groq: {api_key: ['sk-1', {key: 'env:A', weight: 0, models: ['a*b'], x: y}, {weight: 2}]}\n  bedrock: {params: {region: r}, api_key: ['aws:role', 'aws:default']}\nmcp: {servers: {a: {command: [a], env: {B: 'aws:default'}}}}\n", []string{
+			"2:12: providers.openai: write api_key: env:OPENAI_API_KEY",
+			"2:21: providers.openai.api_key: an empty list; write a key, or leave it away",
+			"3:20: providers.groq.api_key: a secret must not stand in the file; write secret:NAME, env:NAME or file:/path",
+			"3:34: providers.groq.api_key.key: A is not set in the environment of callgate",
+			"3:51: providers.groq.api_key.weight: want at least 1",
+			`3:63: providers.groq.api_key.models: "a*b": write a model's name, or what names begin with and a *`,
+			"3:71: unknown key providers.groq.api_key.x; known here: key, models, weight",
+			"3:79: providers.groq.api_key: write key: secret:NAME, env:NAME or file:/path",
+			"4:44: providers.bedrock.api_key: want aws:default: what the environment, the container or the machine has",
+			"5:44: mcp.servers.a.env.B: aws: is for providers of Amazon Bedrock alone: elsewhere AWS wants each request signed, and not a token"}},
+		{"a catalogue that makes no sense", "catalog: [bad.yaml, worse.yaml]\n", []string{
+			"1:11: catalog: DIR/bad.yaml: mine: auth is missing: bearer, header:NAME, azure, aws, google or none",
+			"1:11: catalog: DIR/bad.yaml: mine: has and paths are missing: it has no endpoint",
+			`1:21: catalog: DIR/worse.yaml: [2:3] unknown field "tittle"`}},
 		{"servers that make no sense", "mcp:\n  servers:\n    Git_Hub: {command: [a]}\n    b: {command: [a], url: https://b.example}\n    c: {}\n    d: {url: https://u:p@d.example}\n    e: {command: [a], headers: {a: b}}\n    f: {url: https://f.example, env: {a: b}, dir: x}\n    g: {command: [a], timeout: 9999h}\n", []string{
 			"3:5: mcp.servers: a name has 1 to 32 of a-z 0-9 and single -; write git-hub",
 			"4:28: mcp.servers.b: has both command and url; write one of them",
@@ -164,7 +191,7 @@ func TestConfigSaysEveryMistake(t *testing.T) {
 			"3:12: agents: a stands here twice"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			dir := in(t, map[string]string{"callgate.yaml": test.yaml, "empty": "\n"})
+			dir := in(t, map[string]string{"callgate.yaml": test.yaml, "empty": "\n", "bad.yaml": "mine: {title: Mine, env: [MINE], source: 'https://mine.example', checked: no}\n", "worse.yaml": "mine:\n  tittle: Mine\n"})
 			file := filepath.Join(dir, "callgate.yaml")
 			_, err := readConfig(file, Overrides{}, environment())
 			var got []string
@@ -228,7 +255,7 @@ policy: [policy.csv]
 		t.Error("a disabled server was imported")
 	}
 	p := c.Providers["openai"]
-	if p.Kind != "openai" || p.BaseURL != "https://api.openai.com/v1" || p.APIKey.Ref != "file:"+filepath.Join(dir, "key") {
+	if p.Kind != "openai" || p.BaseURL != "" || p.APIKey[0].Key.Ref != "file:"+filepath.Join(dir, "key") {
 		t.Errorf("provider: %+v", p)
 	}
 	if a := c.Agents[0]; a.Name != "bot" || time.Duration(a.MaxTTL) != 2*time.Hour || a.Roles[0] != "support" {

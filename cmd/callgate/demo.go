@@ -72,7 +72,7 @@ func (p *program) show(ctx context.Context, keep bool) (err error) {
 	cfg := defaults()
 	cfg.Listen, cfg.Admin.Listen, cfg.Data = "127.0.0.1:0", "127.0.0.1:0", Folder(dir)
 	cfg.Providers = map[string]Provider{"demo": {
-		Kind: "openai", BaseURL: ServerURL("http://" + model.Addr + "/v1"), APIKey: Credential{Text: identity.NewSecret(key)}, Models: []string{"clerk-1"}}}
+		Kind: "openai", BaseURL: ServerURL("http://" + model.Addr + "/v1"), APIKey: ProviderKeys{{Key: Credential{Text: identity.NewSecret(key)}}}, Models: []string{"clerk-1"}}}
 	cfg.MCP.Servers = map[string]Server{"shop": {URL: ServerURL("http://" + shop.Addr + "/mcp")}}
 	law, err := policy.Load(policy.Source{Name: "policy.csv", Text: []byte(demoPolicy)})
 	if err != nil {

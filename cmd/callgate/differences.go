@@ -17,6 +17,9 @@ func differences(a, b *Config) []string {
 	if !reflect.DeepEqual(a.TLS, b.TLS) {
 		list = append(list, "tls is changed")
 	}
+	if !reflect.DeepEqual(a.Catalog, b.Catalog) {
+		list = append(list, "catalog is changed")
+	}
 	list = append(list, different("provider", a.Providers, b.Providers)...)
 	list = append(list, different("model", a.Models, b.Models)...)
 	if !reflect.DeepEqual(a.Vault, b.Vault) {

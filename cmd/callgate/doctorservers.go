@@ -14,6 +14,7 @@ import (
 	"callgate/cmd/callgate/internal/console"
 	"callgate/firewall/policy"
 	"callgate/mcp"
+	"callgate/providers"
 )
 
 // checkSandbox makes one, and says whom it matters to if that does not work.
@@ -125,5 +126,34 @@ func checkGate(ctx context.Context, x *patient) []symptom {
 		}
 		list = append(list, f)
 	}
+	var models []providers.State
+	if err := x.gate.call(ctx, http.MethodGet, "/providers", nil, &models); err != nil {
+		return append(list, symptom{State: failed, What: err.Error()})
+	}
+	for _, m := range models {
+		list = append(list, sick(&m)...)
+	}
 	return list
+}
+
+// sick says what is the matter with a provider and its keys.
+func sick(m *providers.State) []symptom {
+	var list []symptom
+	check := "provider " + m.Name
+	if m.Resting {
+		list = append(list, symptom{Check: check, State: warning, What: "it failed five times in a row, and rests", Why: "calls that can go elsewhere do", Mend: "see the gate's log for how it fails"})
+	}
+	for _, k := range m.Keys {
+		of := ""
+		if k.Model != "" {
+			of = " for model " + k.Model
+		}
+		switch k.State {
+		case "dead":
+			list = append(list, symptom{Check: check, State: warning, What: fmt.Sprintf("its key %s is refused%s: HTTP %d", k.Name, of, k.Status), Why: "it is not used until " + local(k.Until) + ", where there is another one", Mend: "put a key there that the provider takes, or pay its bill"})
+		case "hot":
+			list = append(list, symptom{Check: check, State: warning, What: fmt.Sprintf("its key %s is used too much%s", k.Name, of), Why: "it rests until " + local(k.Until) + ", where there is another one", Mend: "add a key under api_key, or have the vendor raise its limits"})
+		}
+	}
+	return well(list, "its keys are taken, as far as they were used: %d", len(m.Keys))
 }

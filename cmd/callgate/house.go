@@ -262,7 +262,7 @@ func (h *house) furnished(ctx context.Context, cfg *Config) error {
 	}
 	err := h.federate(cfg)
 	if err == nil {
-		if err = h.models.SetProviders(h.upstreams(cfg.Providers), cfg.logical()); err == nil {
+		if err = h.models.SetProviders(h.upstreams(cfg), cfg.logical()); err == nil {
 			return nil
 		}
 		err = errors.Join(Mistakes{{Text: err.Error()}}, h.federate(&h.cfg))
@@ -451,11 +451,12 @@ func (h *house) closeFiles() error {
 	return errors.Join(errs...)
 }
 
-func (h *house) upstreams(list map[string]Provider) map[string]providers.Provider {
-	m := make(map[string]providers.Provider, len(list))
-	for name, p := range list {
+func (h *house) upstreams(cfg *Config) map[string]providers.Provider {
+	m := make(map[string]providers.Provider, len(cfg.Providers))
+	for name, p := range cfg.Providers {
+		keys := p.pool(func(c Credential) identity.Credential { return h.lend(c, "provider:"+name) })
 		m[name] = providers.Provider{
-			Kind: p.Kind, BaseURL: string(p.BaseURL), APIKey: h.lend(p.APIKey, "provider:"+name), Models: p.Models, Strict: bool(p.Strict), Prices: prices(p.Prices), Cache: time.Duration(p.Cache),
+			Kind: p.Kind, Kinds: cfg.kinds(), BaseURL: string(p.BaseURL), Params: p.Params, Keys: keys, Models: p.Models, Strict: bool(p.Strict), Prices: prices(p.Prices), Cache: time.Duration(p.Cache),
 			ConnectTimeout: time.Duration(p.Timeouts.Connect), FirstByteTimeout: time.Duration(p.Timeouts.FirstByte), IdleTimeout: time.Duration(p.Timeouts.Idle),
 		}
 	}

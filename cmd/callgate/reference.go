@@ -14,12 +14,19 @@ import (
 // A Credential is a secret for something upstream: where it is, and not what. It is
 // found when it is used; see [identity.Sources].
 type Credential struct {
-	Ref    string          // env:NAME, file:/path, secret:NAME, vault:PATH#FIELD, gcp:SCOPE, azure:RESOURCE; "" for none
+	Ref    string          // env:NAME, file:/path, secret:NAME, vault:PATH#FIELD, gcp:SCOPE, azure:RESOURCE, aws:default; "" for none
 	Bearer bool            // "Bearer " goes before it
 	Text   identity.Secret // what stands in the file itself, where Ref is empty
 }
 
 func (c *Credential) read(r *reader, n ast.Node, key string) {
+	if c.readAny(r, n, key); strings.HasPrefix(c.Ref, "aws:") {
+		r.note(n, "%s: %s", key, awsElsewhere)
+	}
+}
+
+// readAny reads a credential that may be one that signs.
+func (c *Credential) readAny(r *reader, n ast.Node, key string) {
 	t, ok := r.text(n, key)
 	if !ok {
 		return
@@ -60,7 +67,9 @@ func (c *Credential) refer(r *reader, n ast.Node, text, key string) {
 			r.note(n, "%s: want gcp:SCOPE or azure:RESOURCE", key)
 		}
 	case "aws":
-		r.note(n, "%s: aws: is not in this version of callgate: AWS wants each request signed, and not a token", key)
+		if place != "default" {
+			r.note(n, "%s: want aws:default: what the environment, the container or the machine has", key)
+		}
 	default:
 		return
 	}
@@ -81,8 +90,11 @@ func (v *Value) read(r *reader, n ast.Node, key string) {
 	if !ok {
 		return
 	}
-	if v.refer(r, n, t, key); v.Ref == "" {
+	switch v.refer(r, n, t, key); {
+	case v.Ref == "":
 		v.Text = identity.NewSecret(t)
+	case strings.HasPrefix(v.Ref, "aws:"):
+		r.note(n, "%s: %s", key, awsElsewhere)
 	}
 }
 
@@ -158,6 +170,7 @@ func (h *house) openSources(ctx context.Context, cfg *Config, seal *identity.Sea
 		Resolvers: map[string]identity.Resolver{
 			"env": identity.Environment(env), "file": identity.Files{},
 			"gcp": identity.NewGoogleCloud(google, nil), "azure": identity.NewAzure(azure, nil),
+			"aws": identity.NewAWS(env, nil),
 		},
 	})
 	return h.reach(cfg)
@@ -222,7 +235,9 @@ func (l lost) Use(context.Context, *identity.Principal) (identity.Loan, error) {
 // references is every reference of c to something upstream, with its target.
 func (c *Config) references(each func(ref, target string)) {
 	for name, p := range c.Providers {
-		each(p.APIKey.Ref, "provider:"+name)
+		for _, k := range p.APIKey {
+			each(k.Key.Ref, "provider:"+name)
+		}
 	}
 	for name, s := range c.MCP.Servers {
 		each(s.OAuth.ClientSecret.Ref, "server:"+name)

@@ -217,7 +217,7 @@ func start(ctx context.Context, cfg Config, law *policy.Policy, reread func() (C
 		Token: h.adminToken, Registry: h.registry, Authority: h.authority, Secrets: h.secrets, Revoked: h.revoked, Ledger: h.ledger, Index: h.index, Policies: h.versions, Approvals: h.approvals, Approve: h.approve,
 		Pins: h.pinned, Accept: h.accept,
 		Reload:  func(ctx context.Context) (console.Reloaded, error) { return h.reload(ctx, "admin") },
-		Servers: h.states, Status: h.status,
+		Servers: h.states, Status: h.status, Providers: h.models.States,
 		BeginLogin: h.beginLogin, Login: h.login, Logins: h.logins, EndLogin: h.endLogin,
 	})
 	bound := newStrangers(agents, int(cfg.Strangers), func(from string, e *firewall.Error) error {

@@ -14,6 +14,7 @@ import (
 	"callgate/firewall/policy"
 	"callgate/identity"
 	"callgate/mcp"
+	"callgate/providers"
 )
 
 // Config is what a Console needs. All fields are required.
@@ -32,6 +33,7 @@ type Config struct {
 	Accept    func(ctx context.Context, a mcp.Acceptance) (mcp.Pin, error)
 	Reload    func(ctx context.Context) (Reloaded, error) // an error that is a Refusal tells each mistake
 	Servers   func(ctx context.Context) []Server          // state of the MCP servers
+	Providers func() []providers.State                    // of models
 	Status    func(ctx context.Context) Status            // state of the gate
 
 	BeginLogin func(ctx context.Context, server string, n NewLogin) (Login, error) // at an MCP server; the error is a firewall.Error
@@ -93,6 +95,7 @@ func (c *Console) Handler() http.Handler {
 		"GET /api/v1/chains/{id}":                  c.chain,
 		"GET /api/v1/records":                      c.records,
 		"GET /api/v1/mcp/servers":                  c.servers,
+		"GET /api/v1/providers":                    c.providers,
 		"GET /api/v1/mcp/pins":                     c.pins,
 		"POST /api/v1/mcp/pins":                    c.accept,
 		"POST /api/v1/mcp/servers/{name}/login":    c.beginLogin,
@@ -154,6 +157,10 @@ func (c *Console) ready(w http.ResponseWriter, r *http.Request) {
 
 func (c *Console) servers(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, c.cfg.Servers(r.Context()))
+}
+
+func (c *Console) providers(w http.ResponseWriter, _ *http.Request) {
+	answer(w, http.StatusOK, c.cfg.Providers())
 }
 
 func (c *Console) reload(w http.ResponseWriter, r *http.Request) {
