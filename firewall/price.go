@@ -8,22 +8,43 @@ type MicroUSD int64
 // USD is m in dollars.
 func (m MicroUSD) USD() float64 { return float64(m) / 1e6 }
 
-// A Price is what a model's tokens cost, in US dollars per million tokens, which
-// is MicroUSD per token. Tokens that were read from a cache, or written to one,
-// cost CacheRead and CacheWrite instead of Input.
-type Price struct{ Input, Output, CacheRead, CacheWrite float64 }
+// A Price is what a model costs: tokens in US dollars per million, which is MicroUSD
+// per token; pictures and searches in US dollars each.
+type Price struct {
+	Input, Output         float64
+	CacheRead, CacheWrite float64 // of input tokens that were read from a cache, or written to one, instead of Input
+
+	// Where one of these is 0, its tokens cost what is said behind it.
+	CacheWriteHour float64 // CacheWrite
+	Reasoning      float64 // Output
+	AudioIn        float64 // Input
+	AudioCached    float64 // CacheRead
+	AudioOut       float64 // Output
+	ImageIn        float64 // Input
+	ImageOut       float64 // Output
+
+	Image  float64 // each that is made, besides tokens
+	Search float64 // each on the web, besides tokens
+
+	Above int64  // input tokens from which on all of the call costs Long; 0: there is no such bound
+	Long  *Price // of which Above, Long and the factors are not read
+
+	// By what tokens are multiplied in a tier; 0 is 1.
+	Batch, Flex, Priority, Fast float64
+}
 
 // An Estimate is what a model call will take, as far as that can be told before.
 type Estimate struct {
-	Tokens int64
-	Cost   MicroUSD
-	Priced bool // Cost is known
+	Tokens        int64
+	Cost          MicroUSD
+	Priced        bool  // Cost is known
+	Input, Output int64 // of Tokens
 }
 
 // Estimate is that of a call which will take u. Without a price, p is nil.
 func (p *Price) Estimate(u Usage) Estimate {
 	cost, priced := p.of(u)
-	return Estimate{Tokens: u.Input + u.Output, Cost: cost, Priced: priced}
+	return Estimate{Tokens: u.tokens(), Cost: cost, Priced: priced, Input: u.Input, Output: u.Output}
 }
 
 // of is what u costs, rounded up, and whether there is a price.
@@ -31,7 +52,58 @@ func (p *Price) of(u Usage) (MicroUSD, bool) {
 	if p == nil {
 		return 0, false
 	}
-	plain := max(u.Input-u.CacheRead-u.CacheWrite, 0)
-	cost := float64(plain)*p.Input + float64(u.CacheRead)*p.CacheRead + float64(u.CacheWrite)*p.CacheWrite + float64(u.Output)*p.Output
-	return MicroUSD(math.Ceil(min(cost, 1<<53))), true
+	rates := p
+	if p.Long != nil && p.Above > 0 && u.Input > p.Above {
+		rates = p.Long
+	}
+	cost := rates.tokens(&u)*p.factor(u.Tier) + (float64(u.Images)*p.Image+float64(u.Searches)*p.Search)*1e6
+	return MicroUSD(math.Ceil(min(cost-1e-9, 1<<53))), true // what is a whole number stays one
+}
+
+// factor is by what a tier multiplies the price of tokens. What a tier saves is not
+// known before its factor is.
+func (p *Price) factor(tier string) float64 {
+	f := 0.0
+	switch tier {
+	case TierBatch:
+		f = p.Batch
+	case TierFlex:
+		f = p.Flex
+	case TierPriority:
+		f = p.Priority
+	case TierFast:
+		f = p.Fast
+	}
+	if f == 0 {
+		return 1
+	}
+	return f
+}
+
+// tokens is what the tokens of u cost. Each of them is of one class: sound that was
+// cached is neither counted as sound again nor as cached.
+func (p *Price) tokens(u *Usage) float64 {
+	or := func(a, b float64) float64 {
+		if a == 0 {
+			return b
+		}
+		return a
+	}
+	cost := 0.0
+	take := func(from *int64, n int64, price float64) {
+		n = max(min(n, *from), 0)
+		*from -= n
+		cost += float64(n) * price
+	}
+	cached, written, in, out := u.CacheRead, u.CacheWrite, u.Input, u.Output
+	take(&cached, u.AudioCached, or(p.AudioCached, p.CacheRead))
+	take(&written, u.CacheWriteHour, or(p.CacheWriteHour, p.CacheWrite))
+	cost += float64(cached)*p.CacheRead + float64(written)*p.CacheWrite
+	in = max(in-u.CacheRead-u.CacheWrite, 0)
+	take(&in, u.AudioIn-u.AudioCached, or(p.AudioIn, p.Input))
+	take(&in, u.ImageIn, or(p.ImageIn, p.Input))
+	take(&out, u.AudioOut, or(p.AudioOut, p.Output))
+	take(&out, u.ImageOut, or(p.ImageOut, p.Output))
+	take(&out, u.Reasoning, or(p.Reasoning, p.Output))
+	return cost + float64(in)*p.Input + float64(out)*p.Output
 }

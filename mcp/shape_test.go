@@ -24,6 +24,8 @@ func (asks) Decide(call *firewall.Call) firewall.Decision {
 
 func (asks) Member(_, subject, _ string) bool { return subject == "user:ana" }
 
+func (asks) Groups(_, _ string) []string { return nil }
+
 // What people agree to is a call of the tool as it is defined then.
 func TestAnApprovalIsOfAToolAsItIsDefined(t *testing.T) {
 	f := newFickle(t, true)
