@@ -45,6 +45,8 @@ func (p *asking) May(*identity.Principal, string, string) firewall.Answer { retu
 
 func (p *asking) Groups(_, subject string) []string { return p.in[subject] }
 
+func (*asking) Names(*identity.Principal, string, string) bool { return false }
+
 func (p *asking) Member(_, subject, group string) bool {
 	return subject == "user:ana" || subject == "agent:bot" || subject == "user:"+strings.TrimPrefix(group, "group:")
 }

@@ -46,6 +46,8 @@ func (rules) Member(_, _, _ string) bool { return false }
 
 func (rules) Groups(_, _ string) []string { return nil }
 
+func (rules) Names(*identity.Principal, string, string) bool { return false }
+
 func (r rules) May(_ *identity.Principal, object, _ string) firewall.Answer {
 	if r.denies(object) {
 		return firewall.No

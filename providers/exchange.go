@@ -39,6 +39,7 @@ type exchange struct {
 	back    *reply
 	key     identity.Secret // that was sent
 	named   string          // the model as the judged body has it; "" for call.Resource
+	refused bool            // a tool call was taken out of the reply
 
 	*translation // nil: client and provider speak one dialect
 }
@@ -265,6 +266,10 @@ func (x *exchange) Read(ev *firewall.Event) {
 		ev.Fault = fmt.Sprintf("http %d", x.back.status)
 	case ev.Mark != 0 || ev.Last:
 		x.reading.read(ev)
+	}
+	ev.Open = x.reading.asking()
+	if x.refused {
+		x.reading.mend(ev)
 	}
 }
 

@@ -43,6 +43,8 @@ func (except) Member(_, _, _ string) bool { return false }
 
 func (except) Groups(_, _ string) []string { return nil }
 
+func (except) Names(*identity.Principal, string, string) bool { return false }
+
 func (p except) May(_ *identity.Principal, object, _ string) firewall.Answer {
 	if p[object] {
 		return firewall.No
