@@ -177,6 +177,9 @@ func appendUsage(b []byte, u *Usage) []byte {
 	b = number(b, `,"images":`, u.Images)
 	b = number(b, `,"searches":`, u.Searches)
 	b = text(b, `,"tier":`, u.Tier)
+	if u.Regional {
+		b = append(b, `,"regional":true`...)
+	}
 	if u.Estimated {
 		b = append(b, `,"estimated":true`...)
 	}

@@ -177,6 +177,7 @@ type Usage struct {
 	Searches       int64 `json:"searches,omitempty"`         // by the provider, on the web
 
 	Tier      string `json:"tier,omitempty"`      // batch, flex, priority, fast
+	Regional  bool   `json:"regional,omitempty"`  // kept to one region by the vendor
 	Estimated bool   `json:"estimated,omitempty"` // not, or not all, told by the provider
 	Unknown   string `json:"unknown,omitempty"`   // names of what it told that callgate does not know
 }

@@ -207,10 +207,11 @@ func (u *ways) Forward(_ context.Context, call *firewall.Call) firewall.Events {
 			call.Take(w)
 			u.went = append(u.went, w.Resource)
 			if took, fails := u.took["!"+w.Resource]; fails {
-				call.Tried(audit.Attempt{Fault: "http 500"}, took)
+				call.Usage = took
+				call.Tried(audit.Attempt{Fault: "http 500"})
 				continue
 			}
-			call.Tried(audit.Attempt{}, firewall.Usage{})
+			call.Tried(audit.Attempt{})
 			ev := event(`{}`, true)
 			ev.Usage = u.took[w.Resource]
 			yield(ev, nil)

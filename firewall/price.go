@@ -29,8 +29,9 @@ type Price struct {
 	Above int64  // input tokens from which on all of the call costs Long; 0: there is no such bound
 	Long  *Price // of which Above, Long and the factors are not read
 
-	// By what tokens are multiplied in a tier; 0 is 1.
-	Batch, Flex, Priority, Fast float64
+	// By what tokens are multiplied in a tier, and where the vendor kept them to one region;
+	// 0 is not known.
+	Batch, Flex, Priority, Fast, Regional float64
 }
 
 // An Estimate is what a model call will take, as far as that can be told before.
@@ -47,7 +48,8 @@ func (p *Price) Estimate(u Usage) Estimate {
 	return Estimate{Tokens: u.tokens(), Cost: cost, Priced: priced, Input: u.Input, Output: u.Output}
 }
 
-// of is what u costs, rounded up, and whether there is a price.
+// of is what u costs, rounded up, and whether that is known. Where only what a tier adds
+// is not known, it is what u costs without that.
 func (p *Price) of(u Usage) (MicroUSD, bool) {
 	if p == nil {
 		return 0, false
@@ -56,28 +58,32 @@ func (p *Price) of(u Usage) (MicroUSD, bool) {
 	if p.Long != nil && p.Above > 0 && u.Input > p.Above {
 		rates = p.Long
 	}
-	cost := rates.tokens(&u)*p.factor(u.Tier) + (float64(u.Images)*p.Image+float64(u.Searches)*p.Search)*1e6
-	return MicroUSD(math.Ceil(min(cost-1e-9, 1<<53))), true // what is a whole number stays one
+	factor, known := p.factor(&u)
+	cost := rates.tokens(&u)*factor + (float64(u.Images)*p.Image+float64(u.Searches)*p.Search)*1e6
+	return MicroUSD(math.Ceil(min(cost-1e-6, 1<<53))), known // a whole number that floating point made a bit larger stays one
 }
 
-// factor is by what a tier multiplies the price of tokens. What a tier saves is not
-// known before its factor is.
-func (p *Price) factor(tier string) float64 {
-	f := 0.0
-	switch tier {
+// factor is by what the price of the tokens of u is multiplied. A tier that saves saves
+// nothing as long as its factor is not known.
+func (p *Price) factor(u *Usage) (float64, bool) {
+	f, known := 1.0, true
+	switch u.Tier {
 	case TierBatch:
 		f = p.Batch
 	case TierFlex:
 		f = p.Flex
 	case TierPriority:
-		f = p.Priority
+		f, known = p.Priority, p.Priority > 0
 	case TierFast:
-		f = p.Fast
+		f, known = p.Fast, p.Fast > 0
 	}
 	if f == 0 {
-		return 1
+		f = 1
 	}
-	return f
+	if u.Regional && p.Regional > 0 {
+		f *= p.Regional
+	}
+	return f, known
 }
 
 // tokens is what the tokens of u cost. Each of them is of one class: sound that was

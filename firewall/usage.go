@@ -1,6 +1,10 @@
 package firewall
 
-import "callgate/audit"
+import (
+	"slices"
+
+	"callgate/audit"
+)
 
 // Usage is what a model call consumed, as the provider reported it. Input includes what
 // was read from a cache or written to one; Output includes Reasoning, in every dialect;
@@ -18,6 +22,7 @@ type Usage struct {
 	Searches       int64 // that the provider made on the web
 
 	Tier      string // in which the call was served, where its price is another: TierBatch…
+	Regional  bool   // the vendor kept it to one region, which may cost more
 	Estimated bool   // not, or not all, told by the provider
 	Unknown   string // names of what the provider told and callgate does not know, with spaces between them: not priced, or as Input
 }
@@ -40,12 +45,13 @@ type bill struct {
 	cost   MicroUSD
 }
 
-// Tried notes a try to carry out c at the target that it has now. What that took, if
-// another one follows, is u; the last one has c's own Usage.
-func (c *Call) Tried(a audit.Attempt, u Usage) {
+// Tried notes a try to carry out c at the target that it has now. If it failed, what it
+// took is in c.Usage, and that of the next one begins at nothing.
+func (c *Call) Tried(a audit.Attempt) {
 	a.Target, a.Resource = c.Target, c.Resource
 	if a.Fault != "" {
-		b := bill{way: c.way()}
+		b, u := bill{way: c.way()}, c.Usage
+		c.Usage = Usage{}
 		if u != (Usage{}) {
 			b.tokens = u.tokens()
 			a.Usage = (*audit.Usage)(&u)
@@ -57,6 +63,11 @@ func (c *Call) Tried(a audit.Attempt, u Usage) {
 		c.bills = append(c.bills, b)
 	}
 	c.Attempts = append(c.Attempts, a)
+}
+
+// Rationed says whether a limit of tokens or money counts c.
+func (c *Call) Rationed() bool {
+	return slices.ContainsFunc(c.shares, func(s share) bool { return s.what == Tokens || s.what == USD })
 }
 
 // spent is what c has cost in all, as far as a price is known.

@@ -41,12 +41,16 @@ type exchange struct {
 	named   string          // the model as the judged body has it; "" for call.Resource
 	refused bool            // a tool call was taken out of the reply
 
+	unbounded bool // the request does not say how long the reply may be
+	account   account
+
 	*translation // nil: client and provider speak one dialect
 }
 
 // Forward implements [firewall.Upstream].
 func (x *exchange) Forward(ctx context.Context, call *firewall.Call) firewall.Events {
 	return func(yield func(firewall.Event, error) bool) {
+		defer x.cut(ctx, call)
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
 		watch := newWatch(cancel, x.to.FirstByteTimeout, x.to.IdleTimeout)
@@ -65,6 +69,7 @@ func (x *exchange) carry(ctx context.Context, call *firewall.Call, watch *watch,
 	if err := x.translate(call); err != nil {
 		return err
 	}
+	x.account.expect = call.Estimate
 	resp, err := x.send(ctx, call)
 	if err != nil {
 		return err
@@ -118,7 +123,9 @@ func (x *exchange) request(ctx context.Context, call *firewall.Call, header http
 	case x.translation != nil:
 		doc = x.translation.doc
 	case x.named != "":
-		doc = renamed(doc, call.Resource)
+		doc = x.bound(call, renamed(doc, call.Resource))
+	default:
+		doc = x.bound(call, doc)
 	}
 	u := x.to.url(x.to.path(x.back.at), x.query)
 	req := &http.Request{
@@ -144,6 +151,7 @@ func (x *exchange) plain(body io.Reader, length int64, yield func(firewall.Event
 		return err
 	}
 	if x.translation != nil && gjson.ValidBytes(doc) {
+		x.native(doc)
 		if doc, err = x.translation.whole(doc); err != nil {
 			return x.unavailable("answered with something that cannot be read", err)
 		}
@@ -251,6 +259,7 @@ func (x *exchange) document(ev *firewall.Event, data []byte, t *texts) error {
 		return err
 	}
 	ev.Body.Spans = t.take()
+	x.hear(ev)
 	return nil
 }
 
@@ -267,6 +276,7 @@ func (x *exchange) Read(ev *firewall.Event) {
 	case ev.Mark != 0 || ev.Last:
 		x.reading.read(ev)
 	}
+	x.reckon(ev)
 	ev.Open = x.reading.asking()
 	if x.refused {
 		x.reading.mend(ev)

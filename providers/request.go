@@ -16,6 +16,7 @@ const (
 	maxHint    = 256       // bytes of what a client calls its run or session
 	maxResults = 256       // tool results that one call is linked to
 	maxModel   = 256       // bytes of a model's name
+	maxReplies = 1 << 10   // that one request is taken to ask for
 	readAhead  = 512 << 10 // bytes that are made room for because a client says it will send them
 )
 
@@ -138,6 +139,8 @@ type request struct {
 	model   string   // as the client says it
 	modelAt int      // where its literal is
 	most    int      // tokens that the reply may have; 0 if it is not said
+	replies int      // that are asked for; 0 if it is not said
+	tier    string   // that is asked for, where it may cost more
 	results []string // ids of the tool calls whose results came since the model spoke last
 }
 
@@ -158,6 +161,12 @@ func readRequest(doc []byte) (request, error) {
 			r.model = c.str()
 		case "max_tokens", "max_completion_tokens", "max_output_tokens":
 			r.most = max(r.most, c.integer())
+		case "n":
+			r.replies = min(c.integer(), maxReplies)
+		case "service_tier", "speed":
+			if tier := tierOf(c.str()); tier == firewall.TierPriority || tier == firewall.TierFast {
+				r.tier = tier
+			}
 		case "messages":
 			r.turns(&c)
 		case "input":
