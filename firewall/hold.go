@@ -141,16 +141,18 @@ func (g *Gate) judgeWant(law *Law, call *Call, w Want) *Error {
 	meant := g.meant(call, w)
 	if len(meant) == 0 {
 		own := &Call{Kind: Tool, Target: clients, Method: "tools/call", Resource: w.Name, ArgsAt: "arguments", Body: Body{JSON: append(append([]byte(`{"arguments":`), w.Args...), '}')}}
-		if e := g.judgeMeant(law, call, own); e != nil && e.Rule != "" {
-			return e
+		if d := g.asked(law, call, own); d.Effect == Deny && d.Rule != "" {
+			return &Error{Code: Denied, Rule: d.Rule, Reason: d.Reason}
 		}
 		return nil
 	}
 	var first *Error
 	for _, m := range meant {
-		e := asErrorOrNil(m.Err)
-		if e == nil {
-			e = g.judgeMeant(law, call, m.Call)
+		var e *Error
+		if m.Err != nil {
+			e = asError(m.Err)
+		} else if d := g.asked(law, call, m.Call); d.Effect == Deny {
+			e = &Error{Code: Denied, Rule: d.Rule, Reason: d.Reason}
 		}
 		if e == nil {
 			return nil
@@ -162,25 +164,23 @@ func (g *Gate) judgeWant(law *Law, call *Call, w Want) *Error {
 	return first
 }
 
-// judgeMeant is why the agent of model call of may not make tool call c.
-func (g *Gate) judgeMeant(law *Law, of, c *Call) *Error {
+// asked is what is decided of a tool call in the course of model call of: c, which its
+// model asks for, or which the model's provider would make.
+func (g *Gate) asked(law *Law, of, c *Call) Decision {
 	c.ID, c.At, c.Caller, c.From = of.ID, g.cfg.Now(), of.Caller, of.From
 	c.Run, c.Chain, c.Before = of.Run, of.Chain, of.Before
 	c.Labels = of.Labels | of.brought
 	c.Links = []audit.Link{{From: of.ID, Kind: "proposed", Method: "reply"}}
 	d := c.Within(law.Policy.Decide(c))
-	switch what := g.stopped(c.Object(), c.Run, c.Chain); {
-	case d.Effect == Deny:
-		return &Error{Code: Denied, Rule: d.Rule, Reason: d.Reason}
-	case what != "":
-		return &Error{Code: Denied, Rule: stoppedRule, Reason: what + " is stopped: ask whoever runs this gate"}
+	if d.Effect == Deny {
+		return d
 	}
-	return asErrorOrNil(c.given())
-}
-
-func asErrorOrNil(err error) *Error {
-	if err == nil {
-		return nil
+	if what := g.stopped(c.Object(), c.Run, c.Chain); what != "" {
+		return Decision{Rule: stoppedRule, Reason: what + " is stopped: ask whoever runs this gate"}
 	}
-	return asError(err)
+	if err := c.given(); err != nil {
+		e := asError(err)
+		return Decision{Rule: e.Rule, Reason: e.Reason}
+	}
+	return d
 }

@@ -305,7 +305,7 @@ func (r *chat) choiceWithout(doc []byte, path, member string, a int, choice gjso
 		w := refusedAt(wants, [2]int{a, b})
 		if w != nil && !slices.Contains(r.out, w.Place) {
 			r.out = append(r.out, w.Place)
-			reasons += refusal(w)
+			reasons += "\n" + refusal(w)
 		}
 		return w != nil
 	}

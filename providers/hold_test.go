@@ -53,11 +53,16 @@ func (srv) Names(_ *identity.Principal, object, _ string) bool {
 }
 
 func newFilesHouse(t testing.TB, upstream string) *house {
+	return newHouseBy(t, srv{except{"tool:files/delete": true, "tool:client/rm": true}}, upstream, mask{"hush"})
+}
+
+// newHouseBy is a house with another policy, and the tools of files.
+func newHouseBy(t testing.TB, policy firewall.Policy, upstream string, guards ...firewall.Guard) *house {
 	t.Helper()
 	h := &house{}
 	gate := firewall.New(firewall.Config{Stops: new(identity.Revocations), Tools: files,
 		Verify: verify, Log: &h.log, Runs: firewall.NewRuns(0, new(firewall.Memory), time.Now), Budgets: firewall.NewBudgets(time.Now), Approvals: firewall.NewApprovals(new(firewall.Memory), 0, time.Now), Now: time.Now, Logger: slog.New(slog.DiscardHandler),
-	}, &firewall.Law{Policy: srv{except{"tool:files/delete": true, "tool:client/rm": true}}, Guards: []firewall.Guard{mask{"hush"}}})
+	}, &firewall.Law{Policy: policy, Guards: guards})
 	h.door = providers.New(providers.Config{Challenge: func(string, error) string { return "Bearer" }, Logger: slog.New(slog.DiscardHandler)}, gate)
 	if err := h.door.SetProviders(map[string]providers.Provider{
 		"openai":    {BaseURL: upstream + "/v1", Models: []string{"gpt"}},
