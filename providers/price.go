@@ -44,6 +44,15 @@ func listOf(name, host string) (*priceList, error) {
 	return all[name], nil
 }
 
+// PriceLists are the vendors whose prices callgate knows.
+func PriceLists() []string {
+	all, err := builtIn()
+	if err != nil {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(all))
+}
+
 const (
 	bytesPerToken = 4    // of a request; a rough mean for text as JSON
 	defaultReply  = 4096 // tokens, where a request does not bound its reply

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"callgate/identity"
+	"callgate/providers"
 
 	"github.com/goccy/go-yaml/ast"
 )
@@ -149,22 +150,16 @@ type Provider struct {
 	Kind     string           `yaml:"kind"` // the dialect: openai, anthropic
 	APIKey   Credential       `yaml:"api_key"`
 	BaseURL  ServerURL        `yaml:"base_url"`
-	Models   []string         `yaml:"models"`    // that it has; asked for where empty
-	Strict   Strictness       `yaml:"translate"` // strict: what would be lost in translation is refused
-	Prices   map[string]Price `yaml:"prices"`    // by model, or by what the names of several begin with and *
+	Models   []string         `yaml:"models"`       // that it has; asked for where empty
+	Strict   Strictness       `yaml:"translate"`    // strict: what would be lost in translation is refused
+	Prices   map[string]Price `yaml:"prices"`       // by model, or by what the names of several begin with and *
+	PricedAs string           `yaml:"priced_as"`    // whose list of prices holds for the rest
+	Reply    Count            `yaml:"reply_tokens"` // that a reply is taken to have where nobody says it
 	Timeouts struct {
 		Connect   Duration `yaml:"connect"`
 		FirstByte Duration `yaml:"first_byte"`
 		Idle      Duration `yaml:"idle"`
 	} `yaml:"timeouts"`
-}
-
-// A Price is what a model's tokens cost, in US dollars per million.
-type Price struct {
-	Input      Amount `yaml:"input"`
-	Output     Amount `yaml:"output"`
-	CacheRead  Amount `yaml:"cache_read"`  // default: Input
-	CacheWrite Amount `yaml:"cache_write"` // default: Input
 }
 
 // An Agent is an agent that the file registers, as callgate agent create does.
@@ -433,9 +428,10 @@ func (p *Provider) check(r *reader, n ast.Node, key string) {
 		if begin, _ := strings.CutSuffix(model, "*"); strings.Contains(begin, "*") || model == "" {
 			r.note(at(n, "prices"), "%s.prices: %q: write a model's name, or what names begin with and a *", key, model)
 		}
-		if !price.Input.Given || !price.Output.Given {
-			r.note(at(at(n, "prices"), model), "%s.prices.%s: write input and output: US dollars per million tokens", key, model)
-		}
+		price.check(r, at(at(n, "prices"), model), key+".prices."+model)
+	}
+	if p.PricedAs != "" && p.PricedAs != providers.NoList && !slices.Contains(providers.PriceLists(), p.PricedAs) {
+		r.note(at(n, "priced_as"), "%s.priced_as: want %s or %s", key, strings.Join(providers.PriceLists(), ", "), providers.NoList)
 	}
 	for i, m := range p.Models {
 		if m == "" || strings.ContainsAny(m, "*| \t\n") {

@@ -447,7 +447,7 @@ func (h *house) upstreams(list map[string]Provider) map[string]providers.Provide
 	m := make(map[string]providers.Provider, len(list))
 	for name, p := range list {
 		m[name] = providers.Provider{
-			Kind: p.Kind, BaseURL: string(p.BaseURL), APIKey: h.lend(p.APIKey, "provider:"+name), Models: p.Models, Strict: bool(p.Strict), Prices: prices(p.Prices),
+			Kind: p.Kind, BaseURL: string(p.BaseURL), APIKey: h.lend(p.APIKey, "provider:"+name), Models: p.Models, Strict: bool(p.Strict), Prices: prices(p.Prices), PricedAs: p.PricedAs, ReplyTokens: int64(p.Reply),
 			ConnectTimeout: time.Duration(p.Timeouts.Connect), FirstByteTimeout: time.Duration(p.Timeouts.FirstByte), IdleTimeout: time.Duration(p.Timeouts.Idle),
 		}
 	}
@@ -457,7 +457,7 @@ func (h *house) upstreams(list map[string]Provider) map[string]providers.Provide
 func prices(list map[string]Price) map[string]firewall.Price {
 	m := make(map[string]firewall.Price, len(list))
 	for name, p := range list {
-		m[name] = firewall.Price{Input: p.Input.Value, Output: p.Output.Value, CacheRead: p.CacheRead.or(p.Input), CacheWrite: p.CacheWrite.or(p.Input)}
+		m[name] = p.price()
 	}
 	return m
 }
