@@ -7,6 +7,7 @@ import (
 	"callgate/firewall"
 	"callgate/providers/dialect"
 
+	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
 )
 
@@ -79,27 +80,40 @@ func (x *exchange) cut(ctx context.Context, call *firewall.Call) {
 	}
 }
 
-// bound is doc, of a request that does not say how long the reply may be, with the length
-// that was reserved for it, where tokens or money are limited: or the limit would not hold.
-func (x *exchange) bound(call *firewall.Call, doc []byte) []byte {
-	if !x.unbounded || !call.Rationed() {
-		return doc
-	}
-	name := ""
-	switch x.back.at.method {
-	case "chat":
-		name = "max_tokens"
-		if x.to.list != nil && (x.to.list.name == OpenAI || x.to.list.name == "azure") { // whose newer models know no other name, and which nobody else knows
-			name = "max_completion_tokens"
+// complete is doc, of a request, with what the bill needs: how long the reply may be, where
+// the client does not say that and tokens or money are limited, since a limit would not
+// hold without; and that a stream is to tell usage, where the vendor is known to take that.
+func (x *exchange) complete(call *firewall.Call, doc []byte) []byte {
+	set := func(name string, value any) {
+		if out, err := sjson.SetBytes(doc, name, value); err == nil { // it was parsed: there is no such error
+			doc = out
 		}
-	case "responses":
-		name = "max_output_tokens"
-	default: // where it must be said, or where replies have a length of their own
-		return doc
 	}
-	out, err := sjson.SetBytes(doc, name, x.to.ReplyTokens)
-	if err != nil {
-		return doc // it was parsed: there is no such error
+	switch vendor := x.to.lists(); {
+	case x.back.at.method == "responses" && x.unbounded && call.Rationed():
+		set("max_output_tokens", x.to.ReplyTokens)
+	case x.back.at.method != "chat": // where it must be said, or where replies have a length of their own
+	default:
+		if x.unbounded && call.Rationed() {
+			name := "max_tokens"
+			if vendor == OpenAI || vendor == "azure" { // whose newer models know no other name, and nobody else's do
+				name = "max_completion_tokens"
+			}
+			set(name, x.to.ReplyTokens)
+		}
+		if x.asks() {
+			set("stream_options", map[string]bool{"include_usage": true})
+		}
 	}
-	return out
+	return doc
+}
+
+// asks says whether callgate asks for the usage of a stream for itself.
+func (x *exchange) asks() bool {
+	return x.untold && x.translation == nil && x.back.at.method == "chat" && x.to.lists() == OpenAI
+}
+
+// hides says whether ev is there only because callgate asked for it.
+func (x *exchange) hides(ev *firewall.Event) bool {
+	return ev.Mark&markUsage != 0 && x.asks() && gjson.GetBytes(ev.Body.JSON, "choices.#").Int() == 0
 }

@@ -42,6 +42,7 @@ type exchange struct {
 	refused bool            // a tool call was taken out of the reply
 
 	unbounded bool // the request does not say how long the reply may be
+	untold    bool // the reply is a stream, and the client did not ask for usage in it
 	account   account
 
 	*translation // nil: client and provider speak one dialect
@@ -123,9 +124,9 @@ func (x *exchange) request(ctx context.Context, call *firewall.Call, header http
 	case x.translation != nil:
 		doc = x.translation.doc
 	case x.named != "":
-		doc = x.bound(call, renamed(doc, call.Resource))
+		doc = x.complete(call, renamed(doc, call.Resource))
 	default:
-		doc = x.bound(call, doc)
+		doc = x.complete(call, doc)
 	}
 	u := x.to.url(x.to.path(x.back.at), x.query)
 	req := &http.Request{
@@ -232,6 +233,9 @@ func (x *exchange) stream(watch *watch, body io.Reader, yield func(firewall.Even
 		ev.Name = name
 		if err := x.document(&ev, data, &t); err != nil {
 			return err
+		}
+		if x.hides(&ev) {
+			continue
 		}
 		if !yield(ev) {
 			return nil

@@ -190,7 +190,7 @@ func (h *Handler) enter(r *http.Request, at endpoint, call *firewall.Call, back 
 	}
 	call.Hints.Results, call.Hosted = said.results, said.hosted
 	behind := h.behind.Load()
-	x := exchange{cfg: &h.cfg, query: r.URL.RawQuery, asked: r.Header, reading: at.reading(), back: back, unbounded: said.most == 0}
+	x := exchange{cfg: &h.cfg, query: r.URL.RawQuery, asked: r.Header, reading: at.reading(), back: back, unbounded: said.most == 0, untold: said.streams && !said.usage}
 	if m, ok := behind.models[said.model]; ok {
 		return h.several(call, at, behind, &m, said, x)
 	}

@@ -288,18 +288,32 @@ func TestWhoHangsUpIsBilled(t *testing.T) {
 // that ends with usage is billed by that.
 func TestAStreamIsBilledByWhatIsTold(t *testing.T) {
 	const body = `{"model":"p/m","stream":true,"max_tokens":900,"messages":[{"role":"user","content":"hello"}]}    `
+	const asking = `{"model":"p/m","stream":true,"max_tokens":900,"stream_options":{"include_usage":true},"messages":[]}`
 	word := `data: {"choices":[{"index":0,"delta":{"content":"` + strings.Repeat("x", 400) + `"}}]}` + "\n\n"
 	usage := `data: {"choices":[],"usage":{"prompt_tokens":11,"completion_tokens":22,"total_tokens":33}}` + "\n\n"
 	for _, tt := range []struct {
-		stream, path string
-		want         audit.Usage
+		stream, path, body, vendor string
+		want                       audit.Usage
+		asked, shown               bool // for usage, by callgate; to the client
 	}{
-		{word + done, "/v1/chat/completions", audit.Usage{Input: 24, Output: 100, Estimated: true}},
-		{word + usage + done, "/v1/chat/completions", audit.Usage{Input: 11, Output: 22}},
-		{word + `data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}` + "\n\n" + usage + done, "/v1/messages", audit.Usage{Input: 11, Output: 22}},
+		{word + done, "/v1/chat/completions", body, "none", audit.Usage{Input: 24, Output: 100, Estimated: true}, false, false},
+		{word + usage + done, "/v1/chat/completions", body, "none", audit.Usage{Input: 11, Output: 22}, false, true}, // it tells by itself
+		{word + usage + done, "/v1/chat/completions", body, "openai", audit.Usage{Input: 11, Output: 22}, true, false},
+		{word + usage + done, "/v1/chat/completions", asking, "openai", audit.Usage{Input: 11, Output: 22}, true, true},
+		{word + `data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}` + "\n\n" + usage + done, "/v1/messages", body, "none", audit.Usage{Input: 11, Output: 22}, true, false},
 	} {
-		h := newPurse(t, day("2026-11-01"), map[string]providers.Provider{"p": {Kind: "openai", BaseURL: serve(t, answer(200, "text/event-stream", tt.stream)) + "/v1"}}, nil)
-		post(t, h.url(t), tt.path, body)
+		var sent atomic.Value
+		tells := answer(200, "text/event-stream", tt.stream)
+		upstream := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			b, _ := io.ReadAll(r.Body)
+			sent.Store(string(b))
+			tells(w, r)
+		}))
+		h := newPurse(t, day("2026-11-01"), map[string]providers.Provider{"p": {Kind: "openai", BaseURL: upstream + "/v1", PricedAs: tt.vendor}}, nil)
+		_, text := post(t, h.url(t), tt.path, tt.body)
+		if asked, shown := strings.Contains(sent.Load().(string), `"include_usage":true`), strings.Contains(text, "prompt_tokens"); asked != tt.asked || shown != tt.shown {
+			t.Errorf("%s of %s: asked %v, shown %v\n%s\n%s", tt.path, tt.vendor, asked, shown, sent.Load(), text)
+		}
 		if got := h.last(t).Usage; got == nil || *got != tt.want {
 			t.Errorf("%+v, want %+v", got, tt.want)
 		}

@@ -30,6 +30,14 @@ func (p *provider) price(model string, at time.Time) *firewall.Price {
 	return found
 }
 
+// lists is the vendor whose list holds, "" for none.
+func (p *provider) lists() string {
+	if p.list == nil {
+		return ""
+	}
+	return p.list.name
+}
+
 // listOf is the list of prices of a name, or else of a host; nil if there is none.
 func listOf(name, host string) (*priceList, error) {
 	all, err := builtIn()

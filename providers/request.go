@@ -141,6 +141,8 @@ type request struct {
 	most    int      // tokens that the reply may have; 0 if it is not said
 	replies int      // that are asked for; 0 if it is not said
 	tier    string   // that is asked for, where it may cost more
+	streams bool     // the reply is to be streamed
+	usage   bool     // it says whether a stream is to tell usage
 	results []string // ids of the tool calls whose results came since the model spoke last
 	hosted  []firewall.Hosted
 }
@@ -162,6 +164,12 @@ func readRequest(doc []byte) (request, error) {
 			r.model = c.str()
 		case "max_tokens", "max_completion_tokens", "max_output_tokens":
 			r.most = max(r.most, c.integer())
+		case "stream":
+			r.streams = c.kind() == 't'
+			c.skip()
+		case "stream_options":
+			r.usage = true
+			c.skip()
 		case "n":
 			r.replies = min(c.integer(), maxReplies)
 		case "service_tier", "speed":
