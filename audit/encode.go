@@ -145,7 +145,10 @@ func appendAttempt(b []byte, a *Attempt) []byte {
 	b = text(b, `,"fault":`, a.Fault)
 	b = text(b, `,"key":`, a.Key)
 	b = strconv.AppendInt(append(b, `,"took_us":`...), a.TookUS, 10)
-	return append(b, '}')
+	if a.Usage != nil {
+		b = appendUsage(append(b, `,"usage":`...), a.Usage)
+	}
+	return append(amount(b, `,"cost_microusd":`, a.Cost), '}')
 }
 
 func appendFinding(b []byte, f *Finding) []byte {
@@ -168,7 +171,23 @@ func appendUsage(b []byte, u *Usage) []byte {
 	b = strconv.AppendInt(append(b, `,"output":`...), u.Output, 10)
 	b = number(b, `,"cache_read":`, u.CacheRead)
 	b = number(b, `,"cache_write":`, u.CacheWrite)
-	return append(number(b, `,"reasoning":`, u.Reasoning), '}')
+	b = number(b, `,"reasoning":`, u.Reasoning)
+	b = number(b, `,"cache_write_hour":`, u.CacheWriteHour)
+	b = number(b, `,"audio_in":`, u.AudioIn)
+	b = number(b, `,"audio_cached":`, u.AudioCached)
+	b = number(b, `,"audio_out":`, u.AudioOut)
+	b = number(b, `,"image_in":`, u.ImageIn)
+	b = number(b, `,"image_out":`, u.ImageOut)
+	b = number(b, `,"images":`, u.Images)
+	b = number(b, `,"searches":`, u.Searches)
+	b = text(b, `,"tier":`, u.Tier)
+	if u.Regional {
+		b = append(b, `,"regional":true`...)
+	}
+	if u.Estimated {
+		b = append(b, `,"estimated":true`...)
+	}
+	return append(text(b, `,"unknown":`, u.Unknown), '}')
 }
 
 func appendProposal(b []byte, p *Proposal) []byte {

@@ -93,6 +93,8 @@ type Attempt struct {
 	Fault    string `json:"fault,omitempty"` // why another one followed: "http 429", "unavailable", "timeout"
 	Key      string `json:"key,omitempty"`   // that the target refused: where it is kept, as in Credential
 	TookUS   int64  `json:"took_us"`
+	Usage    *Usage `json:"usage,omitempty"`         // of one that failed, where the target told any
+	Cost     *int64 `json:"cost_microusd,omitempty"` // of that
 }
 
 // An Env is what the conditions of a policy can read of a call that stands
@@ -159,11 +161,25 @@ type Check struct {
 	Reply   int64  `json:"reply"`
 }
 
-// Usage is what a model call consumed, in tokens.
+// Usage is what a model call consumed, in tokens but for what is counted.
 type Usage struct {
 	Input      int64 `json:"input"`
 	Output     int64 `json:"output"`
-	CacheRead  int64 `json:"cache_read,omitempty"`
-	CacheWrite int64 `json:"cache_write,omitempty"`
-	Reasoning  int64 `json:"reasoning,omitempty"`
+	CacheRead  int64 `json:"cache_read,omitempty"`  // of Input
+	CacheWrite int64 `json:"cache_write,omitempty"` // of Input
+	Reasoning  int64 `json:"reasoning,omitempty"`   // of Output
+
+	CacheWriteHour int64 `json:"cache_write_hour,omitempty"` // of CacheWrite: to be kept for an hour or more
+	AudioIn        int64 `json:"audio_in,omitempty"`         // of Input
+	AudioCached    int64 `json:"audio_cached,omitempty"`     // of AudioIn and CacheRead
+	AudioOut       int64 `json:"audio_out,omitempty"`        // of Output
+	ImageIn        int64 `json:"image_in,omitempty"`         // of Input
+	ImageOut       int64 `json:"image_out,omitempty"`        // of Output
+	Images         int64 `json:"images,omitempty"`           // that were made
+	Searches       int64 `json:"searches,omitempty"`         // by the provider, on the web
+
+	Tier      string `json:"tier,omitempty"`      // batch, flex, priority, fast
+	Regional  bool   `json:"regional,omitempty"`  // kept to one region by the vendor
+	Estimated bool   `json:"estimated,omitempty"` // not, or not all, told by the provider
+	Unknown   string `json:"unknown,omitempty"`   // names of what it told that callgate does not know
 }

@@ -13,7 +13,8 @@ var ErrFilter = errors.New("no such question")
 type Spend struct {
 	By         []string `json:"by"` // who or what it is, for each of what was asked for
 	Calls      int64    `json:"calls"`
-	Unpriced   int64    `json:"unpriced,omitempty"` // of these, for which no price is known
+	Unpriced   int64    `json:"unpriced,omitempty"`  // of these, for which no price is known
+	Estimated  int64    `json:"estimated,omitempty"` // of these, whose providers did not tell all that they took
 	Input      int64    `json:"input_tokens"`
 	Output     int64    `json:"output_tokens"`
 	CacheRead  int64    `json:"cache_read_tokens,omitempty"`

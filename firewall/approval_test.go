@@ -29,6 +29,7 @@ type asking struct {
 	digest string
 	groups []string
 	limits []firewall.Obligation
+	in     map[string][]string // groups
 }
 
 func (p *asking) Decide(call *firewall.Call) firewall.Decision {
@@ -41,6 +42,8 @@ func (p *asking) Decide(call *firewall.Call) firewall.Decision {
 }
 
 func (p *asking) May(*identity.Principal, string, string) firewall.Answer { return firewall.Depends }
+
+func (p *asking) Groups(_, subject string) []string { return p.in[subject] }
 
 func (*asking) Names(*identity.Principal, string, string) bool { return false }
 

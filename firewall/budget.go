@@ -1,42 +1,10 @@
 package firewall
 
 import (
-	"fmt"
-	"iter"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
-
-// A Limit is how much may be used within any Window.
-type Limit struct {
-	Of     string // [Calls], [Tokens] or [USD]
-	Amount int64  // calls, tokens, or [MicroUSD]
-	Window time.Duration
-	Per    string // who is counted together: [PerAgent] and so on
-}
-
-// What a [Limit] counts.
-const (
-	Calls  = "calls"
-	Tokens = "tokens"
-	USD    = "usd"
-)
-
-// Who is counted together, apart from all others of the tenant.
-const (
-	PerAgent  = "agent"
-	PerRun    = "run"
-	PerTool   = "tool" // or model, prompt, resource: whoever calls it
-	PerTenant = "tenant"
-	perGrant  = "grant" // as Rule says, for as long as the grant lives
-)
-
-// CanLimitPer says whether per is one of these.
-func CanLimitPer(per string) bool {
-	return slices.Contains([]string{PerAgent, PerRun, PerTool, PerTenant}, per)
-}
 
 // Budgets counts what is limited. A call's share is taken before it is forwarded,
 // from an estimate where it has to be, and set right when the call is over. It is
@@ -45,6 +13,7 @@ type Budgets struct {
 	now    func() time.Time
 	mu     sync.Mutex
 	counts map[string]*count
+	key    []byte // room for the name of a count
 }
 
 // slots is into how many parts a window is cut. What was used leaves the count
@@ -55,8 +24,10 @@ const slots = 32
 // count is what one limit has counted for one of those it is counted for. Its
 // fields are guarded by Budgets.mu.
 type count struct {
+	name    string // in Budgets.counts
 	window  time.Duration
-	used    map[int64]int64 // by slot
+	used    map[int64]int64 // by slot; nil where there is no window
+	open    int64           // calls that are under way, where that is what is counted
 	changed bool            // since it was last stored
 }
 
@@ -69,113 +40,101 @@ func NewBudgets(now func() time.Time) *Budgets {
 type share struct {
 	of     *count
 	what   string // as [Limit.Of]
+	ways   uint64 // of the call that are under the limit, a bit each
 	slot   int64
 	amount int64
 }
 
-// reserve takes the call's share of every limit that it is under, or of none.
-func (b *Budgets) reserve(call *Call) error {
-	var shares []share
-	for o := range call.limited() {
-		s := share{what: o.Limit.Of, amount: 1}
-		switch o.Limit.Of {
-		case Tokens:
-			s.amount = call.Estimate.Tokens
-		case USD:
-			if s.amount = int64(call.Estimate.Cost); !call.Estimate.Priced && call.Kind == Model {
-				return &Error{Code: Denied, Rule: o.Rule, Reason: "rule " + o.Rule + " limits what models may cost, and no price is known for " + call.Object()}
-			}
-		}
-		shares = append(shares, s)
-	}
-	if shares == nil {
+// reserve takes the call's share of every limit that it is under, at every level, or of
+// none. Ways for which there is no room are taken out, as long as another one is left.
+func (b *Budgets) reserve(call *Call, t teams) error {
+	ways := call.ways()
+	if ways == nil {
 		return nil
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	now, i := b.now(), 0
-	for o := range call.limited() {
-		s := &shares[i]
-		i++
-		s.of = b.count(o, call)
-		s.slot = s.of.slot(now)
-		if wait, full := s.of.full(now, o.Limit.Amount-s.amount); full {
-			return exhausted(o, call, wait)
+	now := b.now()
+	var shares []share
+	var why error
+	left := ways[:0]
+	for i := range ways {
+		more, err := b.shares(shares, call, &ways[i], uint64(1)<<len(left), now, t)
+		if err != nil {
+			if why == nil {
+				why = err
+			}
+			continue
 		}
+		shares, left = more, append(left, ways[i])
 	}
-	for _, s := range shares {
-		s.of.add(s.slot, s.amount)
+	if len(left) == 0 {
+		return why
+	}
+	if why != nil {
+		call.keep(left)
+	}
+	for i := range shares {
+		shares[i].of.add(&shares[i], shares[i].amount)
 	}
 	call.shares = shares
 	return nil
 }
 
-// limited is every limit that c is under: by policy, and by what its callers were given.
-func (c *Call) limited() iter.Seq[Obligation] {
-	return func(yield func(Obligation) bool) {
-		for _, list := range [...][]Obligation{c.Decision.Obligations, c.limits} {
-			for _, o := range list {
-				if o.Do == LimitTo && !yield(o) {
-					return
-				}
+// shares is list and what the call takes if it goes by way w, whose bit is given: of
+// what several ways count the largest part. list itself is not changed if there is no
+// room, or no price.
+func (b *Budgets) shares(list []share, call *Call, w *Route, bit uint64, now time.Time, t teams) ([]share, error) {
+	list = slices.Clone(list) // the ways before hold without this one
+	object := Object(call.Kind, w.Target, w.Resource)
+	var err error
+	for o := range w.limits() {
+		amount := int64(1)
+		switch o.Limit.Of {
+		case Tokens:
+			amount = w.Estimate.Tokens
+		case USD:
+			if amount = int64(w.Estimate.Cost); !w.Estimate.Priced && call.Kind == Model {
+				return nil, &Error{Code: Denied, Rule: o.Rule, Reason: "rule " + o.Rule + " limits what models may cost, and no price is known for " + object}
 			}
 		}
+		call.levels(o, object, t, func(key, whom string) bool {
+			of := b.count(o, call, key)
+			slot := of.slot(now)
+			if wait, full := of.full(now, o.Limit.Amount-amount); full {
+				err = exhausted(o, whom, wait)
+				return false
+			}
+			if i := slices.IndexFunc(list, func(s share) bool { return s.of == of }); i >= 0 {
+				list[i].ways, list[i].amount = list[i].ways|bit, max(list[i].amount, amount)
+			} else {
+				list = append(list, share{of: of, what: o.Limit.Of, ways: bit, slot: slot, amount: amount})
+			}
+			return true
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
+	return list, nil
 }
 
-// exhausted is the refusal of a call for which o has no room left until wait has
-// passed, or ever, if wait is 0.
-func exhausted(o Obligation, call *Call, wait time.Duration) error {
-	whom := map[string]string{perGrant: call.Caller.Agent(), PerAgent: call.Caller.Agent(), PerRun: "a run", PerTool: call.Object(), PerTenant: "tenant " + call.Caller.Tenant}[o.Limit.Per]
-	amount := fmt.Sprintf("%d %s", o.Limit.Amount, o.Limit.Of)
-	if o.Limit.Amount == 1 {
-		amount = strings.TrimSuffix(amount, "s")
+// count is what o has counted at the level of call that key names.
+func (b *Budgets) count(o *Obligation, call *Call, key string) *count {
+	b.key = b.key[:0]
+	for i, part := range [...]string{o.Rule, o.With, call.Caller.Tenant, key} {
+		if i > 0 && (i < 3 || key != "") {
+			b.key = append(b.key, '\x1f')
+		}
+		b.key = append(b.key, part...)
 	}
-	if o.Limit.Of == USD {
-		amount = fmt.Sprintf("%.2f US dollars", MicroUSD(o.Limit.Amount).USD())
-	}
-	e := &Error{Code: Exhausted, Rule: o.Rule, Retry: wait}
-	if wait == 0 {
-		e.Reason = fmt.Sprintf("rule %s allows %s %s in %s: this call alone would take more", o.Rule, whom, amount, short(o.Limit.Window))
-	} else {
-		e.Reason = fmt.Sprintf("rule %s allows %s %s in %s: there is room again in %s", o.Rule, whom, amount, short(o.Limit.Window), short(wait))
-	}
-	return e
-}
-
-// short is d in words, without units that are zero.
-func short(d time.Duration) string {
-	unit := time.Second
-	if d > 10*time.Minute {
-		unit = time.Minute
-	}
-	s := max(d.Round(unit), unit).String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
-}
-
-// count is what o has counted for those that call is counted with.
-func (b *Budgets) count(o Obligation, call *Call) *count {
-	key := []string{o.Rule, o.With, call.Caller.Tenant}
-	switch o.Limit.Per {
-	case PerAgent:
-		key = append(key, call.Caller.Agent())
-	case PerRun:
-		key = append(key, call.Run)
-	case PerTool:
-		key = append(key, call.Object())
-	case perGrant: // which the rule names
-	}
-	name := strings.Join(key, "\x1f")
-	c := b.counts[name]
+	c := b.counts[string(b.key)]
 	if c == nil {
-		c = &count{window: o.Limit.Window, used: make(map[int64]int64)}
-		b.counts[name] = c
+		c = &count{name: string(b.key), window: o.Limit.Window}
+		if o.Limit.Of != Concurrent {
+			c.used = make(map[int64]int64)
+		}
+		b.counts[c.name] = c
 	}
 	return c
 }
@@ -189,6 +148,9 @@ func (c *count) length() int64 { return max(c.window.Microseconds()/slots, 1) }
 // full says that more than room is used, and how long until it is not; 0 if that
 // is never.
 func (c *count) full(now time.Time, room int64) (wait time.Duration, full bool) {
+	if c.used == nil {
+		return 0, c.open > room
+	}
 	first := c.slot(now) - slots // begun a whole window ago, and not over then
 	sum := int64(0)
 	var in []int64
@@ -216,10 +178,18 @@ func (c *count) full(now time.Time, room int64) (wait time.Duration, full bool) 
 	return c.window, true // cannot be: without any slot the sum is 0
 }
 
-func (c *count) add(slot, n int64) {
+// add puts what s has taken to the count, or takes it back.
+func (c *count) add(s *share, n int64) {
+	if c.used == nil {
+		c.open += n
+		return
+	}
+	if n == 0 {
+		return
+	}
 	c.changed = true
-	if c.used[slot] += n; c.used[slot] <= 0 {
-		delete(c.used, slot)
+	if c.used[s.slot] += n; c.used[s.slot] <= 0 {
+		delete(c.used, s.slot)
 	}
 }
 
@@ -232,24 +202,16 @@ func (b *Budgets) settle(call *Call, forwarded, failed bool) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	told := call.Usage != Usage{}
-	for _, s := range call.shares {
-		took := s.amount
-		switch {
-		case !forwarded:
-			took = 0
-		case s.what == Calls:
-		case call.Cached:
-			took = 0
-		case told && s.what == Tokens:
-			took = call.Usage.Input + call.Usage.Output
-		case told:
-			cost, _ := call.Price.of(call.Usage)
-			took = int64(cost)
-		case failed:
-			took = 0
+	for i := range call.shares {
+		s := &call.shares[i]
+		took := int64(0)
+		if forwarded && s.what != Concurrent {
+			took = call.took(s, failed)
 		}
-		s.of.add(s.slot, took-s.amount)
+		s.of.add(s, took-s.amount)
+		if s.of.used == nil && s.of.open == 0 {
+			delete(b.counts, s.of.name)
+		}
 	}
 	call.shares = nil
 }

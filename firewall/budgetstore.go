@@ -32,7 +32,7 @@ func (b *Budgets) Restore(ctx context.Context, store CountStore) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, k := range kept {
-		b.counts[k.Name] = &count{window: k.Window, used: maps.Clone(k.Used)}
+		b.counts[k.Name] = &count{name: k.Name, window: k.Window, used: maps.Clone(k.Used)}
 	}
 	return nil
 }
@@ -44,6 +44,12 @@ func (b *Budgets) Save(ctx context.Context, store CountStore) error {
 	var changed []Count
 	now := b.now()
 	for name, c := range b.counts {
+		if c.used == nil { // calls that are under way, which no other process will see the end of
+			if c.open == 0 {
+				delete(b.counts, name)
+			}
+			continue
+		}
 		c.full(now, 0) // which drops slots that are over
 		if len(c.used) == 0 {
 			c.changed = true

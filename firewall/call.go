@@ -99,6 +99,9 @@ type Call struct {
 	brought  Labels       // that the run did not have before this reply
 	limits   []Obligation // of what its callers were given
 	shares   []share      // of limits, that were taken and are not settled
+	order    []Route      // the ways that are left, where there were several
+	bills    []bill       // for tries before the one that Usage is of
+	above    []string     // the runs of those that the agent acts for, in the order of the chain
 
 	credential string // those that were used for it, with spaces between them
 }
@@ -194,11 +197,4 @@ func (c *Call) idle() bool { return c.Kind == Session || c.Kind == List }
 type Progress struct {
 	Calls int64    // that were attributed to it, but for those to the gate itself
 	Spent MicroUSD // on calls that are over
-}
-
-// Usage is what a model call consumed, in tokens, as the provider reported it.
-// Input includes CacheRead and CacheWrite; Output includes Reasoning, in every
-// dialect. The zero Usage was not reported.
-type Usage struct {
-	Input, Output, CacheRead, CacheWrite, Reasoning int64
 }

@@ -1,5 +1,7 @@
 package firewall
 
+import "slices"
+
 // An Effect is the answer to "may it?". The zero Effect denies, and a smaller
 // Effect is stricter.
 type Effect uint8
@@ -29,7 +31,11 @@ type Obligation struct {
 	With  string // what Do applies to: paths, a limit, a group
 	Limit Limit  // With, of LimitTo
 	Rule  string // that asks for it
+	Hops  uint64 // of the caller's chain that it is asked of, a bit each, the acting agent's first; 0 is all
 }
+
+// asks says whether o is asked of one of the caller's chain.
+func (o *Obligation) asks(hop int) bool { return o.Hops == 0 || o.Hops>>min(hop, 63)&1 == 1 }
 
 // String is what o asks for, as a policy writes it.
 func (o Obligation) String() string { return o.Do + ":" + o.With }
@@ -47,8 +53,11 @@ func (d Decision) And(o Decision) Decision {
 	if o.Effect < d.Effect {
 		d, o = o, d
 	}
-	if len(o.Obligations) > 0 {
-		d.Obligations = append(d.Obligations[:len(d.Obligations):len(d.Obligations)], o.Obligations...)
+	d.Obligations = d.Obligations[:len(d.Obligations):len(d.Obligations)]
+	for _, more := range o.Obligations {
+		if !slices.Contains(d.Obligations, more) { // which another way is under, too
+			d.Obligations = append(d.Obligations, more)
+		}
 	}
 	if d.Policy == "" {
 		d.Policy = o.Policy

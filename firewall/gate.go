@@ -61,6 +61,9 @@ type Policy interface {
 	May(caller *identity.Principal, object, action string) Answer
 	// Member says whether a subject belongs to a group or role of a tenant.
 	Member(tenant, subject, of string) bool
+	// Groups are those of a tenant that a subject belongs to, but for group:everyone; a
+	// group belongs to itself.
+	Groups(tenant, subject string) []string
 	// Names says whether any rule could speak of caller and object.
 	Names(caller *identity.Principal, object, action string) bool
 }
@@ -127,7 +130,7 @@ func (g *Gate) Do(ctx context.Context, call *Call, up Upstream, down func(Event)
 	if err := g.decide(ctx, law, call); err != nil {
 		return g.refuse(ctx, call, err)
 	}
-	if err := g.cfg.Budgets.reserve(call); err != nil {
+	if err := g.cfg.Budgets.reserve(call, teams{law.Policy, g.cfg.Person}); err != nil {
 		return g.refuse(ctx, call, err)
 	}
 	if err := g.approve(ctx, call); err != nil {
@@ -150,7 +153,7 @@ func (g *Gate) begin(call *Call) {
 
 func (g *Gate) authenticate(ctx context.Context, call *Call) error {
 	if of := call.During; of != nil { // a server has no token: its connection is callgate's own
-		call.Caller = identity.Principal{Tenant: of.Caller.Tenant, Subject: "server:" + of.Target}
+		call.Caller = identity.Principal{Tenant: of.Caller.Tenant, Subject: "server:" + of.Target, User: of.user()}
 		return nil
 	}
 	p, err := g.Authenticate(ctx, call.Token, call.Route)

@@ -1,5 +1,10 @@
 package firewall
 
+import (
+	"iter"
+	"slices"
+)
+
 // A Route is another way to carry out a call: what it acts on there. A fallback is a
 // call, so that only those are left that the law allows.
 type Route struct {
@@ -7,12 +12,16 @@ type Route struct {
 	Resource string
 	Price    *Price
 	Estimate Estimate
+
+	decision Decision     // about it
+	given    []Obligation // limits of what the callers were given of it
 }
 
 // along is c as it would be by way of r.
 func (c *Call) along(r Route) *Call {
 	other := *c
 	other.Target, other.Resource, other.Price, other.Estimate, other.Routes = r.Target, r.Resource, r.Price, r.Estimate, nil
+	other.limits = nil
 	return &other
 }
 
@@ -21,28 +30,30 @@ func (c *Call) Take(r Route) { c.Target, c.Resource, c.Price = r.Target, r.Resou
 
 // judge asks the policy about call and each of its routes. Those that are not allowed
 // are taken out; where it is the first way that is denied, the next one that is allowed
-// takes its place. The limits of all that are left hold, and the dearest is reserved.
+// takes its place.
 func (g *Gate) judge(law *Law, call *Call) Decision {
 	d := g.ask(law, call)
 	if len(call.Routes) == 0 {
 		return d
 	}
-	denied := d.Effect == Deny || !g.passable(call)
-	left := call.Routes[:0:0]
+	first := Route{Target: call.Target, Resource: call.Resource, Price: call.Price, Estimate: call.Estimate, decision: d}
+	if call.order != nil { // it was judged before
+		first.Estimate = call.order[0].Estimate
+	}
+	denied := d.Effect == Deny || !g.passable(call, &first)
+	ways := []Route{first}
 	for _, r := range call.Routes {
 		other := call.along(r)
-		o := other.Within(g.ask(law, other))
+		r.decision = other.Within(g.ask(law, other))
 		switch {
-		case o.Effect != Allow || !g.passable(other):
+		case r.decision.Effect != Allow || !g.passable(call, &r):
 		case denied:
-			call.Take(r)
-			call.Estimate, d, denied = r.Estimate, o, false
+			ways[0], d, denied = r, r.decision, false
 		default:
-			left, d = append(left, r), d.And(o)
-			call.Estimate = dearer(call.Estimate, r.Estimate)
+			ways, d = append(ways, r), d.And(r.decision)
 		}
 	}
-	call.Routes = left
+	call.keep(ways)
 	return d
 }
 
@@ -66,13 +77,65 @@ func (g *Gate) ask(law *Law, call *Call) Decision {
 	return d
 }
 
-// passable says whether nobody has stopped what c acts on, and all in whose name it is
-// made were given it.
-func (g *Gate) passable(c *Call) bool {
-	return permitted(&c.Caller, c.Object()) && g.stopped(c.Object(), c.Run, c.Chain) == "" && c.along(Route{c.Target, c.Resource, c.Price, c.Estimate}).given() == nil
+// keep has call go by the first of ways, and by the others where that fails. What is
+// estimated is the dearest of them.
+func (c *Call) keep(ways []Route) {
+	c.order, c.Routes = ways, ways[1:]
+	c.Take(ways[0])
+	c.Estimate = ways[0].Estimate
+	for _, r := range c.Routes {
+		c.Estimate = dearer(c.Estimate, r.Estimate)
+	}
+}
+
+// passable says whether nobody has stopped what call would act on by way of r, and all in
+// whose name it is made were given it: how much of it is noted in r.
+func (g *Gate) passable(call *Call, r *Route) bool {
+	other := call.along(*r)
+	if !permitted(&other.Caller, other.Object()) || g.stopped(other.Object(), other.Run, other.Chain) != "" || other.given() != nil {
+		return false
+	}
+	r.given = other.limits
+	return true
 }
 
 // dearer is what must be reserved where it may come to a or b.
 func dearer(a, b Estimate) Estimate {
-	return Estimate{Tokens: max(a.Tokens, b.Tokens), Cost: max(a.Cost, b.Cost), Priced: a.Priced && b.Priced}
+	return Estimate{Tokens: max(a.Tokens, b.Tokens), Cost: max(a.Cost, b.Cost), Priced: a.Priced && b.Priced, Input: max(a.Input, b.Input), Output: max(a.Output, b.Output)}
+}
+
+// ways are all those to carry out c, the first one first; nil where none is under a
+// limit. The list may be changed.
+func (c *Call) ways() []Route {
+	limit := func(o Obligation) bool { return o.Do == LimitTo }
+	if !slices.ContainsFunc(c.Decision.Obligations, limit) && len(c.limits) == 0 && !slices.ContainsFunc(c.Routes, func(r Route) bool { return len(r.given) > 0 }) {
+		return nil
+	}
+	if len(c.Routes) == 0 {
+		return []Route{{c.Target, c.Resource, c.Price, c.Estimate, c.Decision, c.limits}}
+	}
+	return slices.Clone(c.order)
+}
+
+// way is the bit of the way that c goes by now.
+func (c *Call) way() uint64 {
+	for i := range c.order {
+		if w := &c.order[i]; w.Target == c.Target && w.Resource == c.Resource {
+			return 1 << i
+		}
+	}
+	return 1
+}
+
+// limits are those that r is under: by policy, and by what its callers were given.
+func (r *Route) limits() iter.Seq[*Obligation] {
+	return func(yield func(*Obligation) bool) {
+		for _, list := range [...][]Obligation{r.decision.Obligations, r.given} {
+			for i := range list {
+				if o := &list[i]; o.Do == LimitTo && !yield(o) {
+					return
+				}
+			}
+		}
+	}
 }

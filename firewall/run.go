@@ -130,10 +130,11 @@ func (r *Runs) attribute(call *Call) {
 	var u *run
 	if call.During != nil { // it is part of what the agent does
 		u = call.During.run
+		call.above = call.During.above
 		call.Hints.Run = call.During.Hints.Run
 		call.Links = append(call.Links, audit.Link{From: call.During.ID, Kind: "asked", Method: "stream"})
 	} else {
-		u = r.of(&call.Caller, now)
+		u, call.above = r.of(&call.Caller, now)
 	}
 	u.last = now
 	call.run, call.Run, call.Chain = u, u.id, u.id
@@ -160,17 +161,24 @@ func (r *Runs) attribute(call *Call) {
 	}
 }
 
-// of is the run that caller is in. What those have read for whom an agent acts, it
-// has read too: they may have told it.
-func (r *Runs) of(caller *identity.Principal, now time.Time) *run {
+// of is the run that caller is in, and those of all for whom it acts, which go on as
+// long as it does. What they have read, it has read too: they may have told it.
+func (r *Runs) of(caller *identity.Principal, now time.Time) (u *run, above []string) {
 	chain := caller.Chain()
 	var inherited Labels
 	for i := 1; i < len(chain); i++ {
-		if u := r.runs[runKey(caller.Tenant, chain[i:])]; u != nil && now.Sub(u.last) <= r.idle {
-			inherited |= u.labels
-		}
+		up := r.at(runKey(caller.Tenant, chain[i:]), now)
+		up.last = now
+		inherited |= up.labels
+		above = append(above, up.id)
 	}
-	key := runKey(caller.Tenant, chain)
+	u = r.at(runKey(caller.Tenant, chain), now)
+	u.labels |= inherited
+	return u, above
+}
+
+// at is the run of key that is under way, or one that begins.
+func (r *Runs) at(key string, now time.Time) *run {
 	u := r.runs[key]
 	if u == nil || now.Sub(u.last) > r.idle {
 		if u != nil && u.kept {
@@ -179,7 +187,6 @@ func (r *Runs) of(caller *identity.Principal, now time.Time) *run {
 		u = &run{id: newID(), key: key}
 		r.runs[key] = u
 	}
-	u.labels |= inherited
 	return u
 }
 
@@ -211,8 +218,8 @@ func (r *Runs) read(ctx context.Context, call *Call) error {
 
 // spend notes what call cost, now that it is over.
 func (r *Runs) spend(call *Call) {
-	cost, known := call.Price.of(call.Usage)
-	if !known || call.run == nil {
+	cost := call.spent()
+	if cost == 0 || call.run == nil {
 		return
 	}
 	r.mu.Lock()

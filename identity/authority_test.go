@@ -201,7 +201,7 @@ func TestATokenAsIssued(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(identity.Principal{Tenant: "default", Subject: "agent:bot", Roles: []string{"role:support"}, Owner: "user:ana", Client: "bot", Grant: token.Grant,
+	if d := cmp.Diff(identity.Principal{Tenant: "default", Subject: "agent:bot", Roles: []string{"role:support"}, Owner: "user:ana", User: "user:ana", Client: "bot", Grant: token.Grant,
 		TokenID: token.ID, Txn: got["txn"].(string), Expires: token.Expires}, p); d != "" {
 		t.Error(d)
 	}

@@ -29,7 +29,7 @@ func family(t testing.TB) *house {
 		return nil
 	}
 	for _, name := range []string{"a", "b", "c", "d", "e", "f"} {
-		create(t, h.registry, identity.Agent{Name: name, Roles: []string{"of-" + name}})
+		create(t, h.registry, identity.Agent{Name: name, Roles: []string{"of-" + name}, Owner: "user:of-" + name})
 	}
 	return h
 }
@@ -82,6 +82,9 @@ func TestASubAgent(t *testing.T) {
 	p, err := h.Verify(t.Context(), c.Access.Reveal(), "/mcp")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if p.User != "user:of-a" {
+		t.Errorf("%s answers for it, want who answers for the root", p.User)
 	}
 	if p.Agent() != "agent:c" || !slices.Equal(p.Chain(), []string{"agent:c", "agent:b", "agent:a"}) {
 		t.Errorf("%v", p.Chain())

@@ -11,6 +11,7 @@ type Principal struct {
 	Roles   []string   // of the acting agent, prefixed: "role:support"
 	Above   [][]string // of the rest of Chain, in its order; nil where the agent acts alone
 	Owner   string     // "user:ana", who answers for the agent
+	User    string     // the human at the root of it all, or who answers for the agent there: "user:ana", "group:ops"; "" if nobody was named
 	Client  string     // client_id that the token was given to
 	TokenID string     // the token's jti
 	Grant   string     // the record of the delegation that the token came from

@@ -34,10 +34,22 @@ func (a *Authority) Verify(ctx context.Context, token, route string) (Principal,
 func (v *verified) principal(agent *Agent) Principal {
 	p := v.says
 	p.Tenant, p.Roles, p.Owner, p.Within = agent.Tenant, agent.Roles, agent.Owner, v.within()
+	p.User = agent.Owner
 	if len(p.Actors) > 0 {
-		p.Above = v.above(len(p.Actors))
+		p.Above, p.User = v.above(len(p.Actors)), v.person()
 	}
 	return p
+}
+
+// person is the human at the root of a chain, or who answers for the agent there.
+func (v *verified) person() string {
+	if strings.HasPrefix(v.says.Subject, "user:") {
+		return v.says.Subject
+	}
+	if agent := v.chain[len(v.chain)-1].place.agent.Load(); agent != nil {
+		return agent.Owner
+	}
+	return ""
 }
 
 // present is what token says, and its acting agent, if it holds now.

@@ -27,6 +27,8 @@ func (asks) Names(*identity.Principal, string, string) bool { return false }
 
 func (asks) Member(_, subject, _ string) bool { return subject == "user:ana" }
 
+func (asks) Groups(_, _ string) []string { return nil }
+
 // What people agree to is a call of the tool as it is defined then.
 func TestAnApprovalIsOfAToolAsItIsDefined(t *testing.T) {
 	f := newFickle(t, true)

@@ -147,9 +147,6 @@ func (r *chat) function(c *cursor, l lane, t *texts) error {
 
 func (r *chat) read(ev *firewall.Event) {
 	doc := gjson.ParseBytes(ev.Body.JSON)
-	if ev.Mark&markUsage != 0 {
-		ev.Usage = openAIUsage(&cursor{doc: []byte(doc.Get("usage").Raw)})
-	}
 	if ev.Mark&markError != 0 {
 		ev.Fault = openAIFault(doc.Get("error"))
 	}
@@ -215,11 +212,13 @@ func (r *chat) piece(ev *firewall.Event, a, b int, id string, what gjson.Result)
 }
 
 func (r *chat) whole(ev *firewall.Event) {
-	c := cursor{doc: ev.Body.JSON}
+	c, tier := cursor{doc: ev.Body.JSON}, ""
 	c.members(func(name string) {
 		switch name {
 		case "usage":
 			ev.Usage = openAIUsage(&c)
+		case "service_tier":
+			tier = tierOf(c.str())
 		case "error": // some vendors answer 200 all the same
 			if e := gjson.ParseBytes(c.raw()); e.IsObject() {
 				ev.Fault = openAIFault(e)
@@ -240,6 +239,9 @@ func (r *chat) whole(ev *firewall.Event) {
 			c.skip()
 		}
 	})
+	if ev.Usage != (firewall.Usage{}) {
+		ev.Usage.Tier = tier
+	}
 }
 
 // message notes the tool calls that the whole message of choice a asks for.

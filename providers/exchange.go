@@ -45,15 +45,20 @@ type exchange struct {
 	named   string          // the model as the judged body has it; "" for call.Resource
 	refused bool            // a tool call was taken out of the reply
 
-	cacheFor     time.Duration // by the model that was asked for; 0: by the provider
-	memory       *recollection // nil where nothing is kept
-	own          []byte        // the request without what is another vendor's, where it is not translated; nil: as it is
-	*translation               // nil: client and provider speak one dialect
+	cacheFor  time.Duration // by the model that was asked for; 0: by the provider
+	memory    *recollection // nil where nothing is kept
+	unbounded bool          // the request does not say how long the reply may be
+	untold    bool          // the reply is a stream, and the client did not ask for usage in it
+	account   account
+
+	own          []byte // the request without what is another vendor's, where it is not translated; nil: as it is
+	*translation        // nil: client and provider speak one dialect
 }
 
 // Forward implements [firewall.Upstream].
 func (x *exchange) Forward(ctx context.Context, call *firewall.Call) firewall.Events {
 	return func(yield func(firewall.Event, error) bool) {
+		defer x.cut(ctx, call)
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
 		watch := newWatch(cancel, x.to.FirstByteTimeout, x.to.IdleTimeout)
@@ -80,6 +85,7 @@ func (x *exchange) carry(ctx context.Context, call *firewall.Call, watch *watch,
 	resp := x.recall(ctx)
 	if call.Cached = resp != nil; resp == nil {
 		var err error
+		x.account.expect = call.Estimate
 		if resp, err = x.send(ctx, call); err != nil {
 			return err
 		}
@@ -181,7 +187,9 @@ func (x *exchange) request(ctx context.Context, call *firewall.Call) (*http.Requ
 		x.translation.head(header, x.to.speaks)
 		doc, query = x.translation.doc, "" // which is of the client's dialect
 	case x.named != "":
-		doc = renamed(doc, call.Resource)
+		doc = x.complete(call, renamed(doc, call.Resource))
+	default:
+		doc = x.complete(call, doc)
 	}
 	at := x.to.place(x.back.at)
 	path := x.to.paths[at]
@@ -225,6 +233,7 @@ func (x *exchange) plain(body io.Reader, length int64, yield func(firewall.Event
 		return err
 	}
 	if x.translation != nil && gjson.ValidBytes(doc) {
+		x.native(doc)
 		if doc, err = x.translation.whole(doc); err != nil {
 			return x.unavailable("answered with something that cannot be read", err)
 		}
@@ -309,6 +318,9 @@ func (x *exchange) stream(watch *watch, body io.Reader, yield func(firewall.Even
 		if err := x.document(&ev, data, &t); err != nil {
 			return err
 		}
+		if x.hides(&ev) {
+			continue
+		}
 		if !yield(ev) {
 			return nil
 		}
@@ -335,6 +347,7 @@ func (x *exchange) document(ev *firewall.Event, data []byte, t *texts) error {
 		return err
 	}
 	ev.Body.Spans = t.take()
+	x.hear(ev)
 	return nil
 }
 
@@ -354,6 +367,7 @@ func (x *exchange) Read(ev *firewall.Event) {
 	if x.memory != nil {
 		x.memory.noted(ev)
 	}
+	x.reckon(ev)
 	ev.Open = x.reading.asking()
 	if x.refused {
 		x.reading.mend(ev)

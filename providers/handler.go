@@ -191,7 +191,7 @@ func (h *Handler) enter(r *http.Request, at endpoint, call *firewall.Call, back 
 	}
 	call.Hints.Results, call.Hosted = said.results, said.hosted
 	behind := h.behind.Load()
-	x := exchange{cfg: &h.cfg, query: r.URL.RawQuery, asked: r.Header, reading: at.reading(), back: back}
+	x := exchange{cfg: &h.cfg, query: r.URL.RawQuery, asked: r.Header, reading: at.reading(), back: back, unbounded: said.most == 0, untold: said.streams && !said.usage}
 	if m, ok := behind.models[said.model]; ok {
 		return h.several(call, at, behind, &m, said, x)
 	}
@@ -217,14 +217,14 @@ func (h *Handler) route(call *firewall.Call, at endpoint, behind *catalog, said 
 	case model != said.model:
 		call.Body.Rewrite(func(_ int, s firewall.Span) (string, bool) { return model, s.At == said.modelAt })
 	}
-	call.Price = to.price(model)
-	call.Estimate = estimateOf(call, said.most, call.Price)
+	call.Price = to.price(model, h.cfg.Now())
+	call.Estimate = to.estimate(call, &said, call.Price)
 	return to, nil
 }
 
 // several is the way of a call whose model stands for several.
 func (h *Handler) several(call *firewall.Call, at endpoint, behind *catalog, m *Model, said request, x exchange) (firewall.Upstream, error) {
-	ways, err := behind.ways(m, call, at, said.most)
+	ways, err := behind.ways(m, call, at, &said, h.cfg.Now())
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,6 @@ type messages struct {
 	open  pendings
 	calls int // that were whole
 	out   int // of these, that were taken out
-	usage struct{ input, output, cacheRead, cacheWrite, thinking int64 }
 }
 
 func (r *messages) event(ev *firewall.Event, t *texts) error {
@@ -89,11 +88,6 @@ func (r *messages) block(ev *firewall.Event, c *cursor, index int, t *texts) err
 
 func (r *messages) read(ev *firewall.Event) {
 	doc := gjson.ParseBytes(ev.Body.JSON)
-	if ev.Mark&markUsage != 0 {
-		r.count(doc.Get("message.usage"))
-		r.count(doc.Get("usage"))
-		ev.Usage = r.total()
-	}
 	if ev.Mark&markError != 0 {
 		ev.Fault = faultOf(doc.Get("error.type").Str)
 	}
@@ -135,37 +129,14 @@ func (r *messages) follow(ev *firewall.Event, doc gjson.Result) {
 	}
 }
 
-// count takes the numbers of u in the place of those that came before. What u
-// leaves out stays as it was.
-func (r *messages) count(u gjson.Result) {
-	set := func(n *int64, path string) {
-		if v := u.Get(path); v.Type == gjson.Number {
-			*n = max(v.Int(), 0)
-		}
-	}
-	set(&r.usage.input, "input_tokens")
-	set(&r.usage.output, "output_tokens")
-	set(&r.usage.cacheRead, "cache_read_input_tokens")
-	set(&r.usage.cacheWrite, "cache_creation_input_tokens")
-	set(&r.usage.thinking, "output_tokens_details.thinking_tokens")
-}
-
-// total is the usage so far. Anthropic's input tokens are without the cache.
-func (r *messages) total() firewall.Usage {
-	u := r.usage
-	return firewall.Usage{
-		Input: u.input + u.cacheRead + u.cacheWrite, Output: u.output,
-		CacheRead: u.cacheRead, CacheWrite: u.cacheWrite, Reasoning: u.thinking,
-	}
-}
-
 func (r *messages) whole(ev *firewall.Event) {
 	c := cursor{doc: ev.Body.JSON}
 	c.members(func(name string) {
 		switch name {
 		case "usage":
-			r.count(gjson.ParseBytes(c.raw()))
-			ev.Usage = r.total()
+			var u claudeUsage
+			u.count(gjson.ParseBytes(c.raw()))
+			ev.Usage = u.usage()
 		case "content":
 			n := 0
 			c.items(func() {

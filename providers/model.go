@@ -105,7 +105,7 @@ func stickyTo(call *firewall.Call) string {
 }
 
 // ways are the routes of a call that names m, the first one first.
-func (c *catalog) ways(m *Model, call *firewall.Call, at endpoint, most int) ([]firewall.Route, error) {
+func (c *catalog) ways(m *Model, call *firewall.Call, at endpoint, said *request, now time.Time) ([]firewall.Route, error) {
 	var ways []firewall.Route
 	var wrong error
 	for _, t := range m.order(stickyTo(call)) {
@@ -119,8 +119,8 @@ func (c *catalog) ways(m *Model, call *firewall.Call, at endpoint, most int) ([]
 			wrong = to.keyless(model)
 			continue
 		}
-		price := to.price(model)
-		ways = append(ways, firewall.Route{Target: provider, Resource: model, Price: price, Estimate: estimateOf(call, most, price)})
+		price := to.price(model, now)
+		ways = append(ways, firewall.Route{Target: provider, Resource: model, Price: price, Estimate: to.estimate(call, said, price)})
 	}
 	if len(ways) == 0 {
 		return nil, wrong

@@ -34,7 +34,10 @@ type Provider struct {
 
 	Strict bool // a request that it can be asked only in part is refused
 
-	Prices map[string]firewall.Price // by model; a * at the end of a name stands for all that begin so
+	Prices   map[string]firewall.Price // by model; a * at the end of a name stands for all that begin so
+	PricedAs string                    // whose list in prices.yaml holds for what is not in Prices; default is that of the vendor whose host BaseURL names, NoList is none
+
+	ReplyTokens int64 // that a reply is taken to have where a request does not bound it, and is bound to under a limit of tokens or money; default 4096
 
 	ConnectTimeout   time.Duration // default 10 s
 	FirstByteTimeout time.Duration // until a reply begins; default 10 min, because models think
@@ -47,12 +50,16 @@ const (
 	defaultIdle      = 5 * time.Minute
 )
 
+// NoList is the name of no vendor's list of prices.
+const NoList = "none"
+
 // provider is a Provider in use. Nothing in it changes but what it remembers of
 // its models.
 type provider struct {
 	Provider
 	*vendor
 	name      string
+	list      *priceList // nil: none
 	keys      keys
 	transport *http.Transport
 	shelf     shelf
@@ -78,11 +85,18 @@ func newProvider(name string, p Provider, old *provider) (*provider, error) {
 	setDefault(&p.ConnectTimeout, defaultConnect)
 	setDefault(&p.FirstByteTimeout, defaultFirstByte)
 	setDefault(&p.IdleTimeout, defaultIdle)
+	if p.ReplyTokens <= 0 {
+		p.ReplyTokens = defaultReply
+	}
 	v, err := kind.vendor(p.BaseURL, p.Params)
 	if err != nil {
 		return nil, fmt.Errorf("provider %s: %w", name, err)
 	}
-	q := &provider{Provider: p, vendor: v, name: name}
+	list, err := listOf(p.PricedAs, v.base.Hostname())
+	if err != nil {
+		return nil, fmt.Errorf("provider %s: %w", name, err)
+	}
+	q := &provider{Provider: p, vendor: v, name: name, list: list}
 	if q.keys, err = newKeys(&p, v.shows); err != nil {
 		return nil, fmt.Errorf("provider %s: %w", name, err)
 	}

@@ -128,42 +128,6 @@ func faultOf(kind string) string {
 	return "error event " + kind
 }
 
-// openAIUsage reads a usage of the OpenAI dialects: their totals include what was
-// cached and what was reasoned.
-func openAIUsage(c *cursor) (u firewall.Usage) {
-	count := func() int64 { return int64(max(c.integer(), 0)) }
-	c.members(func(name string) {
-		switch name {
-		case "prompt_tokens", "input_tokens":
-			u.Input = count()
-		case "completion_tokens", "output_tokens":
-			u.Output = count()
-		case "prompt_tokens_details", "input_tokens_details":
-			c.members(func(name string) {
-				switch name {
-				case "cached_tokens":
-					u.CacheRead = count()
-				case "cache_write_tokens":
-					u.CacheWrite = count()
-				default:
-					c.skip()
-				}
-			})
-		case "completion_tokens_details", "output_tokens_details":
-			c.members(func(name string) {
-				if name == "reasoning_tokens" {
-					u.Reasoning = count()
-				} else {
-					c.skip()
-				}
-			})
-		default:
-			c.skip()
-		}
-	})
-	return u
-}
-
 // numbers reads replies that are all numbers: embeddings, counts.
 type numbers struct{ kind string }
 

@@ -18,6 +18,7 @@ const (
 	maxHint    = 256       // bytes of what a client calls its run or session
 	maxResults = 256       // tool results that one call is linked to
 	maxModel   = 256       // bytes of a model's name
+	maxReplies = 1 << 10   // that one request is taken to ask for
 	readAhead  = 512 << 10 // bytes that are made room for because a client says it will send them
 )
 
@@ -140,6 +141,10 @@ type request struct {
 	model   string   // as the client says it
 	modelAt int      // where its literal is
 	most    int      // tokens that the reply may have; 0 if it is not said
+	replies int      // that are asked for; 0 if it is not said
+	tier    string   // that is asked for, where it may cost more
+	streams bool     // the reply is to be streamed
+	usage   bool     // it says whether a stream is to tell usage
 	results []string // ids of the tool calls whose results came since the model spoke last
 	hosted  []firewall.Hosted
 }
@@ -161,6 +166,18 @@ func readRequest(doc []byte) (request, error) {
 			r.model = c.str()
 		case "max_tokens", "max_completion_tokens", "max_output_tokens":
 			r.most = max(r.most, c.integer())
+		case "stream":
+			r.streams = c.kind() == 't'
+			c.skip()
+		case "stream_options":
+			r.usage = true
+			c.skip()
+		case "n":
+			r.replies = min(c.integer(), maxReplies)
+		case "service_tier", "speed":
+			if tier := tierOf(c.str()); tier == firewall.TierPriority || tier == firewall.TierFast {
+				r.tier = tier
+			}
 		case "messages":
 			r.turns(&c)
 		case "input":

@@ -124,12 +124,15 @@ func (r *responses) whole(ev *firewall.Event) { r.response(ev, &cursor{doc: ev.B
 
 // response notes what a response says of itself, whole or on its way.
 func (r *responses) response(ev *firewall.Event, c *cursor) {
+	searches, tier := int64(0), ""
 	c.members(func(name string) {
 		switch name {
 		case "id":
 			r.id = strings.Clone(c.str())
 		case "usage":
 			ev.Usage = openAIUsage(c)
+		case "service_tier":
+			tier = tierOf(c.str())
 		case "error":
 			if e := gjson.ParseBytes(c.raw()); e.IsObject() {
 				ev.Fault = openAIFault(e)
@@ -137,6 +140,10 @@ func (r *responses) response(ev *firewall.Event, c *cursor) {
 		case "output":
 			n := 0
 			c.items(func() {
+				head := *c
+				if kind, _, _ := block(&head, "id"); kind == "web_search_call" {
+					searches++
+				}
 				r.item(ev, c, [2]int{n, 0})
 				n++
 			})
@@ -144,6 +151,9 @@ func (r *responses) response(ev *firewall.Event, c *cursor) {
 			c.skip()
 		}
 	})
+	if ev.Usage != (firewall.Usage{}) {
+		ev.Usage.Searches, ev.Usage.Tier = searches, tier
+	}
 }
 
 // item notes the tool call that an item is, if the client is to carry it out:

@@ -61,6 +61,7 @@ func (x *router) Forward(ctx context.Context, call *firewall.Call) firewall.Even
 				i = len(ways)
 			}
 		}
+		x.now.account = account{over: true} // what it took is noted with the try
 		last.give(yield)
 	}
 }
@@ -194,7 +195,7 @@ func (a *attempt) give(yield func(firewall.Event, error) bool) bool {
 
 // record notes a try, and why another one followed.
 func (x *router) record(call *firewall.Call, began time.Time, fault string) {
-	call.Attempts = append(call.Attempts, audit.Attempt{Target: call.Target, Resource: call.Resource, Fault: fault, TookUS: x.x.cfg.Now().Sub(began).Microseconds()})
+	call.Tried(audit.Attempt{Fault: fault, TookUS: x.x.cfg.Now().Sub(began).Microseconds()})
 }
 
 // Read implements [firewall.Upstream].
@@ -209,7 +210,7 @@ func says(ev *firewall.Event) bool {
 		return false
 	}
 	for _, s := range ev.Body.Spans {
-		if s.Text != "" {
+		if s.Text != "" && s.Lane != "" { // what is in no lane is about the reply: its id, its model
 			return true
 		}
 	}

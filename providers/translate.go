@@ -59,7 +59,10 @@ func (x *exchange) translate(call *firewall.Call) error {
 		return &firewall.Error{Code: firewall.Invalid, Reason: err.Error(), Err: err}
 	}
 	prompt.At = x.cfg.Now().Unix()
-	doc, losses, err := target.Write(prompt, dialect.Target{Model: call.Resource, Vendor: x.to.signer, OldLimit: x.to.oldLimit, NoUsage: x.to.noUsage})
+	if prompt.MaxTokens == 0 && call.Rationed() {
+		prompt.MaxTokens = int(x.to.ReplyTokens)
+	}
+	doc, losses, err := target.Write(prompt, dialect.Target{Model: call.Resource, Vendor: x.to.signer, MaxTokens: int(x.to.ReplyTokens), OldLimit: x.to.oldLimit, NoUsage: x.to.noUsage})
 	if err != nil {
 		return &firewall.Error{Code: firewall.Invalid, Reason: err.Error(), Err: err}
 	}
@@ -133,6 +136,7 @@ func (x *exchange) translated(watch *watch, body io.Reader, yield func(firewall.
 		case !gjson.ValidBytes(data):
 			return x.unavailable("sent an event that is not valid JSON", nil)
 		default:
+			x.native(data)
 			pieces, err = in.Event(pieces, string(said), data)
 		}
 		if err != nil {

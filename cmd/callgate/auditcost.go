@@ -20,8 +20,10 @@ func (p *program) auditCost() *cobra.Command {
 		Use:   "cost",
 		Short: "what models have cost, by agent, model, provider, run, chain or day",
 		Long: `What models have cost, in tokens as the providers reported them and in US dollars by
-the prices in the config. Calls of models without a price are counted, and their money
-is not known.`,
+the prices of the time of each call: those in the config, and where it has none the
+vendors' lists that callgate knows. Calls of models without a price are counted, and
+their money is not known; of calls that were cut short the tokens are estimated. Tries
+that failed and were billed all the same count for the model that was tried.`,
 		Example: `  callgate audit cost --by agent,model --since 7d
   callgate audit cost --by day --agent support-bot
   callgate audit cost --json`,
@@ -79,12 +81,15 @@ func spends(by []string, list []audit.Spend) [][]string {
 		if s.Unpriced > 0 {
 			usd += fmt.Sprintf(" + %d calls without a price", s.Unpriced)
 		}
+		if s.Estimated > 0 {
+			usd += fmt.Sprintf(" (%d calls estimated)", s.Estimated)
+		}
 		return append(append([]string(nil), s.By...), fmt.Sprint(s.Calls), fmt.Sprint(s.Input), fmt.Sprint(s.CacheRead), fmt.Sprint(s.Output), usd)
 	}
 	for i := range list {
 		s := &list[i]
 		rows = append(rows, line(s))
-		sum.Calls, sum.Unpriced, sum.Input, sum.CacheRead, sum.Output, sum.Cost = sum.Calls+s.Calls, sum.Unpriced+s.Unpriced, sum.Input+s.Input, sum.CacheRead+s.CacheRead, sum.Output+s.Output, sum.Cost+s.Cost
+		sum.Calls, sum.Unpriced, sum.Estimated, sum.Input, sum.CacheRead, sum.Output, sum.Cost = sum.Calls+s.Calls, sum.Unpriced+s.Unpriced, sum.Estimated+s.Estimated, sum.Input+s.Input, sum.CacheRead+s.CacheRead, sum.Output+s.Output, sum.Cost+s.Cost
 	}
 	if len(list) > 1 && names > 0 {
 		sum.By[0] = "all"

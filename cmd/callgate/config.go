@@ -43,11 +43,11 @@ type Config struct {
 		Memory Size      `yaml:"memory" restart:"yes"` // for replies that routes keep
 		Redis  Reference `yaml:"redis" restart:"yes"`  // for those of all replicas, instead
 	} `yaml:"cache"`
-	Agents    []Agent             `yaml:"agents"`
-	Users     []User              `yaml:"users"`
-	Groups    []Group             `yaml:"groups"`
-	Policy    []File              `yaml:"policy"`
-	Vault     HashiVault          `yaml:"vault"` // where vault: leads
+	Agents []Agent    `yaml:"agents"`
+	Users  []User     `yaml:"users"`
+	Groups []Group    `yaml:"groups"`
+	Policy []File     `yaml:"policy"`
+	Vault  HashiVault `yaml:"vault"` // where vault: leads
 
 	Identity struct {
 		TTL     Duration  `yaml:"ttl" restart:"yes"`      // of a token for which no other was asked
@@ -156,24 +156,18 @@ type Provider struct {
 	Kind     string           `yaml:"kind"`    // of the catalogue
 	APIKey   ProviderKeys     `yaml:"api_key"` // or several
 	BaseURL  ServerURL        `yaml:"base_url"`
-	Params   Params           `yaml:"params"`    // that the kind's URLs need
-	Models   []string         `yaml:"models"`    // that it has; asked for where empty
-	Strict   Strictness       `yaml:"translate"` // strict: what would be lost in translation is refused
-	Cache    Duration         `yaml:"cache"`     // for which replies are kept for the same request
-	Prices   map[string]Price `yaml:"prices"`    // by model, or by what the names of several begin with and *
+	Params   Params           `yaml:"params"`       // that the kind's URLs need
+	Models   []string         `yaml:"models"`       // that it has; asked for where empty
+	Strict   Strictness       `yaml:"translate"`    // strict: what would be lost in translation is refused
+	Cache    Duration         `yaml:"cache"`        // for which replies are kept for the same request
+	Prices   map[string]Price `yaml:"prices"`       // by model, or by what the names of several begin with and *
+	PricedAs string           `yaml:"priced_as"`    // whose list of prices holds for the rest
+	Reply    Count            `yaml:"reply_tokens"` // that a reply is taken to have where nobody says it
 	Timeouts struct {
 		Connect   Duration `yaml:"connect"`
 		FirstByte Duration `yaml:"first_byte"`
 		Idle      Duration `yaml:"idle"`
 	} `yaml:"timeouts"`
-}
-
-// A Price is what a model's tokens cost, in US dollars per million.
-type Price struct {
-	Input      Amount `yaml:"input"`
-	Output     Amount `yaml:"output"`
-	CacheRead  Amount `yaml:"cache_read"`  // default: Input
-	CacheWrite Amount `yaml:"cache_write"` // default: Input
 }
 
 // An Agent is an agent that the file registers, as callgate agent create does.
@@ -421,9 +415,10 @@ func (p *Provider) check(r *reader, n ast.Node, key string) {
 		if begin, _ := strings.CutSuffix(model, "*"); strings.Contains(begin, "*") || model == "" {
 			r.note(at(n, "prices"), "%s.prices: %q: write a model's name, or what names begin with and a *", key, model)
 		}
-		if !price.Input.Given || !price.Output.Given {
-			r.note(at(at(n, "prices"), model), "%s.prices.%s: write input and output: US dollars per million tokens", key, model)
-		}
+		price.check(r, at(at(n, "prices"), model), key+".prices."+model)
+	}
+	if p.PricedAs != "" && p.PricedAs != providers.NoList && !slices.Contains(providers.PriceLists(), p.PricedAs) {
+		r.note(at(n, "priced_as"), "%s.priced_as: want %s or %s", key, strings.Join(providers.PriceLists(), ", "), providers.NoList)
 	}
 	for i, m := range p.Models {
 		if m == "" || strings.ContainsAny(m, "*| \t\n") {

@@ -456,7 +456,7 @@ func (h *house) upstreams(cfg *Config) map[string]providers.Provider {
 	for name, p := range cfg.Providers {
 		keys := p.pool(func(c Credential) identity.Credential { return h.lend(c, "provider:"+name) })
 		m[name] = providers.Provider{
-			Kind: p.Kind, Kinds: cfg.kinds(), BaseURL: string(p.BaseURL), Params: p.Params, Keys: keys, Models: p.Models, Strict: bool(p.Strict), Prices: prices(p.Prices), Cache: time.Duration(p.Cache),
+			Kind: p.Kind, Kinds: cfg.kinds(), BaseURL: string(p.BaseURL), Params: p.Params, Keys: keys, Models: p.Models, Strict: bool(p.Strict), Prices: prices(p.Prices), PricedAs: p.PricedAs, ReplyTokens: int64(p.Reply), Cache: time.Duration(p.Cache),
 			ConnectTimeout: time.Duration(p.Timeouts.Connect), FirstByteTimeout: time.Duration(p.Timeouts.FirstByte), IdleTimeout: time.Duration(p.Timeouts.Idle),
 		}
 	}
@@ -479,7 +479,7 @@ func (h *house) replies(ctx context.Context, cfg *Config) (providers.Cache, erro
 func prices(list map[string]Price) map[string]firewall.Price {
 	m := make(map[string]firewall.Price, len(list))
 	for name, p := range list {
-		m[name] = firewall.Price{Input: p.Input.Value, Output: p.Output.Value, CacheRead: p.CacheRead.or(p.Input), CacheWrite: p.CacheWrite.or(p.Input)}
+		m[name] = p.price()
 	}
 	return m
 }

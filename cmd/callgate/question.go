@@ -137,6 +137,8 @@ func (q *Question) surround(call *firewall.Call) error {
 			call.Estimate.Tokens = int64(n)
 		case name == "cost" && number:
 			call.Estimate.Cost, call.Estimate.Priced = firewall.MicroUSD(math.Round(n*1e6)), true
+		case name == "priced" && flag:
+			call.Estimate.Priced = yes
 		case name == "net.ip" && word:
 			call.From = text
 		case name == "bound" && word:
@@ -148,7 +150,7 @@ func (q *Question) surround(call *firewall.Call) error {
 				call.Approval = "approved"
 			}
 		default:
-			return fmt.Errorf("env %s: want session.calls, session.cost, tokens or cost with a number, net.ip or bound with a text, orphan or approved with true or false", name)
+			return fmt.Errorf("env %s: want session.calls, session.cost, tokens or cost with a number, net.ip or bound with a text, orphan, approved or priced with true or false", name)
 		}
 	}
 	if call.Kind == firewall.Tool && !orphan {

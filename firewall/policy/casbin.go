@@ -2,7 +2,6 @@ package policy
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"callgate/firewall"
@@ -91,7 +90,7 @@ func (p *Policy) Plain(call *firewall.Call) (firewall.Decision, error) {
 	if err != nil {
 		return d, err
 	}
-	env, duties := environment(&q), []string(nil)
+	env := environment(&q)
 	for hop := range q.hops() {
 		ok, why, err := e.EnforceEx(q.hop(hop), q.caller.Tenant, string(q.object), call.Action(), env)
 		if err != nil || !ok {
@@ -110,16 +109,19 @@ func (p *Policy) Plain(call *firewall.Call) (firewall.Decision, error) {
 	second := casbin.EnforceContext{RType: "r", PType: "p2", EType: "e2", MType: "m2"}
 	for _, r := range p.model["p"]["p2"].Policy {
 		e.GetModel()["p"]["p2"].Policy = [][]string{r}
+		hops := uint64(0)
 		for hop := range q.hops() {
 			ok, err := e.Enforce(second, q.hop(hop), q.caller.Tenant, string(q.object), call.Action(), env)
-			if (ok || err != nil) && !slices.Contains(duties, r[colDutyID]) {
-				duties = append(duties, r[colDutyID])
-				o, err := parseObligation(r[colDuty], r[colDutyID])
-				if err != nil {
-					return d, err
-				}
-				(*duty)(&o).join(&d)
+			if ok || err != nil {
+				hops |= 1 << min(hop, lastHop)
 			}
+		}
+		if hops != 0 {
+			o, err := parseObligation(r[colDuty], r[colDutyID])
+			if err != nil {
+				return d, err
+			}
+			(*duty)(&o).join(&d, hops)
 		}
 	}
 	return d, nil

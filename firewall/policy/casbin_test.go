@@ -38,7 +38,7 @@ var (
 		"r.env.args.yes", "!r.env.args.yes || r.env.args.n == 1", "r.env.agent == 'agent:a'", "r.env.depth > 0 && r.env.args.n > 0",
 		"r.env.actor == '' || r.env.args.o.n < 2", "r.env.time.hour < 12", "r.env.model == ''", "'a' in r.env.args.list", "r.env.root == 'user:u'", "r.env.tool.readOnly", "!r.env.tool.destructive && r.env.args.n > 0",
 		"'untrusted' in r.env.labels", "!('secret' in r.env.labels) && r.env.args.n <= 5", "r.env.orphan", "r.env.approved || r.env.args.n < 3", "r.env.session.calls < 3",
-		"r.env.session.cost <= 0.5 && r.env.cost < 1", "r.env.tokens > 100", "r.env.net.ip == '10.0.0.1'", "r.env.parent == 'agent:b'"}
+		"r.env.session.cost <= 0.5 && r.env.cost < 1", "r.env.tokens > 100", "!r.env.priced", "r.env.net.ip == '10.0.0.1'", "r.env.parent == 'agent:b'"}
 	argsOf = []string{"", `{}`, `{"n":1,"s":"a","yes":true,"o":{"n":1},"list":["a"]}`, `{"n":4,"s":"a","yes":false,"o":{"n":3},"list":[]}`,
 		`{"n":9,"s":"b","yes":true,"o":null,"list":null}`, `{"n":"1","s":1,"yes":"no","o":1,"list":{}}`, `{"n":null}`, `[1]`, `"n"`}
 )

@@ -315,15 +315,17 @@ func (u *custom) oblige(q *question, e *enforcer, action string, env any, d *fir
 	defer func() { held.Policy = all }()
 	for _, r := range all {
 		held.Policy = [][]string{r}
+		hops := uint64(0)
 		for hop := range q.hops() {
-			ok, err := e.Enforce(append([]any{second}, u.request(q, hop, action, env)...)...)
-			if !ok && err == nil {
-				continue
+			if ok, err := e.Enforce(append([]any{second}, u.request(q, hop, action, env)...)...); ok || err != nil {
+				hops |= 1 << min(hop, lastHop)
 			}
-			if o, err := parseObligation(r[len(r)-2], r[len(r)-1]); err == nil { // which check has made sure of
-				(*duty)(&o).join(d)
-			}
-			break
+		}
+		if hops == 0 {
+			continue
+		}
+		if o, err := parseObligation(r[len(r)-2], r[len(r)-1]); err == nil { // which check has made sure of
+			(*duty)(&o).join(d, hops)
 		}
 	}
 }

@@ -55,10 +55,11 @@ var attributes = map[string]sort{
 	"session.cost":  number,  // of the run's calls that are over, in US dollars
 	"tokens":        number,  // that a model call will take, estimated; else 0
 	"cost":          number,  // of these in US dollars; else 0
+	"priced":        boolean, // cost is known
 	"net.ip":        text,    // that the client calls from
 }
 
-const attributeNames = "args.<path>, model, agent, actor, parent, root, depth, bound, time.hour, time.weekday, time.unix, tool.readOnly, tool.destructive, labels, orphan, approved, session.calls, session.cost, tokens, cost or net.ip"
+const attributeNames = "args.<path>, model, agent, actor, parent, root, depth, bound, time.hour, time.weekday, time.unix, tool.readOnly, tool.destructive, labels, orphan, approved, session.calls, session.cost, tokens, cost, priced or net.ip"
 
 // checkAttribute is the sort of the attribute path, which is without r.env.
 func checkAttribute(path string) (sort, error) {
@@ -206,6 +207,8 @@ func (f *facts) ofRun(name string) (value any, err error, known bool) {
 			return nil, errPrice, true
 		}
 		return c.Estimate.Cost.USD(), nil, true
+	case "priced":
+		return c.Kind != firewall.Model || c.Estimate.Priced, nil, true
 	case "net.ip":
 		return c.From, nil, true
 	}

@@ -13,17 +13,19 @@ import (
 // duty is what a p2 row asks for.
 type duty firewall.Obligation
 
-// join adds the duty to a decision that allows. The first that asks for an
-// approval explains.
-func (o *duty) join(d *firewall.Decision) {
-	d.Obligations = append(d.Obligations, firewall.Obligation(*o))
+// join adds the duty, which is asked of those hops of a chain, to a decision that
+// allows. The first that asks for an approval explains.
+func (o *duty) join(d *firewall.Decision, hops uint64) {
+	asked := firewall.Obligation(*o)
+	asked.Hops = hops
+	d.Obligations = append(d.Obligations, asked)
 	if o.Do == firewall.RequireApproval && d.Effect == firewall.Allow {
 		d.Effect, d.Rule = firewall.Ask, o.Rule
 		d.Reason = "rule " + o.Rule + " asks that someone of " + o.With + " approves this call first"
 	}
 }
 
-const obligationNames = "require_approval:group:NAME, redact:args.PATH;result.PATH or limit:calls=N/DURATION"
+const obligationNames = "require_approval:group:NAME, redact:args.PATH;result.PATH, limit:calls=N/DURATION or limit:concurrent=N"
 
 // parseObligation reads what a p2 row, whose id is given, asks for.
 func parseObligation(s, id string) (firewall.Obligation, error) {
@@ -70,13 +72,15 @@ func parseLimit(s string) (firewall.Limit, error) {
 	var l firewall.Limit
 	said, per, more := strings.Cut(s, ";")
 	measure, amount, _ := strings.Cut(said, "=")
-	number, window, _ := strings.Cut(amount, "/")
+	number, window, windowed := strings.Cut(amount, "/")
 	n, err := strconv.ParseFloat(number, 64)
 	switch l.Of = measure; {
-	case measure != firewall.Calls && measure != firewall.Tokens && measure != firewall.USD:
-		return l, errors.New("a limit counts calls, tokens or usd: write limit:calls=5/1h, limit:tokens=100000/24h or limit:usd=2.50/24h")
+	case measure != firewall.Calls && measure != firewall.Concurrent && measure != firewall.Tokens && measure != firewall.USD:
+		return l, errors.New("a limit counts calls, concurrent, tokens or usd: write limit:calls=5/1h, limit:concurrent=5, limit:tokens=100000/24h or limit:usd=2.50/24h")
 	case err != nil || !(n > 0) || n > 1e12:
-		return l, fmt.Errorf("%s is no amount above 0: write limit:%s=5/1h", quote(number), measure)
+		return l, fmt.Errorf("%s is no amount above 0: write limit:%s=5%s", quote(number), measure, map[bool]string{false: "/1h"}[measure == firewall.Concurrent])
+	case measure == firewall.Concurrent && windowed:
+		return l, errors.New("what is under way at once has no length of time: write limit:concurrent=5")
 	case measure == firewall.USD:
 		l.Amount = int64(n*1e6 + 0.5)
 	case n != float64(int64(n)):
@@ -87,13 +91,15 @@ func parseLimit(s string) (firewall.Limit, error) {
 	if l.Amount == 0 {
 		return l, fmt.Errorf("%s is less than can be counted", quote(number))
 	}
-	if l.Window, err = parseWindow(window); err != nil {
-		return l, err
+	if measure != firewall.Concurrent {
+		if l.Window, err = parseWindow(window); err != nil {
+			return l, err
+		}
 	}
 	l.Per = firewall.PerAgent
 	if more {
 		if l.Per, more = strings.CutPrefix(per, "per="); !more || !firewall.CanLimitPer(l.Per) {
-			return l, errors.New("after the ; stands for whom is counted together: per=agent, per=run, per=tool or per=tenant")
+			return l, errors.New("after the ; stands for whom is counted together: per= and " + firewall.Pers)
 		}
 	}
 	return l, nil
@@ -126,7 +132,7 @@ func owed(o firewall.Obligation, object string) error {
 		return fmt.Errorf("redact is for tools, prompts and resources, not for %s objects: guards mask what models read and write", kind)
 	case o.Do == firewall.Redact && kind == "resource:" && strings.Contains(";"+o.With, ";args."):
 		return errors.New("a resource has no arguments: write redact:result.PATH")
-	case o.Do == firewall.LimitTo && o.Limit.Of != firewall.Calls && kind != "model:" && kind != "class:":
+	case o.Do == firewall.LimitTo && (o.Limit.Of == firewall.Tokens || o.Limit.Of == firewall.USD) && kind != "model:" && kind != "class:":
 		return fmt.Errorf("only models use tokens and cost money: limit calls of %s objects", kind)
 	}
 	return nil

@@ -194,6 +194,16 @@ func (p *Policy) Member(tenant, subject, of string) bool {
 	return of == everyone || in(tenant) || p.custom != nil && in(anywhere) // where its links have no tenants
 }
 
+// Groups are those of a tenant that subject is in by the rows of p, itself if it is one,
+// but for group:everyone.
+func (p *Policy) Groups(tenant, subject string) []string {
+	list := p.members[tenant].closure(subject)
+	if p.custom != nil { // whose links may have no tenants
+		list = append(list, p.members[anywhere].closure(subject)[1:]...)
+	}
+	return slices.DeleteFunc(list, func(name string) bool { return name == everyone || !strings.HasPrefix(name, "group:") })
+}
+
 // Members is the users that are in a group of a tenant by the rows of p, by name.
 func (p *Policy) Members(tenant, group string) []string {
 	var list []string
@@ -305,19 +315,29 @@ func (p *Policy) judge(q *question, hop int) outcome {
 // oblige adds what the p2 rules ask for along with an allowed call. A rule whose
 // condition cannot be evaluated applies.
 func (p *Policy) oblige(q *question, d *firewall.Decision) {
-	var asked []int32
+	var asked []int64 // rule and hop
 	for hop := range q.hops() {
 		for _, n := range p.duties.candidates(q, hop) {
 			if holds, err := q.holds(&p.duties.rules[n]); holds || err != nil {
-				asked = append(asked, n)
+				asked = append(asked, int64(n)<<hopBits|int64(min(hop, lastHop)))
 			}
 		}
 	}
 	slices.Sort(asked)
-	for _, n := range slices.Compact(asked) {
-		p.duties.rules[n].duty.join(d)
+	for i := 0; i < len(asked); {
+		n, hops := asked[i]>>hopBits, uint64(0)
+		for ; i < len(asked) && asked[i]>>hopBits == n; i++ {
+			hops |= 1 << (asked[i] & lastHop)
+		}
+		p.duties.rules[n].duty.join(d, hops)
 	}
 }
+
+// Hops of a chain are told apart up to the last one that has a bit in 64.
+const (
+	hopBits = 6
+	lastHop = 1<<hopBits - 1
+)
 
 // unevaluated stands in the reason of a denial for which a condition failed.
 const unevaluated = "could not be evaluated for"

@@ -45,8 +45,22 @@ type change struct {
 // A spend is what the index holds of what a call has taken.
 type spend struct {
 	id, model                                    string
+	try                                          int64 // that it was for; 0 is the reply
 	input, output, cacheRead, cacheWrite, reason int64
 	cost                                         int64 // -1: no price is known
+	estimated                                    int64 // 1: not all was told
+}
+
+// spendOf is what a usage says.
+func spendOf(id string, try int, model string, usage gjson.Result, cost gjson.Result) spend {
+	s := spend{id, model, int64(try), usage.Get("input").Int(), usage.Get("output").Int(), usage.Get("cache_read").Int(), usage.Get("cache_write").Int(), usage.Get("reasoning").Int(), -1, 0}
+	if cost.Exists() {
+		s.cost = cost.Int()
+	}
+	if usage.Get("estimated").Bool() {
+		s.estimated = 1
+	}
+	return s
 }
 
 func newBatch() *batch { return &batch{at: make(map[string]int)} }
@@ -62,9 +76,8 @@ func (b *batch) add(e audit.Entry) {
 	b.seq, b.place, b.last = e.Seq, e.Place, string(e.JSON) // a copy, which the row's texts are parts of
 
 	var r row
-	var links, usage gjson.Result
+	var links, usage, cost, attempts gjson.Result
 	var what, name, model string
-	cost := int64(-1)
 	gjson.Parse(b.last).ForEach(func(key, v gjson.Result) bool {
 		switch key.Str {
 		case "at_us":
@@ -98,8 +111,9 @@ func (b *batch) add(e audit.Entry) {
 		case "usage":
 			usage = v
 		case "cost_microusd":
-			cost = v.Int()
+			cost = v
 		case "attempts":
+			attempts = v
 			if n := v.Get("#").Int(); n > 0 {
 				last := v.Get(strconv.FormatInt(n-1, 10))
 				model = last.Get("target").Str + "/" + last.Get("resource").Str
@@ -116,8 +130,15 @@ func (b *batch) add(e audit.Entry) {
 		return
 	}
 	if usage.Exists() {
-		b.spends = append(b.spends, spend{r.id, model, usage.Get("input").Int(), usage.Get("output").Int(), usage.Get("cache_read").Int(), usage.Get("cache_write").Int(), usage.Get("reasoning").Int(), cost})
+		b.spends = append(b.spends, spendOf(r.id, 0, model, usage, cost))
 	}
+	try := 0
+	attempts.ForEach(func(_, a gjson.Result) bool {
+		if try++; a.Get("usage").Exists() {
+			b.spends = append(b.spends, spendOf(r.id, try, a.Get("target").Str+"/"+a.Get("resource").Str, a.Get("usage"), a.Get("cost_microusd")))
+		}
+		return true
+	})
 	n, known := b.at[r.id]
 	if !known {
 		n = len(b.calls)
@@ -162,8 +183,8 @@ const (
 		places  = calls.places || excluded.places`
 	insertLinks   = `INSERT INTO links (from_id, to_id, kind, method, tool_use) VALUES `
 	onLink        = ` ON CONFLICT (from_id, to_id, kind, tool_use) DO NOTHING`
-	insertSpends  = `INSERT INTO spends (id, model, input, output, cache_read, cache_write, reasoning, cost) VALUES `
-	onSpend       = ` ON CONFLICT (id) DO NOTHING`
+	insertSpends  = `INSERT INTO spends (id, try, model, input, output, cache_read, cache_write, reasoning, cost, estimated) VALUES `
+	onSpend       = ` ON CONFLICT (id, try) DO NOTHING`
 	insertChanges = `INSERT INTO changes (seq, at_us, what, name, place) VALUES `
 	onChange      = ` ON CONFLICT (seq) DO NOTHING`
 	setProgress   = `UPDATE progress SET ledger = $1, seq = $2, place = $3, hash = $4`
@@ -180,8 +201,8 @@ func (b *batch) store(ctx context.Context, tx *sql.Tx, ledger string) error {
 		})
 	}
 	if err == nil {
-		err = insert(ctx, tx, insertSpends, onSpend, b.spends, 8, func(v []any, s *spend) []any {
-			return append(v, s.id, s.model, s.input, s.output, s.cacheRead, s.cacheWrite, s.reason, s.cost)
+		err = insert(ctx, tx, insertSpends, onSpend, b.spends, 10, func(v []any, s *spend) []any {
+			return append(v, s.id, s.try, s.model, s.input, s.output, s.cacheRead, s.cacheWrite, s.reason, s.cost, s.estimated)
 		})
 	}
 	if err == nil {

@@ -162,7 +162,7 @@ func (d *DB) tryIndex(path string) error {
 }
 
 const (
-	indexVersion = 4 // of index.sql and of what is put there
+	indexVersion = 5 // of index.sql and of what is put there
 	readers      = 4
 	sharers      = 16
 )

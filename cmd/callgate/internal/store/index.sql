@@ -11,7 +11,7 @@ CREATE TABLE progress (
 	place   BIGINT NOT NULL, -- where that is
 	hash    TEXT   NOT NULL  -- of that
 );
-INSERT INTO progress (one, version, ledger, seq, place, hash) VALUES (1, 4, '', 0, 0, '');
+INSERT INTO progress (one, version, ledger, seq, place, hash) VALUES (1, 5, '', 0, 0, '');
 
 -- What lists and filters need of each call. The rest is read from its records.
 CREATE TABLE calls (
@@ -37,16 +37,19 @@ CREATE INDEX calls_chain     ON calls (chain, seq)     WHERE chain <> '';
 CREATE INDEX calls_otherwise ON calls (seq)            WHERE otherwise <> '';
 CREATE INDEX calls_refused   ON calls (effect, seq)    WHERE effect IN ('ask', 'deny');
 
--- What calls of models have taken.
+-- What calls of models have taken: the reply, and each try before it that took something.
 CREATE TABLE spends (
-	id          TEXT   NOT NULL PRIMARY KEY, -- of the call
+	id          TEXT   NOT NULL, -- of the call
+	try         BIGINT NOT NULL, -- 0 is the reply
 	model       TEXT   NOT NULL, -- provider/model that answered, '' if it is the call's own
 	input       BIGINT NOT NULL, -- tokens, and so on
 	output      BIGINT NOT NULL,
 	cache_read  BIGINT NOT NULL,
 	cache_write BIGINT NOT NULL,
 	reasoning   BIGINT NOT NULL,
-	cost        BIGINT NOT NULL  -- in millionths of a US dollar, -1 if no price is known
+	cost        BIGINT NOT NULL, -- in millionths of a US dollar, -1 if no price is known
+	estimated   BIGINT NOT NULL, -- 1: not all of it was told by the provider
+	PRIMARY KEY (id, try)
 ) WITHOUT ROWID;
 
 -- What led to what.

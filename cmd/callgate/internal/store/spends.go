@@ -40,7 +40,7 @@ func (x *Index) Spends(ctx context.Context, f audit.SpendFilter) ([]audit.Spend,
 			where, values = append(where, c.is), append(values, c.value)
 		}
 	}
-	query := "SELECT " + strings.Join(append(by, ""), ", ") + `count(*), sum(spends.cost < 0), sum(input), sum(output), sum(cache_read), sum(cache_write), sum(reasoning), sum(max(spends.cost, 0)) AS money
+	query := "SELECT " + strings.Join(append(by, ""), ", ") + `count(DISTINCT spends.id), count(DISTINCT CASE WHEN spends.cost < 0 THEN spends.id END), count(DISTINCT CASE WHEN estimated = 1 THEN spends.id END), sum(input), sum(output), sum(cache_read), sum(cache_write), sum(reasoning), sum(max(spends.cost, 0)) AS money
 		FROM spends JOIN calls ON calls.id = spends.id`
 	if len(where) > 0 {
 		query += " WHERE " + strings.Join(where, " AND ")
@@ -63,7 +63,7 @@ func (x *Index) Spends(ctx context.Context, f audit.SpendFilter) ([]audit.Spend,
 		for i := range s.By {
 			into = append(into, &s.By[i])
 		}
-		if err := rows.Scan(append(into, &s.Calls, &s.Unpriced, &s.Input, &s.Output, &s.CacheRead, &s.CacheWrite, &s.Reasoning, &s.Cost)...); err != nil {
+		if err := rows.Scan(append(into, &s.Calls, &s.Unpriced, &s.Estimated, &s.Input, &s.Output, &s.CacheRead, &s.CacheWrite, &s.Reasoning, &s.Cost)...); err != nil {
 			return nil, explain("query the index", err)
 		}
 		list = append(list, s)
