@@ -54,6 +54,7 @@ type Call struct {
 	Usage      *Usage    `json:"usage,omitempty"`
 	Cost       *int64    `json:"cost_microusd,omitempty"`
 	Attempts   []Attempt `json:"attempts,omitempty"`
+	Cached     bool      `json:"cached,omitempty"`
 	Lossy      []string  `json:"lossy,omitempty"`
 	Labels     []string  `json:"labels,omitempty"`     // that the reply brought into the run
 	Credential string    `json:"credential,omitempty"` // which of callgate's own were used
@@ -187,7 +188,7 @@ func (c *Call) about(r *Record) {
 // end takes over how the call ended. What guards saw is told in full at the end.
 func (c *Call) end(r *Record) {
 	c.Ended, c.Outcome, c.Fault, c.TookUS, c.Usage = r.At, r.Outcome, r.Fault, r.TookUS, r.Usage
-	c.Cost, c.Labels, c.Credential, c.Attempts, c.Lossy = r.Cost, r.Labels, r.Credential, r.Attempts, r.Lossy
+	c.Cost, c.Labels, c.Credential, c.Attempts, c.Lossy, c.Cached = r.Cost, r.Labels, r.Credential, r.Attempts, r.Lossy, r.Cached
 	if r.Findings != nil {
 		c.Findings = r.Findings
 	}

@@ -72,6 +72,9 @@ func appendJSON(b []byte, r *Record) []byte {
 	b = amount(b, `,"cost_microusd":`, r.Cost)
 	b = texts(b, `,"labels":`, r.Labels)
 	b = text(b, `,"credential":`, r.Credential)
+	if r.Cached {
+		b = append(b, `,"cached":true`...)
+	}
 	b = texts(b, `,"lossy":`, r.Lossy)
 	b = list(b, `,"attempts":`, r.Attempts, appendAttempt)
 	if r.Proposal != nil {

@@ -70,6 +70,7 @@ type Record struct {
 	Cost       *int64    `json:"cost_microusd,omitempty"` // of Usage, in millionths of a US dollar; absent where no price is known
 	Labels     []string  `json:"labels,omitempty"`        // that the reply brought into the run, which did not have them
 	Credential string    `json:"credential,omitempty"`    // which of callgate's own were used: names and versions, with spaces between them
+	Cached     bool      `json:"cached,omitempty"`        // the reply was that of an earlier call for the same
 	Lossy      []string  `json:"lossy,omitempty"`         // what of the request its target could not be told, by paths
 	Attempts   []Attempt `json:"attempts,omitempty"`      // to carry it out, where there were several ways
 	Proposal   *Proposal `json:"proposal,omitempty"`      // in Proposed

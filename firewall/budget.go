@@ -239,6 +239,8 @@ func (b *Budgets) settle(call *Call, forwarded, failed bool) {
 		case !forwarded:
 			took = 0
 		case s.what == Calls:
+		case call.Cached:
+			took = 0
 		case told && s.what == Tokens:
 			took = call.Usage.Input + call.Usage.Output
 		case told:

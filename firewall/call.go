@@ -84,6 +84,7 @@ type Call struct {
 	Findings []audit.Finding
 	Checks   []audit.Check
 	Usage    Usage
+	Cached   bool            // its reply was there from an earlier one, and costs nothing
 	Lossy    []string        // what of the request its target could not be told, by paths
 	Attempts []audit.Attempt // to carry it out, where there were several ways
 

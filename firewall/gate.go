@@ -285,7 +285,7 @@ func (g *Gate) send(ctx context.Context, call *Call, ev *Event, down func(Event)
 // be durable before it goes down: of each tool call that it asks for, and, with
 // the last event, of the end.
 func (g *Gate) meter(call *Call, ev *Event) {
-	if ev.Usage != (Usage{}) {
+	if ev.Usage != (Usage{}) && !call.Cached { // what it reports is of another call
 		call.Usage = ev.Usage
 	}
 	if ev.Fault != "" {

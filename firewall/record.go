@@ -35,6 +35,7 @@ func (c *Call) ended(e *Error, now time.Time) *audit.Record {
 	if c.idle() {
 		r = c.about(audit.Closed, now)
 	}
+	r.Cached = c.Cached
 	r.Bytes, r.Findings, r.Checks, r.Credential, r.Attempts, r.Lossy = c.sent, c.Findings, c.Checks, c.credential, c.Attempts, c.Lossy
 	c.outcome(r, e, now)
 	return r

@@ -45,7 +45,10 @@ type exchange struct {
 	named   string          // the model as the judged body has it; "" for call.Resource
 	refused bool            // a tool call was taken out of the reply
 
-	*translation // nil: client and provider speak one dialect
+	cacheFor     time.Duration // by the model that was asked for; 0: by the provider
+	memory       *recollection // nil where nothing is kept
+	own          []byte        // the request without what is another vendor's, where it is not translated; nil: as it is
+	*translation               // nil: client and provider speak one dialect
 }
 
 // Forward implements [firewall.Upstream].
@@ -57,6 +60,10 @@ func (x *exchange) Forward(ctx context.Context, call *firewall.Call) firewall.Ev
 		defer watch.timer.Stop()
 		if err := x.carry(ctx, call, watch, func(ev firewall.Event) bool { return yield(ev, nil) }); err != nil {
 			yield(firewall.Event{}, x.explain(ctx, err))
+			return
+		}
+		if err := x.memory.put(ctx); err != nil {
+			x.cfg.Logger.WarnContext(ctx, "a reply could not be put in the response cache", "error", err)
 		}
 	}
 }
@@ -69,9 +76,14 @@ func (x *exchange) carry(ctx context.Context, call *firewall.Call, watch *watch,
 	if err := x.translate(call); err != nil {
 		return err
 	}
-	resp, err := x.send(ctx, call)
-	if err != nil {
-		return err
+	x.memory = x.recollect(call)
+	resp := x.recall(ctx)
+	if call.Cached = resp != nil; resp == nil {
+		var err error
+		if resp, err = x.send(ctx, call); err != nil {
+			return err
+		}
+		x.remember(resp)
 	}
 	defer resp.Body.Close()
 	x.back.header, x.back.status = resp.Header, resp.StatusCode
@@ -161,6 +173,9 @@ func (x *exchange) send(ctx context.Context, call *firewall.Call) (*http.Respons
 func (x *exchange) request(ctx context.Context, call *firewall.Call) (*http.Request, []byte, error) {
 	header := forwarded(x.asked)
 	doc, query := call.Body.JSON, x.query
+	if x.own != nil {
+		doc = x.own
+	}
 	switch {
 	case x.translation != nil:
 		x.translation.head(header, x.to.speaks)
@@ -335,6 +350,9 @@ func (x *exchange) Read(ev *firewall.Event) {
 		ev.Fault = fmt.Sprintf("http %d", x.back.status)
 	case ev.Mark != 0 || ev.Last:
 		x.reading.read(ev)
+	}
+	if x.memory != nil {
+		x.memory.noted(ev)
 	}
 	ev.Open = x.reading.asking()
 	if x.refused {

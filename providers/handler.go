@@ -25,6 +25,7 @@ type Config struct {
 	MaxReply  int64                                // bytes of a plain reply; default 64 MiB
 	MaxEvent  int                                  // bytes of one event of a stream; default 32 MiB
 	MaxStream int64                                // bytes of a stream; default 1 GiB
+	Cache     Cache                                // of replies, for routes that want it; nil for none
 	Challenge func(route string, err error) string // WWW-Authenticate of a 401; required
 	Now       func() time.Time                     // default time.Now
 	Logger    *slog.Logger                         // required

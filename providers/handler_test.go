@@ -103,7 +103,7 @@ func TestAModelIsFoundByItsName(t *testing.T) {
 		{"the only provider of the dialect, and a slash that names nobody", one, "/v1/chat/completions", "org/model", "openai org/model", ""},
 		{"more than one provider lists it", many, "/v1/chat/completions", "both", "400 more than one provider has model both", ""},
 		{"nobody can be meant", many, "/v1/chat/completions", "nope", "404 there is anthropic/claude, anthropic/shared, lab/qwen, lab/both, lab/shared, openai/gpt, openai/both", ""},
-		{"a provider of another dialect", many, "/v1/responses", "anthropic/claude", "400 call its models at /v1/messages", ""},
+		{"a provider of another dialect", many, "/v1/embeddings", "anthropic/claude", "400 call its models at /v1/messages", ""},
 		{"a model of another dialect", many, "/v1/messages/count_tokens", "qwen", "400 call its models at /v1/chat/completions", ""},
 		{"no provider at all", nil, "/v1/chat/completions", "gpt", "404 write it as provider/model", ""},
 	} {

@@ -10,6 +10,7 @@ const (
 	headerCall     = "Callgate-Call"     // the call's id, in every reply
 	headerModel    = "Callgate-Model"    // provider/model that answers, where the client named one that stands for several
 	headerLossy    = "Callgate-Lossy"    // what of the request the provider's dialect cannot say, by its paths
+	headerCache    = "Callgate-Cache"    // hit, miss or bypass, where replies are kept
 	headerAttempts = "Callgate-Attempts" // tries that it took, where it did
 )
 

@@ -39,6 +39,8 @@ func TestToolsThatTheProviderRunsAreJudgedBeforeItGetsThem(t *testing.T) {
 		{"/v1/responses", `"tools":[{"type":"mcp","server_label":"x","connector_id":"connector_gmail"}]`, "tool:openai/mcp/connector_gmail;"},
 		{"/v1/responses", `"tools":[{"\u0074ype":"m\u0063p","server_url":"https://evil.example"}]`, "mcp/evil.example"},
 		{"/v1/responses", `"tools":[{"server_url":"not a url","type":"mcp"}]`, "tool:openai/mcp/?"},
+		{"/v1/responses", `"input":[{"type":"additional_tools","tools":[{"type":"function","name":"f"},{"type":"mcp","server_url":"https://evil.example"}]}]`, "mcp/evil.example"},
+		{"/v1/responses", `"input":[{"tools":[{"type":"code_interpreter"}],"type":"tool_search_output"},{"type":"additional_tools"}]`, "rule R4 forbids it"},
 		{"/v1/messages", `"tools":[{"name":"f","input_schema":{}},{"type":"bash_20250124","name":"bash"}]`, ""},
 		{"/v1/messages", `"tools":[{"type":"web_search_20250305","name":"web_search"}]`, "rule R4 forbids it"},
 		{"/v1/messages", `"tools":[{"type":"web_fetch_20250910","name":"web_fetch"}]`, ""},

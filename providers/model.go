@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"callgate/firewall"
 )
@@ -17,6 +18,8 @@ import (
 type Model struct {
 	Targets []Target // in the order in which they are tried, but for weights
 	Retries int      // at each target, of what may well pass; 0 is none
+
+	Cache time.Duration // for which replies are kept for the same request; 0: as long as the provider says
 }
 
 // A Target is one of the models that a [Model] stands for.

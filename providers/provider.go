@@ -30,6 +30,8 @@ type Provider struct {
 	Keys    []Key               // more of them, of which each call takes one
 	Models  []string            // that it has; where empty it is asked
 
+	Cache time.Duration // for which its replies are kept for the same request; 0: they are not
+
 	Strict bool // a request that it can be asked only in part is refused
 
 	Prices map[string]firewall.Price // by model; a * at the end of a name stands for all that begin so

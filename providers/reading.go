@@ -37,6 +37,7 @@ const (
 	markCalls
 	markError
 	markPlain // all of the reply in one
+	markBegun // the reply has begun, and the model has said nothing yet
 )
 
 // maxArgs bounds the arguments of the tool calls that are being streamed. No

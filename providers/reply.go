@@ -26,6 +26,8 @@ type reply struct {
 	model    string // provider/model that answers, where the client named one that stands for several; else ""
 	attempts int    // so far, of these
 	lossy    string // what of the request could not be translated
+	cache    string // what the cache had to do with it: hit, miss or bypass; "" for nothing
+	age      int64  // of a hit, in seconds
 
 	broken func(f failure) []byte // how a stream ends that fails; nil for a plain reply
 	begun  bool                   // some of it went down
@@ -105,6 +107,7 @@ func (r *reply) begin(call *firewall.Call, size int) {
 	if r.model != "" {
 		h[headerModel], h[headerAttempts] = []string{r.model}, []string{strconv.Itoa(r.attempts)}
 	}
+	r.cacheHead(h)
 	if r.broken != nil {
 		h["Content-Type"] = []string{"text/event-stream; charset=utf-8"}
 	} else {

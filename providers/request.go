@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"callgate/firewall"
+
+	"github.com/tidwall/gjson"
 )
 
 const (
@@ -242,8 +244,13 @@ func (r *request) items(c *cursor) {
 		return
 	}
 	for c.more() {
+		c.kind()
+		from := c.at
 		kind, role, id := block(c, "call_id")
 		switch {
+		case kind == "additional_tools", kind == "tool_search_output": // which bring tools in the middle
+			tools := cursor{doc: []byte(gjson.GetBytes(c.doc[from:c.at], "tools").Raw)}
+			r.tools(&tools)
 		case strings.HasSuffix(kind, "_call_output"):
 			r.result(id)
 		case strings.HasSuffix(kind, "_call"), kind == "reasoning", role == "assistant":

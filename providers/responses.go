@@ -36,10 +36,15 @@ func (r *responses) event(ev *firewall.Event, t *texts) error {
 	case "error":
 		ev.Mark |= markError
 	case "response.created":
-		ev.Mark |= markUsage
+		ev.Mark |= markUsage | markBegun
+	case "response.queued", "response.in_progress":
+		ev.Mark |= markBegun
+	case "response.failed":
+		ev.Mark |= markError
+		ev.Last = true
 	case "response.output_item.added", "response.output_item.done":
 		ev.Mark |= markCalls
-	case "response.completed", "response.incomplete", "response.failed":
+	case "response.completed", "response.incomplete":
 		ev.Last = true
 	}
 	name, isDelta := strings.CutSuffix(h.kind, ".delta")
@@ -89,7 +94,7 @@ func (r *responses) read(ev *firewall.Event) {
 			c.skip()
 		}
 	})
-	if ev.Mark&markError != 0 {
+	if ev.Mark&markError != 0 && ev.Fault == "" {
 		ev.Fault = faultOf(code)
 	}
 }

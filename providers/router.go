@@ -124,8 +124,9 @@ func (x *router) try(ctx context.Context, call *firewall.Call, yield func(firewa
 	began := x.x.cfg.Now()
 	x.now = x.x
 	x.now.to, x.now.reading, x.now.named = x.behind.byName[call.Target], x.reading(), x.said
+	x.now.cacheFor = x.model.Cache
 	back := x.now.back
-	back.header, back.status, back.broken = nil, 0, nil
+	back.header, back.status, back.broken, back.cache = nil, 0, nil, ""
 	back.model, back.attempts = call.Target+"/"+call.Resource, len(call.Attempts)+1
 	a := &attempt{again: noMore}
 	committed, wanted, fault := false, true, ""
@@ -203,6 +204,9 @@ func (x *router) Read(ev *firewall.Event) { x.now.Read(ev) }
 func says(ev *firewall.Event) bool {
 	if ev.Mark&(markPlain|markCalls) != 0 {
 		return true
+	}
+	if ev.Mark&markBegun != 0 {
+		return false
 	}
 	for _, s := range ev.Body.Spans {
 		if s.Text != "" {

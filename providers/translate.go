@@ -27,6 +27,8 @@ func dialectAt(method string) *dialect.Dialect {
 	switch method {
 	case "chat":
 		return dialect.Of(dialect.Chat)
+	case "responses":
+		return dialect.Of(dialect.Responses)
 	case "messages":
 		return dialect.Of(dialect.Messages)
 	case "gemini":
@@ -43,27 +45,38 @@ func dialectAt(method string) *dialect.Dialect {
 // as it is.
 func (x *exchange) translate(call *firewall.Call) error {
 	target := x.to.between(x.back.at)
+	client := dialectAt(x.back.at.method)
 	if target == nil {
+		if client != nil {
+			own, losses := dialect.Own(client.Name, call.Body.JSON)
+			x.own = own
+			x.lossy(call, losses)
+		}
 		return nil
 	}
-	client := dialectAt(x.back.at.method)
 	prompt, err := client.Read(call.Body.JSON)
 	if err != nil {
 		return &firewall.Error{Code: firewall.Invalid, Reason: err.Error(), Err: err}
 	}
+	prompt.At = x.cfg.Now().Unix()
 	doc, losses, err := target.Write(prompt, dialect.Target{Model: call.Resource, Vendor: x.to.signer, OldLimit: x.to.oldLimit, NoUsage: x.to.noUsage})
 	if err != nil {
 		return &firewall.Error{Code: firewall.Invalid, Reason: err.Error(), Err: err}
 	}
-	x.back.lossy, call.Lossy = losses.String(), nil
-	for _, l := range losses {
-		call.Lossy = append(call.Lossy, l.Path)
-	}
+	x.lossy(call, losses)
 	if x.to.Strict && len(losses) > 0 {
 		return firewall.Refuse(firewall.Invalid, "provider %s speaks another dialect, in which this cannot be said: %s (translate: strict)", x.to.name, clip(losses.String()))
 	}
 	x.translation = &translation{client, target, prompt, doc}
 	return nil
+}
+
+// lossy notes what of call's request its provider does not get.
+func (x *exchange) lossy(call *firewall.Call, losses dialect.Losses) {
+	x.back.lossy, call.Lossy = losses.String(), nil
+	for _, l := range losses {
+		call.Lossy = append(call.Lossy, l.Path)
+	}
 }
 
 // head is a request's header for the provider's dialect.

@@ -39,6 +39,10 @@ type Config struct {
 	Catalog   []File              `yaml:"catalog"` // more kinds of providers
 	Providers map[string]Provider `yaml:"providers"`
 	Models    map[string]Model    `yaml:"models"` // that stand for several
+	Cache     struct {
+		Memory Size      `yaml:"memory" restart:"yes"` // for replies that routes keep
+		Redis  Reference `yaml:"redis" restart:"yes"`  // for those of all replicas, instead
+	} `yaml:"cache"`
 	Agents    []Agent             `yaml:"agents"`
 	Users     []User              `yaml:"users"`
 	Groups    []Group             `yaml:"groups"`
@@ -155,6 +159,7 @@ type Provider struct {
 	Params   Params           `yaml:"params"`    // that the kind's URLs need
 	Models   []string         `yaml:"models"`    // that it has; asked for where empty
 	Strict   Strictness       `yaml:"translate"` // strict: what would be lost in translation is refused
+	Cache    Duration         `yaml:"cache"`     // for which replies are kept for the same request
 	Prices   map[string]Price `yaml:"prices"`    // by model, or by what the names of several begin with and *
 	Timeouts struct {
 		Connect   Duration `yaml:"connect"`
@@ -204,6 +209,7 @@ const (
 	defaultRefreshTTL  = 30 * 24 * time.Hour
 	defaultMaxTTL      = time.Hour
 	defaultTimeout     = 60 * time.Second
+	defaultCache       = 64 << 20 // bytes
 )
 
 func defaults() Config {
@@ -211,6 +217,7 @@ func defaults() Config {
 	c.Strangers = defaultStrangers
 	c.Listen, c.Admin.Listen, c.Data = defaultListen, defaultAdminListen, defaultData
 	c.Identity.TTL, c.Runs.Idle, c.ShutdownTimeout = Duration(defaultTTL), Duration(defaultIdle), Duration(defaultShutdown)
+	c.Cache.Memory = defaultCache
 	c.Approvals.TTL, c.Identity.RefreshTTL = Duration(defaultApproval), Duration(defaultRefreshTTL)
 	return c
 }

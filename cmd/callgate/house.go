@@ -35,6 +35,7 @@ type house struct {
 	public    BaseURL // what agents call the gate
 	ledger    *audit.Ledger
 	db        *store.DB
+	redis     *store.Redis // nil where replies are kept in memory
 	index     *store.Index
 	registry  *identity.Registry
 	revoked   *identity.Revocations
@@ -137,7 +138,11 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 		Budgets: h.budgets, Approvals: h.approvals, Stops: h.revoked, Now: time.Now, Logger: log, Person: h.registry.Person,
 		Tools: func(caller *identity.Principal, w firewall.Want) []firewall.Meaning { return h.tools.Meant(caller, w) },
 	}, h.lawOf(law, nil))
-	h.models = providers.New(providers.Config{Challenge: h.authority.Challenge, Logger: log}, h.gate)
+	replies, err := h.replies(ctx, &cfg)
+	if err != nil {
+		return nil, err
+	}
+	h.models = providers.New(providers.Config{Cache: replies, Challenge: h.authority.Challenge, Logger: log}, h.gate)
 	h.tools = mcp.New(mcp.Config{PublicURL: string(public), Challenge: h.authority.Challenge, Version: thisVersion().Version, Logger: log}, h.gate)
 	if h.pins, err = mcp.OpenPins(ctx, mcp.PinsConfig{Store: h.db.Pins(), Record: h.note, Changed: h.tools.Changed, Now: time.Now}); err != nil {
 		return nil, err
@@ -437,6 +442,9 @@ func (h *house) closeFiles() error {
 	if h.ledger != nil {
 		errs = append(errs, h.ledger.Close())
 	}
+	if h.redis != nil {
+		errs = append(errs, h.redis.Close())
+	}
 	if h.db != nil {
 		errs = append(errs, h.db.Close())
 	}
@@ -448,11 +456,24 @@ func (h *house) upstreams(cfg *Config) map[string]providers.Provider {
 	for name, p := range cfg.Providers {
 		keys := p.pool(func(c Credential) identity.Credential { return h.lend(c, "provider:"+name) })
 		m[name] = providers.Provider{
-			Kind: p.Kind, Kinds: cfg.kinds(), BaseURL: string(p.BaseURL), Params: p.Params, Keys: keys, Models: p.Models, Strict: bool(p.Strict), Prices: prices(p.Prices),
+			Kind: p.Kind, Kinds: cfg.kinds(), BaseURL: string(p.BaseURL), Params: p.Params, Keys: keys, Models: p.Models, Strict: bool(p.Strict), Prices: prices(p.Prices), Cache: time.Duration(p.Cache),
 			ConnectTimeout: time.Duration(p.Timeouts.Connect), FirstByteTimeout: time.Duration(p.Timeouts.FirstByte), IdleTimeout: time.Duration(p.Timeouts.Idle),
 		}
 	}
 	return m
+}
+
+// replies is where replies are kept that routes keep.
+func (h *house) replies(ctx context.Context, cfg *Config) (providers.Cache, error) {
+	if !cfg.Cache.Redis.Given {
+		return providers.NewMemoryCache(int64(cfg.Cache.Memory), time.Now), nil
+	}
+	r, err := store.OpenRedis(ctx, cfg.Cache.Redis.Secret.Reveal())
+	if err != nil {
+		return nil, err
+	}
+	h.redis = r
+	return r, nil
 }
 
 func prices(list map[string]Price) map[string]firewall.Price {

@@ -3,6 +3,7 @@ package main
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"callgate/providers"
 
@@ -13,6 +14,7 @@ import (
 type Model struct {
 	Targets []ModelTarget `yaml:"targets"` // in the order in which they are tried
 	Retries Least         `yaml:"retries"` // at each of them
+	Cache   Duration      `yaml:"cache"`   // for which replies are kept for the same request
 }
 
 // A ModelTarget is one of them.
@@ -38,7 +40,7 @@ func (m *Model) check(r *reader, n ast.Node, key string) {
 func (c *Config) logical() map[string]providers.Model {
 	list := make(map[string]providers.Model, len(c.Models))
 	for name, m := range c.Models {
-		to := providers.Model{Retries: defaultRetries}
+		to := providers.Model{Retries: defaultRetries, Cache: time.Duration(m.Cache)}
 		if m.Retries.Given {
 			to.Retries = m.Retries.N
 		}

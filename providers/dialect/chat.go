@@ -12,7 +12,9 @@ import (
 var chatDialect = Dialect{
 	Name: Chat, Read: readChat, Write: writeChat,
 	NewDecoder: func(p *Prompt) Decoder { return &chatDecoder{} },
-	NewEncoder: func(p *Prompt) Encoder { return &chatEncoder{usage: p.Usage, model: p.Model} },
+	NewEncoder: func(p *Prompt) Encoder {
+		return &chatEncoder{usage: p.Usage, at: p.At, customs: newCustoms(p), model: p.Model}
+	},
 }
 
 func readChat(doc []byte) (*Prompt, error) {
@@ -226,7 +228,7 @@ func writeChat(p *Prompt, to Target) ([]byte, Losses, error) {
 		messages = append(messages, object{"role": "system", "content": chatParts(p.System, "system", &l)})
 	}
 	for i := range p.Turns {
-		messages = append(messages, chatTurn(&p.Turns[i], &l)...)
+		messages = append(messages, chatTurn(&p.Turns[i], to, &l)...)
 	}
 	doc["messages"] = messages
 	set(doc, "temperature", p.Temperature)
@@ -270,14 +272,14 @@ func writeChat(p *Prompt, to Target) ([]byte, Losses, error) {
 		doc["response_format"] = chatFormatOf(f)
 	}
 	if len(p.Tools) > 0 {
-		chatTools(p, doc, &l)
+		chatTools(p, to, doc, &l)
 	}
-	if p.From == Chat {
-		for name, v := range p.Extra {
+	for name, v := range p.Extra {
+		if p.carries(name, Chat) {
 			doc[name] = v
 		}
 	}
-	return encode(doc), l, nil
+	return encode(doc), l.in(p.From), nil
 }
 
 // set puts *v into doc, if there is one.
@@ -295,7 +297,7 @@ func effort(r *Reasoning, l *Losses) string {
 	case r.Effort != "":
 		return r.Effort
 	case r.Tokens > 0:
-		l.Add("thinking.budget_tokens", "chat has words for it and no number")
+		l.Add("thinking.budget_tokens", "there are words for it and no number")
 	}
 	switch {
 	case r.Tokens > 0 && r.Tokens <= 2048:
@@ -321,16 +323,19 @@ func chatFormatOf(f *Format) object {
 	return object{"type": "json_schema", "json_schema": s}
 }
 
-func chatTools(p *Prompt, doc object, l *Losses) {
+func chatTools(p *Prompt, to Target, doc object, l *Losses) {
 	var tools []object
 	for _, t := range p.Tools {
 		switch {
 		case t.Hosted != nil:
 			l.Add("tools.*."+t.Name, "a tool that the vendor runs is known to no other")
 			continue
-		case t.Custom != nil:
+		case t.Custom != nil && to.Custom:
 			tools = append(tools, object{"type": "custom", "custom": t.Custom})
 			continue
+		case t.Custom != nil:
+			l.Add("tools.*.custom", "the vendor has functions only: its text is the argument input")
+			t.Schema = customSchema(&t)
 		}
 		if t.Cache != nil {
 			l.Add("tools.*.cache_control", "chat caches by itself")
@@ -371,9 +376,17 @@ func chatTools(p *Prompt, doc object, l *Losses) {
 	}
 }
 
+// chatCallOf is a tool's call.
+func chatCallOf(id, name, args string, custom bool) object {
+	if custom {
+		return object{"id": id, "type": "custom", "custom": object{"name": name, "input": args}}
+	}
+	return object{"id": id, "type": "function", "function": object{"name": name, "arguments": args}}
+}
+
 // chatTurn is a turn as messages: what tools answered are messages of their own, which
 // come first.
-func chatTurn(t *Turn, l *Losses) (list []object) {
+func chatTurn(t *Turn, to Target, l *Losses) (list []object) {
 	var rest []Part
 	var calls []object
 	for _, part := range t.Parts {
@@ -388,13 +401,13 @@ func chatTurn(t *Turn, l *Losses) (list []object) {
 			}
 			list = append(list, object{"role": "tool", "tool_call_id": part.ID, "content": content})
 		case ToolCall:
-			c := object{"id": part.ID, "type": "function", "function": object{"name": part.Name, "arguments": written(part.Args)}}
-			if part.Custom {
-				c = object{"id": part.ID, "type": "custom", "custom": object{"name": part.Name, "input": written(part.Args)}}
+			args := part.Args
+			if part.Custom && !to.Custom {
+				args = customArgs(args)
 			}
-			calls = append(calls, c)
+			calls = append(calls, chatCallOf(part.ID, part.Name, written(args), part.Custom && to.Custom))
 		case Thought, Redacted:
-			l.Add("messages.*.content.thinking", "what a model of another vendor thought is of no use to this one")
+			l.Add("messages.*.content.thinking", notTheirs)
 		default:
 			rest = append(rest, part)
 		}

@@ -202,6 +202,8 @@ func (d *chatDecoder) Over(list []Piece) ([]Piece, error) {
 // A chatEncoder writes chat completions.
 type chatEncoder struct {
 	usage bool // the client asks for it in a stream
+	at    int64
+	customs
 	model string
 	id    string
 	total *Usage
@@ -218,7 +220,7 @@ func (e *chatEncoder) Whole(r *Reply) []byte {
 		var calls []object
 		text, thought, refusal := "", "", ""
 		for _, p := range a.Parts {
-			switch p.Kind {
+			switch p = e.part(p); p.Kind {
 			case Text:
 				text += p.Text
 			case Thought:
@@ -226,7 +228,7 @@ func (e *chatEncoder) Whole(r *Reply) []byte {
 			case Refusal:
 				refusal += p.Text
 			case ToolCall:
-				calls = append(calls, object{"id": p.ID, "type": "function", "function": object{"name": p.Name, "arguments": written(p.Args)}})
+				calls = append(calls, chatCallOf(p.ID, p.Name, written(p.Args), p.Custom))
 			}
 		}
 		if text != "" || calls == nil && refusal == "" {
@@ -243,11 +245,11 @@ func (e *chatEncoder) Whole(r *Reply) []byte {
 		}
 		choices = append(choices, object{"index": n, "message": m, "logprobs": nil, "finish_reason": chatStop(a.Reason)})
 	}
-	return encode(object{"id": r.ID, "object": "chat.completion", "created": 0, "model": cmp.Or(r.Model, e.model), "choices": choices, "usage": chatUsageOf(r.Usage)})
+	return encode(object{"id": r.ID, "object": "chat.completion", "created": e.at, "model": cmp.Or(r.Model, e.model), "choices": choices, "usage": chatUsageOf(r.Usage)})
 }
 
 func (e *chatEncoder) chunk(choices []object, usage any) Frame {
-	doc := object{"id": e.id, "object": "chat.completion.chunk", "created": 0, "model": e.model, "choices": choices}
+	doc := object{"id": e.id, "object": "chat.completion.chunk", "created": e.at, "model": e.model, "choices": choices}
 	if e.usage {
 		doc["usage"] = usage
 	}
@@ -259,6 +261,11 @@ func (e *chatEncoder) delta(n int, delta object, why any) Frame {
 }
 
 func (e *chatEncoder) Event(list []Frame, p Piece) []Frame {
+	e.piece(p, func(p Piece) { list = e.event(list, p) })
+	return list
+}
+
+func (e *chatEncoder) event(list []Frame, p Piece) []Frame {
 	if e.calls == nil {
 		e.calls, e.kinds, e.begun = make(map[[2]int]int), make(map[[2]int]Part), make(map[int]bool)
 	}
@@ -281,7 +288,9 @@ func (e *chatEncoder) Event(list []Frame, p Piece) []Frame {
 				}
 			}
 			e.calls[at] = n
-			list = append(list, e.delta(p.Choice, object{"tool_calls": []object{{"index": n, "id": p.Part.ID, "type": "function", "function": object{"name": p.Part.Name, "arguments": ""}}}}, nil))
+			call := chatCallOf(p.Part.ID, p.Part.Name, "", p.Part.Custom)
+			call["index"] = n
+			list = append(list, e.delta(p.Choice, object{"tool_calls": []object{call}}, nil))
 		}
 	case Delta:
 		switch e.kinds[at].Kind {
@@ -292,7 +301,11 @@ func (e *chatEncoder) Event(list []Frame, p Piece) []Frame {
 		case Refusal:
 			list = append(list, e.delta(p.Choice, object{"refusal": p.Text}, nil))
 		case ToolCall:
-			list = append(list, e.delta(p.Choice, object{"tool_calls": []object{{"index": e.calls[at], "function": object{"arguments": p.Text}}}}, nil))
+			call := object{"index": e.calls[at], "function": object{"arguments": p.Text}}
+			if e.kinds[at].Custom {
+				call = object{"index": e.calls[at], "custom": object{"input": p.Text}}
+			}
+			list = append(list, e.delta(p.Choice, object{"tool_calls": []object{call}}, nil))
 		}
 	case Total:
 		e.total = p.Usage

@@ -45,6 +45,7 @@ type Target struct {
 	MaxTokens int    // that the model may reply with, where the dialect needs a bound and the client gives none; 0: 4096
 	OldLimit  bool   // chat: the vendor knows max_tokens and not max_completion_tokens
 	NoUsage   bool   // chat: the vendor does not take stream_options
+	Custom    bool   // chat: the vendor knows custom tools, and not functions only
 }
 
 // A Decoder reads one reply of a dialect.
@@ -95,6 +96,8 @@ func Of(name Name) *Dialect {
 	switch name {
 	case Chat:
 		return &chatDialect
+	case Responses:
+		return &responsesDialect
 	case Messages:
 		return &messagesDialect
 	}

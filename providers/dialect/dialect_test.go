@@ -2,6 +2,7 @@ package dialect_test
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,24 +15,28 @@ import (
 func same(t *testing.T, want, got string) string {
 	t.Helper()
 	var a, b any
-	for text, v := range map[string]*any{want: &a, got: &b} {
-		if err := json.Unmarshal([]byte(text), v); err != nil {
-			t.Fatalf("%v: %s", err, text)
-		}
+	if err := json.Unmarshal([]byte(want), &a); err != nil {
+		t.Fatalf("%v: %s", err, want)
+	}
+	if err := json.Unmarshal([]byte(got), &b); err != nil {
+		t.Fatalf("%v: %s", err, got)
 	}
 	return cmp.Diff(a, b)
 }
 
-var vendors = map[dialect.Name]string{dialect.Chat: "openai", dialect.Messages: "anthropic"}
+var vendors = map[dialect.Name]string{dialect.Chat: "openai", dialect.Messages: "anthropic", dialect.Responses: "openai"}
 
-// requests is what one dialect says and how the other says it. A feature is tested in
-// both directions; lossy is what cannot be carried.
-var requests = []struct {
+// A request is one in two dialects.
+type request struct {
 	feature  string
 	from, to dialect.Name
 	in, want string
 	lossy    string
-}{
+}
+
+// requests is what one dialect says and how the other says it. A feature is tested in
+// both directions; lossy is what cannot be carried.
+var requests = []request{
 	{"text", dialect.Chat, dialect.Messages,
 		`{"model":"x","messages":[{"role":"system","content":"be brief"},{"role":"user","content":"hi"},{"role":"assistant","content":"hello"},{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}],"max_completion_tokens":100}`,
 		`{"model":"m","max_tokens":100,"system":[{"type":"text","text":"be brief"}],"messages":[{"role":"user","content":[{"type":"text","text":"hi"}]},{"role":"assistant","content":[{"type":"text","text":"hello"}]},{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}]}`, ""},
@@ -87,7 +92,7 @@ var requests = []struct {
 }
 
 func TestRequestsInAnotherDialect(t *testing.T) {
-	for _, test := range requests {
+	for _, test := range slices.Concat(requests, responsesRequests) {
 		t.Run(test.feature+" from "+string(test.from)+" to "+string(test.to), func(t *testing.T) {
 			p, err := dialect.Of(test.from).Read([]byte(test.in))
 			if err != nil {
@@ -158,7 +163,7 @@ const messagesStream = `{"type":"message_start","message":{"id":"c1","model":"gp
 {"type":"message_delta","delta":{"stop_reason":"tool_use","stop_sequence":null},"usage":{"output_tokens":20}}
 {"type":"message_stop"}`
 
-var replies = map[dialect.Name]struct{ whole, stream string }{dialect.Chat: {chatReply, chatStream}, dialect.Messages: {messagesReply, messagesStream}}
+var replies = map[dialect.Name]struct{ whole, stream string }{dialect.Chat: {chatReply, chatStream}, dialect.Messages: {messagesReply, messagesStream}, dialect.Responses: {responsesReply, responsesStream}}
 
 // pieces decodes a stream, of which each line is an event.
 func pieces(t *testing.T, of dialect.Name, stream string) []dialect.Piece {
@@ -281,7 +286,7 @@ func TestErrorsInAnotherDialect(t *testing.T) {
 }
 
 func FuzzTranslate(f *testing.F) {
-	for _, r := range requests {
+	for _, r := range slices.Concat(requests, responsesRequests) {
 		f.Add(r.in)
 	}
 	for _, r := range replies {

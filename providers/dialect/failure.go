@@ -11,6 +11,11 @@ import (
 // with an HTTP status, 0 in the middle of a stream.
 func ReadFailure(of Name, status int, doc []byte) *Failed {
 	e := gjson.GetBytes(doc, "error")
+	if of == Responses && !e.IsObject() { // in the middle of a stream: a response that has failed, or an event
+		if e = gjson.GetBytes(doc, "response.error"); !e.IsObject() && status == 0 {
+			e = gjson.ParseBytes(doc)
+		}
+	}
 	f := &Failed{Status: status, Message: cmp.Or(e.Get("message").Str, gjson.GetBytes(doc, "message").Str), Code: cmp.Or(e.Get("code").String(), e.Get("type").Str, e.Get("status").Str)}
 	f.Kind = failureAt(status)
 	for _, word := range []string{e.Get("type").Str, e.Get("code").Str, e.Get("status").Str} {
@@ -32,6 +37,7 @@ var failureWords = map[string]Failure{
 	"request_too_large": TooLarge, "rate_limit_error": Throttled, "api_error": Broken, "timeout_error": TimedOut, "overloaded_error": Overloaded, "server_error": Broken,
 	"invalid_api_key": BadKey, "insufficient_quota": BadKey, "model_not_found": NoModel, "rate_limit_exceeded": Throttled, "context_length_exceeded": TooLong,
 	"content_filter": FilteredOut, "content_policy_violation": FilteredOut,
+	"invalid_prompt": BadRequest, "server_is_overloaded": Overloaded, "slow_down": Overloaded,
 	"INVALID_ARGUMENT": BadRequest, "FAILED_PRECONDITION": BadRequest, "UNAUTHENTICATED": BadKey, "PERMISSION_DENIED": Forbidden, "NOT_FOUND": NoModel,
 	"RESOURCE_EXHAUSTED": Throttled, "INTERNAL": Broken, "UNAVAILABLE": Overloaded, "DEADLINE_EXCEEDED": TimedOut,
 }

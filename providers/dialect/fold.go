@@ -9,6 +9,9 @@ func Pieces(r *Reply) []Piece {
 		for i, p := range a.Parts {
 			open := p
 			open.Text, open.Args = "", nil
+			if p.Kind == Thought {
+				open.Signature = "" // which comes behind it
+			}
 			list = append(list, Piece{Kind: Open, Choice: n, Index: i, Part: open})
 			text := p.Text
 			if p.Kind == ToolCall {
@@ -65,6 +68,10 @@ func Fold(list []Piece) *Reply {
 		parts := r.Choices[n].Parts
 		for i := range parts {
 			if parts[i].Kind == ToolCall {
+				if parts[i].Custom {
+					parts[i].Args, parts[i].Text = quoted(parts[i].Text), ""
+					continue
+				}
 				parts[i].Args, parts[i].Text = arguments(parts[i].Text), ""
 			}
 		}

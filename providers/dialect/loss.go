@@ -31,3 +31,31 @@ func (l Losses) String() string {
 	slices.Sort(paths)
 	return strings.Join(paths, ", ")
 }
+
+// in is l by the paths of the dialect that the request came in, where writers note them
+// by those of chat and messages.
+func (l Losses) in(from Name) Losses {
+	if from != Responses {
+		return l
+	}
+	var own Losses
+	for _, loss := range l {
+		path := loss.Path
+		if named, ok := responsesPaths[path]; ok {
+			path = named
+		} else if rest, ok := strings.CutPrefix(path, "messages.*.content.tool_result.content"); ok {
+			path = "input.*.output" + rest
+		} else if rest, ok := strings.CutPrefix(path, "messages.*"); ok {
+			path = "input.*" + rest
+		}
+		own.Add(path, loss.Why)
+	}
+	return own
+}
+
+// responsesPaths are what responses calls otherwise.
+var responsesPaths = map[string]string{
+	"messages.*.content.thinking": "input.*.reasoning", "messages.*.content.reasoning": "input.*.reasoning", "messages.*.content.file": "input.*.content.input_file",
+	"messages.*.content.image.file": "input.*.content.input_image", "messages.*.content.document": "input.*.content.input_file", "messages.*.content.image_url.detail": "input.*.content.input_image.detail",
+	"response_format.json_object": "text.format.json_object", "reasoning_effort": "reasoning.effort", "verbosity": "text.verbosity", "max_tokens": "max_output_tokens",
+}

@@ -175,9 +175,11 @@ func (p *Prompt) blocks(v gjson.Result, path string) (parts []Part) {
 			part.Kind, part.ID, part.Failed = ToolResult, v.Get("tool_use_id").Str, v.Get("is_error").Bool()
 			part.Parts = p.blocks(v.Get("content"), path+".tool_result.content")
 		case "thinking":
-			part.Kind, part.Text, part.Signature, part.Vendor = Thought, v.Get("thinking").Str, v.Get("signature").Str, vendorAnthropic
+			part.Kind, part.Text = Thought, v.Get("thinking").Str
+			unsealed(&part, v.Get("signature").Str, vendorAnthropic)
 		case "redacted_thinking":
-			part.Kind, part.Signature, part.Vendor = Redacted, v.Get("data").Str, vendorAnthropic
+			part.Kind = Redacted
+			unsealed(&part, v.Get("data").Str, vendorAnthropic)
 		default:
 			p.Losses.Add(path+"."+kind, "callgate does not know it")
 			return
@@ -279,7 +281,7 @@ func writeMessages(p *Prompt, to Target) ([]byte, Losses, error) {
 			doc[name] = v
 		}
 	}
-	return encode(doc), l, nil
+	return encode(doc), l.in(p.From), nil
 }
 
 // order is the place of a kind in a turn of the user.
@@ -326,7 +328,7 @@ func messagesTools(p *Prompt, doc object, l *Losses) {
 			continue
 		case t.Custom != nil:
 			l.Add("tools.*.custom", "messages has functions only: its text is the argument input")
-			t.Schema = json.RawMessage(`{"type":"object","properties":{"input":{"type":"string"}},"required":["input"]}`)
+			t.Schema = customSchema(&t)
 		}
 		schema := t.Schema
 		if schema == nil {
@@ -397,7 +399,7 @@ func messagesBlocks(parts []Part, to Target, path string, l *Losses) []object {
 		case ToolCall:
 			args := p.Args
 			if len(args) == 0 || args[0] != '{' { // Anthropic takes objects only
-				args = encode(object{"input": written(p.Args)})
+				args = customArgs(p.Args)
 			}
 			b = object{"type": "tool_use", "id": p.ID, "name": p.Name, "input": args}
 		case ToolResult:
@@ -407,7 +409,7 @@ func messagesBlocks(parts []Part, to Target, path string, l *Losses) []object {
 			}
 		case Thought, Redacted:
 			if p.Signature == "" || p.Vendor != to.Vendor || to.Vendor != vendorAnthropic {
-				l.Add(path+".reasoning", "what a model of another vendor thought is of no use to this one")
+				l.Add(path+".reasoning", notTheirs)
 				continue
 			}
 			b = object{"type": "thinking", "thinking": p.Text, "signature": p.Signature}

@@ -182,9 +182,9 @@ func (e *messagesEncoder) Whole(r *Reply) []byte {
 		case Text, Refusal:
 			content = append(content, object{"type": "text", "text": p.Text})
 		case Thought:
-			content = append(content, object{"type": "thinking", "thinking": p.Text, "signature": p.Signature})
+			content = append(content, object{"type": "thinking", "thinking": p.Text, "signature": sealed(&p, vendorAnthropic)})
 		case Redacted:
-			content = append(content, object{"type": "redacted_thinking", "data": p.Signature})
+			content = append(content, object{"type": "redacted_thinking", "data": sealed(&p, vendorAnthropic)})
 		case ToolCall:
 			content = append(content, object{"type": "tool_use", "id": p.ID, "name": p.Name, "input": objectOf(p.Args)})
 		}
@@ -231,7 +231,7 @@ func (e *messagesEncoder) Event(list []Frame, p Piece) []Frame {
 		case Thought:
 			b = object{"type": "thinking", "thinking": "", "signature": ""}
 		case Redacted:
-			b = object{"type": "redacted_thinking", "data": p.Part.Signature}
+			b = object{"type": "redacted_thinking", "data": sealed(&p.Part, vendorAnthropic)}
 		case ToolCall:
 			b = object{"type": "tool_use", "id": p.Part.ID, "name": p.Part.Name, "input": object{}}
 		}
@@ -246,7 +246,10 @@ func (e *messagesEncoder) Event(list []Frame, p Piece) []Frame {
 		}
 		list = append(list, event("content_block_delta", object{"index": p.Index, "delta": delta}))
 	case Sign:
-		list = append(list, event("content_block_delta", object{"index": p.Index, "delta": object{"type": "signature_delta", "signature": p.Part.Signature}}))
+		p.Part.Kind = e.kinds[p.Index].Kind
+		if p.Part.Kind == Thought {
+			list = append(list, event("content_block_delta", object{"index": p.Index, "delta": object{"type": "signature_delta", "signature": sealed(&p.Part, vendorAnthropic)}}))
+		}
 	case Close:
 		list = append(list, event("content_block_stop", object{"index": p.Index}))
 	case Total:

@@ -29,6 +29,7 @@ type Prompt struct {
 	CacheKey  string     // requests of one key share what is cached
 	User      string     // whom the client does it for, as it calls them
 
+	At     int64                      // when it was asked, in Unix seconds: replies say so
 	Usage  bool                       // the client asks for the usage in a stream
 	Extra  map[string]json.RawMessage // members that only dialects of this vendor know, by their names: written only where they came from
 	From   Name                       // the dialect that it was read from
@@ -112,6 +113,8 @@ type Tool struct {
 	Custom      json.RawMessage // not a function but a custom tool of OpenAI's: its own members
 	Hosted      json.RawMessage // the vendor runs it: as it came, in dialect From
 	Cache       *Cache
+	Space       string // responses: the namespace that it is in, which Name begins with
+	Local       string // and its name there
 }
 
 // A Choice is whether the model must call a tool. The zero Choice is as it likes.

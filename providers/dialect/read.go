@@ -132,10 +132,20 @@ func only(parts []Part, kinds ...PartKind) bool {
 
 // extras notes as lost what only the dialect of p knows.
 func (p *Prompt) extras(l *Losses, to Name) {
-	if p.From == to {
-		return
-	}
 	for name := range p.Extra {
-		l.Add(name, string(to)+" has no such thing")
+		if !p.carries(name, to) {
+			l.Add(name, string(to)+" has no such thing")
+		}
 	}
+}
+
+// carries says whether a member of p.Extra means the same in another dialect.
+func (p *Prompt) carries(name string, to Name) bool {
+	switch {
+	case p.From == to:
+		return true
+	case p.From == Responses && to == Chat, p.From == Chat && to == Responses:
+		return name == "service_tier" || name == "prompt_cache_retention" || name == "verbosity" || name == "metadata" && to == Responses // chat takes it only of what it stores
+	}
+	return false
 }

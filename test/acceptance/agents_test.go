@@ -51,10 +51,19 @@ func runClaudeWith(w *world, model, server, token string) string {
 }
 
 func runCodex(w *world, model, mcp, token string) string {
+	return runCodexWith(w, "fake-model", model, mcp, token)
+}
+
+// runCodexAcross is codex with a model of Anthropic's, which knows no responses.
+func runCodexAcross(w *world, model, mcp, token string) string {
+	return runCodexWith(w, "anthropic/fake-model", model, mcp, token)
+}
+
+func runCodexWith(w *world, name, model, mcp, token string) string {
 	home := filepath.Join(w.dir, "home-codex")
 	must(w.t, os.MkdirAll(home, 0o755))
 	must(w.t, os.WriteFile(filepath.Join(home, "config.toml"), []byte(`
-model = "fake-model"
+model = "`+name+`"
 model_provider = "callgate"
 approval_policy = "never"
 sandbox_mode = "danger-full-access"
@@ -74,7 +83,7 @@ required = true
 }
 
 func TestRealAgentsDoAWholeLoopThroughTheGate(t *testing.T) {
-	for name, run := range map[string]func(w *world, model, mcp, token string) string{"claude-code": runClaude, "codex": runCodex, "claude-code over the bridge": runBridged} {
+	for name, run := range map[string]func(w *world, model, mcp, token string) string{"claude-code": runClaude, "codex": runCodex, "codex with a model of Anthropic's": runCodexAcross, "claude-code over the bridge": runBridged} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, loop)
 			out := run(w, w.url, w.url+"/mcp", w.token())
@@ -84,6 +93,15 @@ func TestRealAgentsDoAWholeLoopThroughTheGate(t *testing.T) {
 				}
 			}
 			w.checkLoop()
+			spoken := map[string]string{"codex": "responses"}[name]
+			if spoken == "" {
+				spoken = "messages"
+			}
+			for _, turn := range w.model.Turns() {
+				if turn.Dialect != spoken {
+					t.Errorf("the model was asked in %s, want %s", turn.Dialect, spoken)
+				}
+			}
 		})
 	}
 }
