@@ -43,11 +43,11 @@ type Config struct {
 		Memory Size      `yaml:"memory" restart:"yes"` // for replies that routes keep
 		Redis  Reference `yaml:"redis" restart:"yes"`  // for those of all replicas, instead
 	} `yaml:"cache"`
-	Agents    []Agent             `yaml:"agents"`
-	Users     []User              `yaml:"users"`
-	Groups    []Group             `yaml:"groups"`
-	Policy    []File              `yaml:"policy"`
-	Vault     HashiVault          `yaml:"vault"` // where vault: leads
+	Agents []Agent    `yaml:"agents"`
+	Users  []User     `yaml:"users"`
+	Groups []Group    `yaml:"groups"`
+	Policy []File     `yaml:"policy"`
+	Vault  HashiVault `yaml:"vault"` // where vault: leads
 
 	Identity struct {
 		TTL     Duration  `yaml:"ttl" restart:"yes"`      // of a token for which no other was asked
