@@ -106,8 +106,8 @@ func polyglot(t *testing.T, w http.Handler) *house {
 	at := serve(t, w)
 	return newHouseWith(t, providers.Config{}, map[string]providers.Provider{
 		"anthropic": {BaseURL: at + "/v1", APIKey: identity.NewSecret("sk-ant-0123456789"), Models: []string{"claude"}},
-		"lab":       {Kind: "chatonly", Kinds: kinds, BaseURL: at + "/v1", APIKey: identity.NewSecret("sk-0123456789"), Models: []string{"qwen"}},
-		"modern":    {Kind: "responsesonly", Kinds: kinds, BaseURL: at + "/v1", APIKey: identity.NewSecret("sk-0123456789"), Models: []string{"gpt"}},
+		"lab":       {Kinds: kinds, Kind: "chatonly", BaseURL: at + "/v1", APIKey: identity.NewSecret("sk-0123456789"), Models: []string{"qwen"}},
+		"modern":    {Kinds: kinds, Kind: "responsesonly", BaseURL: at + "/v1", APIKey: identity.NewSecret("sk-0123456789"), Models: []string{"gpt"}},
 	}, mask{"swordfish"})
 }
 
@@ -357,7 +357,7 @@ func TestAFallbackBeforeAResponseSaysAnything(t *testing.T) {
 	claude := serve(t, answer(200, "text/event-stream", began+"event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"busy\"}}\n\n"))
 	openai := serve(t, answer(200, "text/event-stream", "event: response.created\ndata: {\"type\":\"response.created\",\"sequence_number\":0,\"response\":{\"id\":\"r\",\"status\":\"in_progress\",\"output\":[]}}\n\nevent: response.failed\ndata: {\"type\":\"response.failed\",\"sequence_number\":1,\"response\":{\"id\":\"r\",\"status\":\"failed\",\"error\":{\"code\":\"server_error\",\"message\":\"m\"}}}\n\n"))
 	lab := serve(t, answer(200, "text/event-stream", compatibleStream))
-	list := map[string]providers.Provider{"openai": {BaseURL: openai + "/v1"}, "anthropic": {BaseURL: claude + "/v1"}, "lab": {Kind: "chatonly", Kinds: kinds, BaseURL: lab + "/v1"}}
+	list := map[string]providers.Provider{"openai": {BaseURL: openai + "/v1"}, "anthropic": {BaseURL: claude + "/v1"}, "lab": {Kinds: kinds, Kind: "chatonly", BaseURL: lab + "/v1"}}
 	h := newHouseWith(t, providers.Config{}, list)
 	if err := h.door.SetProviders(list, map[string]providers.Model{"best": {Targets: []providers.Target{{Model: "openai/gpt"}, {Model: "anthropic/claude"}, {Model: "lab/qwen"}}}}); err != nil {
 		t.Fatal(err)
@@ -369,12 +369,13 @@ func TestAFallbackBeforeAResponseSaysAnything(t *testing.T) {
 	}
 }
 
-// compatible is the catalogue with a kind that has chat completions only, and one that has
-// responses only.
-func compatible(t *testing.T) *providers.Kinds {
+// compatible are kinds of which one has chat completions only, and one responses only.
+func compatible(t testing.TB) *providers.Kinds {
 	t.Helper()
-	const rest = ", title: T, auth: bearer, keyless: true, signer: openai, source: 'https://a.example', checked: no}\n"
-	kinds, err := providers.BuiltIn().With("test.yaml", []byte("chatonly: {has: [chat], asked: chat"+rest+"responsesonly: {has: [responses], asked: responses"+rest))
+	kinds, err := providers.BuiltIn().With("test.yaml", []byte(`
+chatonly: {title: Chat, auth: bearer, env: [KEY], has: [chat], asked: chat, signer: openai, source: "https://example.com", checked: no}
+responsesonly: {title: Responses, auth: bearer, env: [KEY], has: [responses], asked: responses, signer: openai, source: "https://example.com", checked: no}
+`))
 	if err != nil {
 		t.Fatal(err)
 	}
