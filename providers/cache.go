@@ -30,9 +30,8 @@ type Cache interface {
 }
 
 const (
-	maxCached    = 4 << 20         // bytes of a reply that is kept
-	cacheTimeout = 2 * time.Second // to put one
-	askCacheFor  = 250 * time.Millisecond
+	maxCached    = 4 << 20                // bytes of a reply that is kept
+	cacheTimeout = 250 * time.Millisecond // to get or to put one
 )
 
 // A recollection is of one exchange: what was answered the last time that somebody of
@@ -44,9 +43,8 @@ type recollection struct {
 	key   string
 	seal  cipher.AEAD
 
-	head  []byte       // of what is kept
-	body  bytes.Buffer // what has come so far
-	whole bool         // that was the end, and it was good
+	head []byte       // of what is kept
+	body bytes.Buffer // what has come so far
 }
 
 // kept is what is known of a reply beside its body.
@@ -122,7 +120,7 @@ func (x *exchange) recall(ctx context.Context) *http.Response {
 	if x.memory == nil || directs(x.asked, "no-cache") {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, askCacheFor)
+	ctx, cancel := context.WithTimeout(ctx, cacheTimeout)
 	defer cancel()
 	sealed, err := x.memory.cache.Get(ctx, x.memory.key)
 	if err != nil {
@@ -181,22 +179,20 @@ func (c *copying) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// noted tells the recollection what an event of the reply says of it: it is kept where it
-// came whole and tells of no error.
-func (r *recollection) noted(ev *firewall.Event) {
-	r.whole = ev.Last && ev.Fault == "" && ev.Mark&markError == 0
-}
-
-// put keeps the reply, if it came whole.
-func (r *recollection) put(ctx context.Context) error {
-	if r == nil || !r.whole || r.body.Len() > maxCached {
-		return nil
+// noted keeps the reply when ev, the last of it, is about to go down: so it is there for
+// whoever asks next. What failed or came in part is not kept.
+func (x *exchange) noted(ev *firewall.Event) {
+	m := x.memory
+	if !ev.Last || ev.Fault != "" || ev.Mark&markError != 0 || m.body.Len() > maxCached {
+		return
 	}
-	value := binary.BigEndian.AppendUint32(nil, uint32(len(r.head)))
-	value = append(append(value, r.head...), r.body.Bytes()...)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cacheTimeout)
+	value := binary.BigEndian.AppendUint32(nil, uint32(len(m.head)))
+	value = append(append(value, m.head...), m.body.Bytes()...)
+	ctx, cancel := context.WithTimeout(context.Background(), cacheTimeout)
 	defer cancel()
-	return r.cache.Put(ctx, r.key, r.seal.Seal(nil, nil, value, nil), r.ttl)
+	if err := m.cache.Put(ctx, m.key, m.seal.Seal(nil, nil, value, nil), m.ttl); err != nil {
+		x.cfg.Logger.Warn("a reply could not be put in the response cache", "error", err)
+	}
 }
 
 // cacheHead tells in the head of a reply what the cache had to do with it.

@@ -65,10 +65,6 @@ func (x *exchange) Forward(ctx context.Context, call *firewall.Call) firewall.Ev
 		defer watch.timer.Stop()
 		if err := x.carry(ctx, call, watch, func(ev firewall.Event) bool { return yield(ev, nil) }); err != nil {
 			yield(firewall.Event{}, x.explain(ctx, err))
-			return
-		}
-		if err := x.memory.put(ctx); err != nil {
-			x.cfg.Logger.WarnContext(ctx, "a reply could not be put in the response cache", "error", err)
 		}
 	}
 }
@@ -365,7 +361,7 @@ func (x *exchange) Read(ev *firewall.Event) {
 		x.reading.read(ev)
 	}
 	if x.memory != nil {
-		x.memory.noted(ev)
+		x.noted(ev)
 	}
 	x.reckon(ev)
 	ev.Open = x.reading.asking()
