@@ -53,14 +53,15 @@ type Call struct {
 	ArgsAt    string   // where in Body.JSON the arguments of a tool or prompt are, as a gjson path; "" if there are none
 	ResultAt  []string // where the documents of its result are in the body of a reply, as gjson paths; a text there is a document of its own, or should be
 	Impact    Impact
-	Brings    Labels   // that the reply's content has
-	From      string   // IP address that the request came from
-	Estimate  Estimate // what a model call will take
-	Routes    []Route  // other ways to carry it out, in the order in which they are tried
-	Price     *Price   // of the model; nil: not known
-	Continues string   // id of an allowed call of the same caller that this request goes on with, by the word of the front door
-	Hosted    []Hosted // tools that the target may run by itself in the course of it, past the gate
-	During    *Call    // the call in the course of which its server asks the client for this; nil for what an agent asks for
+	Brings    Labels                    // that the reply's content has
+	From      string                    // IP address that the request came from
+	Estimate  Estimate                  // what a model call will take
+	Routes    []Route                   // other ways to carry it out, in the order in which they are tried
+	Price     *Price                    // of the model; nil: not known
+	When      func(*Call) (bool, error) // as in Route
+	Continues string                    // id of an allowed call of the same caller that this request goes on with, by the word of the front door
+	Hosted    []Hosted                  // tools that the target may run by itself in the course of it, past the gate
+	During    *Call                     // the call in the course of which its server asks the client for this; nil for what an agent asks for
 
 	// Definition is the SHA-256 of what the target says of what is called; "" if that is
 	// not known. An approval is for no other.

@@ -12,6 +12,7 @@ type Route struct {
 	Resource string
 	Price    *Price
 	Estimate Estimate
+	When     func(*Call) (bool, error) // a call goes this way only where it says so; nil: any does
 
 	decision Decision     // about it
 	given    []Obligation // limits of what the callers were given of it
@@ -20,23 +21,37 @@ type Route struct {
 // along is c as it would be by way of r.
 func (c *Call) along(r Route) *Call {
 	other := *c
-	other.Target, other.Resource, other.Price, other.Estimate, other.Routes = r.Target, r.Resource, r.Price, r.Estimate, nil
+	other.Take(r)
+	other.Estimate, other.Routes = r.Estimate, nil
 	other.limits = nil
 	return &other
 }
 
 // Take has c go by way of r from now on.
-func (c *Call) Take(r Route) { c.Target, c.Resource, c.Price = r.Target, r.Resource, r.Price }
+func (c *Call) Take(r Route) { c.Target, c.Resource, c.Price, c.When = r.Target, r.Resource, r.Price, r.When }
+
+// fits says whether the condition of the way that c goes holds. One that cannot be
+// evaluated does not.
+func (c *Call) fits() bool {
+	if c.When == nil {
+		return true
+	}
+	ok, err := c.When(c)
+	return ok && err == nil
+}
 
 // judge asks the policy about call and each of its routes. Those that are not allowed
 // are taken out; where it is the first way that is denied, the next one that is allowed
 // takes its place.
 func (g *Gate) judge(law *Law, call *Call) Decision {
-	d := g.ask(law, call)
+	d := Decision{Reason: "none of the targets of the model is for a call like this one"}
+	if call.fits() {
+		d = g.ask(law, call)
+	}
 	if len(call.Routes) == 0 {
 		return d
 	}
-	first := Route{Target: call.Target, Resource: call.Resource, Price: call.Price, Estimate: call.Estimate, decision: d}
+	first := Route{Target: call.Target, Resource: call.Resource, Price: call.Price, Estimate: call.Estimate, When: call.When, decision: d}
 	if call.order != nil { // it was judged before
 		first.Estimate = call.order[0].Estimate
 	}
@@ -44,6 +59,9 @@ func (g *Gate) judge(law *Law, call *Call) Decision {
 	ways := []Route{first}
 	for _, r := range call.Routes {
 		other := call.along(r)
+		if !other.fits() {
+			continue
+		}
 		r.decision = other.Within(g.ask(law, other))
 		switch {
 		case r.decision.Effect != Allow || !g.passable(call, &r):
@@ -112,7 +130,7 @@ func (c *Call) ways() []Route {
 		return nil
 	}
 	if len(c.Routes) == 0 {
-		return []Route{{c.Target, c.Resource, c.Price, c.Estimate, c.Decision, c.limits}}
+		return []Route{{c.Target, c.Resource, c.Price, c.Estimate, c.When, c.Decision, c.limits}}
 	}
 	return slices.Clone(c.order)
 }

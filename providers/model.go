@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,6 +20,9 @@ type Model struct {
 	Targets []Target // in the order in which they are tried, but for weights
 	Retries int      // at each target, of what may well pass; 0 is none
 
+	FallbackOn []string      // of what a target answers, what another one is asked after: HTTP statuses, [ContextLength], [ContentFilter], [Quota]; nil: what docs/models.md says
+	FirstToken time.Duration // that a target has to say something, before another one is asked; 0: as long as the provider may take
+
 	Cache time.Duration // for which replies are kept for the same request; 0: as long as the provider says
 }
 
@@ -26,7 +30,16 @@ type Model struct {
 type Target struct {
 	Model  string // provider/model
 	Weight int    // share of runs that begin here; where none has any, the first one is the first
+
+	When func(*firewall.Call) (bool, error) // calls that it is for; nil: all
 }
+
+// What a target may answer, beside HTTP statuses, that [Model.FallbackOn] names.
+const (
+	ContextLength = "context_length" // the prompt is too long for the model
+	ContentFilter = "content_filter" // the provider's content policy does not take it
+	Quota         = "quota"          // callgate's account there has no money left
+)
 
 const (
 	maxTargets = 32
@@ -44,6 +57,11 @@ func (m *Model) check(name string, behind *catalog) error {
 		wrong = append(wrong, fmt.Errorf("model %s: want 1 to %d targets", name, maxTargets))
 	case m.Retries < 0 || m.Retries > maxRetries:
 		wrong = append(wrong, fmt.Errorf("model %s: retries: want 0 to %d", name, maxRetries))
+	}
+	for _, what := range m.FallbackOn {
+		if status, err := strconv.Atoi(what); what != ContextLength && what != ContentFilter && what != Quota && (err != nil || status < 400 || status > 599) {
+			wrong = append(wrong, fmt.Errorf("model %s: fallback_on: %q: want an HTTP status from 400 to 599, %s, %s or %s", name, clip(what), ContextLength, ContentFilter, Quota))
+		}
 	}
 	for _, t := range m.Targets {
 		provider, model, ok := strings.Cut(t.Model, "/")
@@ -120,7 +138,7 @@ func (c *catalog) ways(m *Model, call *firewall.Call, at endpoint, said *request
 			continue
 		}
 		price := to.price(model, now)
-		ways = append(ways, firewall.Route{Target: provider, Resource: model, Price: price, Estimate: to.estimate(call, said, price)})
+		ways = append(ways, firewall.Route{Target: provider, Resource: model, Price: price, Estimate: to.estimate(call, said, price), When: t.When})
 	}
 	if len(ways) == 0 {
 		return nil, wrong

@@ -123,6 +123,8 @@ type attempt struct {
 // said something, or is known to fail.
 func (x *router) try(ctx context.Context, call *firewall.Call, yield func(firewall.Event, error) bool) *attempt {
 	began := x.x.cfg.Now()
+	waiting, grace := x.grace(ctx, call)
+	defer grace.done()
 	x.now = x.x
 	x.now.to, x.now.reading, x.now.named = x.behind.byName[call.Target], x.reading(), x.said
 	x.now.cacheFor = x.model.Cache
@@ -131,7 +133,7 @@ func (x *router) try(ctx context.Context, call *firewall.Call, yield func(firewa
 	back.model, back.attempts = call.Target+"/"+call.Resource, len(call.Attempts)+1
 	a := &attempt{again: noMore}
 	committed, wanted, fault := false, true, ""
-	for ev, err := range x.now.Forward(ctx, call) {
+	for ev, err := range x.now.Forward(waiting, call) {
 		if committed {
 			if wanted = yield(ev, err); !wanted {
 				break
@@ -145,13 +147,16 @@ func (x *router) try(ctx context.Context, call *firewall.Call, yield func(firewa
 		}
 		a.keep(&ev)
 		if ev.Mark&markError != 0 {
-			a.again, fault = afterStatus(back.status, ev.Body.JSON)
+			a.again, fault = x.model.after(back.status, ev.Body.JSON)
 			a.wait = retryAfter(back.header, x.x.cfg.Now())
 			if a.again != noMore {
 				break
 			}
 		}
 		if ev.Last || says(&ev) || len(a.held) >= maxHeld || a.size >= maxHeldSize {
+			if !grace.stop() { // it is over, and so is the reply
+				continue
+			}
 			committed = true
 			x.record(call, began, "")
 			x.now.to.health.went(ev.Mark&markError == 0 || back.status < 500, x.x.cfg.Now())
@@ -159,6 +164,9 @@ func (x *router) try(ctx context.Context, call *firewall.Call, yield func(firewa
 				break
 			}
 		}
+	}
+	if grace.over() {
+		a.again, fault = elsewhere, "first token"
 	}
 	if !committed {
 		x.record(call, began, fault)
@@ -169,6 +177,40 @@ func (x *router) try(ctx context.Context, call *firewall.Call, yield func(firewa
 	}
 	return a
 }
+
+// A grace ends a try of which nothing has been said in time.
+type grace struct {
+	timer *time.Timer // nil: it is endless
+	ctx   context.Context
+	slow  error
+	end   context.CancelCauseFunc
+}
+
+// grace is that of a try of call.
+func (x *router) grace(ctx context.Context, call *firewall.Call) (context.Context, *grace) {
+	limit := x.model.FirstToken
+	if limit <= 0 {
+		return ctx, new(grace)
+	}
+	p := &grace{slow: &firewall.Error{Code: firewall.Timeout, Reason: "model " + call.Target + "/" + call.Resource + " said nothing within " + limit.String()}}
+	p.ctx, p.end = context.WithCancelCause(ctx)
+	p.timer = time.AfterFunc(limit, func() { p.end(p.slow) })
+	return p.ctx, p
+}
+
+// stop says whether it lasted until now. From now on it does.
+func (p *grace) stop() bool { return p.timer == nil || p.timer.Stop() || !p.over() }
+
+// done lets go of it, when the reply is over.
+func (p *grace) done() {
+	if p.timer != nil {
+		p.timer.Stop()
+		p.end(nil)
+	}
+}
+
+// over says whether it ended the try.
+func (p *grace) over() bool { return p.timer != nil && context.Cause(p.ctx) == p.slow }
 
 // keep keeps ev, whose bytes are the stream's.
 func (a *attempt) keep(ev *firewall.Event) {
@@ -228,6 +270,30 @@ func afterError(ctx context.Context, err error) (again, string) {
 		return here, e.Code.String()
 	}
 	return noMore, ""
+}
+
+// after is what may follow an error that a target told, as the model is configured.
+func (m *Model) after(status int, doc []byte) (again, string) {
+	then, fault := afterStatus(status, doc)
+	if m.FallbackOn == nil || status == http.StatusOK {
+		return then, fault
+	}
+	what := strconv.Itoa(status)
+	switch {
+	case tooLong(doc):
+		what = ContextLength
+	case filtered(doc):
+		what = ContentFilter
+	case exhausted(doc):
+		what = Quota
+	}
+	switch {
+	case !slices.Contains(m.FallbackOn, what):
+		return noMore, ""
+	case then == noMore:
+		return elsewhere, "http " + strconv.Itoa(status)
+	}
+	return then, fault
 }
 
 // afterStatus is what may follow an error that a target told.

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"callgate/audit"
+	"callgate/firewall"
+	"callgate/firewall/policy"
 	"callgate/providers"
 
 	"github.com/google/go-cmp/cmp"
@@ -69,9 +71,15 @@ func piece(delta string) string {
 // routed is a house with a model named fast, at targets a and b, and what they are.
 func routed(t testing.TB, retries int, a, b []http.HandlerFunc, weights ...int) (*house, map[string]*target) {
 	t.Helper()
+	return routedAs(t, providers.Model{Retries: retries}, nil, a, b, weights...)
+}
+
+// routedAs is a house whose model fast is otherwise too, and whose targets are for some
+// calls only.
+func routedAs(t testing.TB, m providers.Model, when []func(*firewall.Call) (bool, error), a, b []http.HandlerFunc, weights ...int) (*house, map[string]*target) {
+	t.Helper()
 	targets := map[string]*target{"a": {name: "a", replies: a}, "b": {name: "b", replies: b}}
 	list := make(map[string]providers.Provider)
-	m := providers.Model{Retries: retries}
 	for i, name := range []string{"a", "b"} {
 		p := targets[name]
 		p.bodies = make(chan string, 1000)
@@ -81,6 +89,9 @@ func routed(t testing.TB, retries int, a, b []http.HandlerFunc, weights ...int) 
 		to := providers.Target{Model: name + "/m-" + name}
 		if weights != nil {
 			to.Weight = weights[i]
+		}
+		if when != nil {
+			to.When = when[i]
 		}
 		m.Targets = append(m.Targets, to)
 	}
@@ -314,5 +325,135 @@ func TestTheNamesOfModelsThatStandForSeveral(t *testing.T) {
 		if err := h.door.SetProviders(list, m); err == nil {
 			t.Errorf("taken: %+v", m)
 		}
+	}
+}
+
+// tried tells the tries of the last call, as target:fault.
+func (h *house) tried() string {
+	var all []string
+	for _, r := range h.records() {
+		if r.Type == audit.Closed {
+			all = nil
+			for _, a := range r.Attempts {
+				all = append(all, a.Target+":"+a.Fault)
+			}
+		}
+	}
+	return strings.Join(all, " ")
+}
+
+// A target is asked by the calls that it is for, and by no others.
+func TestTargetsHaveConditions(t *testing.T) {
+	good := func(name string) []http.HandlerFunc {
+		return []http.HandlerFunc{says(200, fmt.Sprintf(said, name))}
+	}
+	down := []http.HandlerFunc{says(503, busy)}
+	small, large := "r.env.tokens < 5000", "r.env.tokens >= 5000"
+	long := strings.Replace(askFast, `"hi"`, `"`+strings.Repeat("hi ", 4000)+`"`, 1)
+	for _, tt := range []struct {
+		name, a, b string
+		first      []http.HandlerFunc
+		body       string
+		status     int
+		want       string
+	}{
+		{"the first one", small, large, good("a"), askFast, 200, "hello from a"},
+		{"the second one", small, large, good("a"), long, 200, "hello from b"},
+		{"the fallback is not for it", small, large, down, askFast, 503, "try later"},
+		{"the fallback is", small, "true", down, askFast, 200, "hello from b"},
+		{"none", large, large, good("a"), askFast, 403, "none of the targets"},
+		{"what cannot be evaluated", "r.env.cost < 1", "true", good("a"), askFast, 200, "hello from b"},
+		{"none can be evaluated", "r.env.cost < 1", "r.env.cost >= 1", good("a"), askFast, 403, "none of the targets"},
+		{"who asks", "r.env.agent == 'agent:bot'", "true", good("a"), askFast, 200, "hello from a"},
+		{"the model itself", "r.env.model == 'b/m-b'", "r.env.model == 'b/m-b'", good("a"), askFast, 200, "hello from b"},
+	} {
+		var when []func(*firewall.Call) (bool, error)
+		for _, text := range []string{tt.a, tt.b} {
+			w, err := policy.NewWhen(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			when = append(when, w)
+		}
+		h, _ := routedAs(t, providers.Model{}, when, tt.first, good("b"))
+		if resp, got := post(t, h.url(t), "/v1/chat/completions", tt.body); resp.StatusCode != tt.status || !strings.Contains(got, tt.want) {
+			t.Errorf("%s: %d %s", tt.name, resp.StatusCode, got)
+		}
+	}
+	for _, wrong := range []string{"r.env.args.x == 1", "1 +", "r.env.nothing == 1", "r.env.tokens"} {
+		if _, err := policy.NewWhen(wrong); err == nil {
+			t.Errorf("%s is a condition", wrong)
+		}
+	}
+}
+
+// What leads to another try can be chosen.
+func TestWhatLeadsToAFallbackCanBeChosen(t *testing.T) {
+	good := []http.HandlerFunc{says(200, fmt.Sprintf(said, "b"))}
+	for _, tt := range []struct {
+		on     string
+		first  http.HandlerFunc
+		status int
+		tries  string
+	}{
+		{"503", says(503, busy), 200, "a:http 503 b:"},
+		{"500 503", says(503, busy), 200, "a:http 503 b:"},
+		{"500", says(503, busy), 503, "a:"},
+		{"422", says(422, yourFault), 200, "a:http 422 b:"},
+		{"context_length", says(400, tooLong), 200, "a:http 400 b:"},
+		{"content_filter", says(400, tooLong), 400, "a:"},
+		{"content_filter", says(400, unclean), 200, "a:http 400 b:"},
+		{"quota", says(429, broke), 200, "a:http 429 b:"},
+		{"quota", says(429, busy), 429, "a:"},
+	} {
+		h, _ := routedAs(t, providers.Model{FallbackOn: strings.Fields(tt.on)}, nil, []http.HandlerFunc{tt.first}, good)
+		resp, got := post(t, h.url(t), "/v1/chat/completions", askFast)
+		if tries := h.tried(); resp.StatusCode != tt.status || tries != tt.tries {
+			t.Errorf("%s: %d %s after %s, want %d after %s", tt.on, resp.StatusCode, got, tries, tt.status, tt.tries)
+		}
+	}
+	h := newHouse(t, "http://127.0.0.1:1")
+	for _, wrong := range []string{"200", "5xx", "context"} {
+		if err := h.door.SetProviders(map[string]providers.Provider{"a": {Kind: "openai", BaseURL: "http://127.0.0.1:1"}}, map[string]providers.Model{"fast": {Targets: []providers.Target{{Model: "a/m"}}, FallbackOn: []string{wrong}}}); err == nil {
+			t.Errorf("fallback_on: %s is taken", wrong)
+		}
+	}
+}
+
+// A model that says nothing in time is left, whether it has begun to answer or not; one
+// that has said something may take its time.
+func TestATargetHasSoLongForItsFirstToken(t *testing.T) {
+	quiet := func(begin, more string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/event-stream")
+			_, _ = io.WriteString(w, begin)
+			w.(http.Flusher).Flush()
+			select {
+			case <-r.Context().Done():
+			case <-time.After(600 * time.Millisecond):
+			}
+			_, _ = io.WriteString(w, more)
+		}
+	}
+	head, word, end := "data: "+piece(`{"role":"assistant"}`)+"\n\n", "data: "+piece(`{"content":"from a"}`)+"\n\n", "data: [DONE]\n\n"
+	for _, tt := range []struct {
+		name  string
+		first http.HandlerFunc
+		tries string
+		want  string
+	}{
+		{"nothing comes", quiet("", head+word+end), "a:first token b:", "from b"},
+		{"only a head comes", quiet(head, word+end), "a:first token b:", "from b"},
+		{"a word comes", quiet(head+word, end), "a:", "from a"},
+	} {
+		h, _ := routedAs(t, providers.Model{FirstToken: 200 * time.Millisecond, Retries: 3}, nil, []http.HandlerFunc{tt.first}, []http.HandlerFunc{streams(false, piece(`{"content":"from b"}`))})
+		_, got := post(t, h.url(t), "/v1/chat/completions", strings.Replace(askFast, "{", `{"stream":true,`, 1))
+		if tries := h.tried(); tries != tt.tries || !strings.Contains(got, tt.want) || !strings.HasSuffix(got, end) {
+			t.Errorf("%s: %s, and %s", tt.name, tries, got)
+		}
+	}
+	h, _ := routedAs(t, providers.Model{FirstToken: 50 * time.Millisecond}, nil, []http.HandlerFunc{quiet("", word)}, []http.HandlerFunc{quiet("", word)})
+	if resp, got := post(t, h.url(t), "/v1/chat/completions", askFast); resp.StatusCode != 504 || !strings.Contains(got, "b/m-b said nothing within 50ms") {
+		t.Errorf("nobody says anything: %d %s", resp.StatusCode, got)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"callgate/firewall"
+	"callgate/firewall/policy"
 	"callgate/providers"
 
 	"github.com/goccy/go-yaml/ast"
@@ -14,13 +16,33 @@ import (
 type Model struct {
 	Targets []ModelTarget `yaml:"targets"` // in the order in which they are tried
 	Retries Least         `yaml:"retries"` // at each of them
-	Cache   Duration      `yaml:"cache"`   // for which replies are kept for the same request
+
+	FallbackOn []string `yaml:"fallback_on"` // what of what they answer leads to the next one
+	FirstToken Duration `yaml:"first_token"` // that each of them has to say something
+	Cache      Duration `yaml:"cache"`       // for which replies are kept for the same request
 }
 
 // A ModelTarget is one of them.
 type ModelTarget struct {
 	Model  string `yaml:"model"`  // provider/model
 	Weight Least  `yaml:"weight"` // share of the runs that begin here
+	When   When   `yaml:"when"`   // calls that it is for
+}
+
+// A When is a condition in the words of policies.
+type When struct {
+	holds func(*firewall.Call) (bool, error)
+}
+
+func (w *When) read(r *reader, n ast.Node, key string) {
+	text, ok := r.text(n, key)
+	if !ok {
+		return
+	}
+	var err error
+	if w.holds, err = policy.NewWhen(text); err != nil {
+		r.note(n, "%s: %v", key, err)
+	}
 }
 
 const defaultRetries = 2
@@ -40,12 +62,12 @@ func (m *Model) check(r *reader, n ast.Node, key string) {
 func (c *Config) logical() map[string]providers.Model {
 	list := make(map[string]providers.Model, len(c.Models))
 	for name, m := range c.Models {
-		to := providers.Model{Retries: defaultRetries, Cache: time.Duration(m.Cache)}
+		to := providers.Model{Retries: defaultRetries, FallbackOn: m.FallbackOn, FirstToken: time.Duration(m.FirstToken), Cache: time.Duration(m.Cache)}
 		if m.Retries.Given {
 			to.Retries = m.Retries.N
 		}
 		for _, t := range m.Targets {
-			to.Targets = append(to.Targets, providers.Target{Model: t.Model, Weight: t.Weight.N})
+			to.Targets = append(to.Targets, providers.Target{Model: t.Model, Weight: t.Weight.N, When: t.When.holds})
 		}
 		list[name] = to
 	}
