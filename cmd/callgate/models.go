@@ -17,7 +17,7 @@ type Model struct {
 	Targets []ModelTarget `yaml:"targets"` // in the order in which they are tried
 	Retries Least         `yaml:"retries"` // at each of them
 
-	FallbackOn []string `yaml:"fallback_on"` // what of what they answer leads to the next one
+	FallbackOn []Answer `yaml:"fallback_on"` // what of what they answer leads to the next one
 	FirstToken Duration `yaml:"first_token"` // that each of them has to say something
 	Cache      Duration `yaml:"cache"`       // for which replies are kept for the same request
 }
@@ -27,6 +27,19 @@ type ModelTarget struct {
 	Model  string `yaml:"model"`  // provider/model
 	Weight Least  `yaml:"weight"` // share of the runs that begin here
 	When   When   `yaml:"when"`   // calls that it is for
+}
+
+// An Answer is what a target may answer: an HTTP status, or a word for it.
+type Answer string
+
+func (a *Answer) read(r *reader, n ast.Node, key string) {
+	if v, number := n.(*ast.IntegerNode); number {
+		*a = Answer(v.GetToken().Value)
+		return
+	}
+	if text, ok := r.text(n, key); ok {
+		*a = Answer(text)
+	}
 }
 
 // A When is a condition in the words of policies.
@@ -62,9 +75,12 @@ func (m *Model) check(r *reader, n ast.Node, key string) {
 func (c *Config) logical() map[string]providers.Model {
 	list := make(map[string]providers.Model, len(c.Models))
 	for name, m := range c.Models {
-		to := providers.Model{Retries: defaultRetries, FallbackOn: m.FallbackOn, FirstToken: time.Duration(m.FirstToken), Cache: time.Duration(m.Cache)}
+		to := providers.Model{Retries: defaultRetries, FirstToken: time.Duration(m.FirstToken), Cache: time.Duration(m.Cache)}
 		if m.Retries.Given {
 			to.Retries = m.Retries.N
+		}
+		for _, a := range m.FallbackOn {
+			to.FallbackOn = append(to.FallbackOn, string(a))
 		}
 		for _, t := range m.Targets {
 			to.Targets = append(to.Targets, providers.Target{Model: t.Model, Weight: t.Weight.N, When: t.When.holds})
