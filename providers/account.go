@@ -72,7 +72,7 @@ func (x *exchange) reckon(ev *firewall.Event) {
 func (x *exchange) cut(ctx context.Context, call *firewall.Call) {
 	a := &x.account
 	switch {
-	case a.over || x.back.status >= 400 || a.expect.Tokens == 0:
+	case a.over || x.back.status >= 400 || a.expect.Tokens == 0 || call.Cached:
 	case a.told != (firewall.Usage{}) || a.heard > 0:
 		call.Usage = a.all(a.expect)
 	case ctx.Err() != nil:
