@@ -48,6 +48,7 @@ type Record struct {
 	Args     json.RawMessage `json:"args,omitempty"`      // arguments as forwarded, after masking; absent when too large
 	ArgsHash string          `json:"args_hash,omitempty"` // of the canonical arguments (RFC 8785) as they came
 	Bytes    int64           `json:"bytes,omitempty"`     // of the body: the request's in Opened and Refused, the reply's in Closed
+	Unjudged int64           `json:"unjudged,omitempty"`  // bytes of these that are no text, so that no guard could read them
 	Links    []Link          `json:"links,omitempty"`     // what led to this call
 	Env      *Env            `json:"env,omitempty"`       // what a policy could read of the call, beside all this
 

@@ -58,6 +58,8 @@ type Call struct {
 	Estimate  Estimate // what a model call will take
 	Routes    []Route  // other ways to carry it out, in the order in which they are tried
 	Price     *Price   // of the model; nil: not known
+	Media     Sides    // of the call that may hold what is no text
+	Unread    int64    // bytes of the request beside Body, that no guard can read
 	Continues string   // id of an allowed call of the same caller that this request goes on with, by the word of the front door
 	During    *Call    // the call in the course of which its server asks the client for this; nil for what an agent asks for
 
@@ -92,6 +94,7 @@ type Call struct {
 	judged   bool         // every guard has read the body: what is left in it may be recorded
 	fault    string       // the target's own error
 	sent     int64        // bytes of the reply that went down
+	blind    int64        // bytes of it that no guard could read
 	due      audit.Ticket // the record that must be durable before more goes down
 	closed   bool         // the record of the end is written
 	brought  Labels       // that the run did not have before this reply

@@ -39,6 +39,7 @@ type exchange struct {
 	back    *reply
 	key     identity.Secret // that was sent
 	named   string          // the model as the judged body has it; "" for call.Resource
+	form    *form           // that the request is; nil: it is a document
 
 	*translation // nil: client and provider speak one dialect
 }
@@ -85,6 +86,11 @@ func (x *exchange) carry(ctx context.Context, call *firewall.Call, watch *watch,
 			return x.translated(watch, resp.Body, yield)
 		}
 		return x.stream(watch, resp.Body, yield)
+	case x.back.at.says(kind):
+		return x.text(watch.over(resp.Body), resp.ContentLength, yield)
+	case x.back.at.plays(kind):
+		x.back.media = kind
+		return x.media(watch, resp.Body, yield)
 	}
 	return x.plain(watch.over(resp.Body), resp.ContentLength, yield)
 }
@@ -97,12 +103,17 @@ func (x *exchange) send(ctx context.Context, call *firewall.Call) (*http.Respons
 		if x.translation != nil {
 			x.translation.head(header, x.to.speaks)
 		}
+		body, err := x.letter(call)
+		if err != nil {
+			return nil, err
+		}
+		header["Content-Type"] = []string{body.kind}
 		key, err := x.to.authorize(ctx, header, call)
 		if err != nil {
 			return nil, err
 		}
 		x.key = key.Value
-		resp, err := x.to.transport.RoundTrip(x.request(ctx, call, header))
+		resp, err := x.to.transport.RoundTrip(x.request(ctx, body, header))
 		if err != nil || again || resp.StatusCode != http.StatusUnauthorized || !key.Refused(ctx) {
 			return resp, err
 		}
@@ -110,8 +121,8 @@ func (x *exchange) send(ctx context.Context, call *firewall.Call) (*http.Respons
 	}
 }
 
-// request is the call as the provider gets it.
-func (x *exchange) request(ctx context.Context, call *firewall.Call, header http.Header) *http.Request {
+// letter is the body of the request that the provider gets.
+func (x *exchange) letter(call *firewall.Call) (*letter, error) {
 	doc := call.Body.JSON
 	switch {
 	case x.translation != nil:
@@ -119,15 +130,23 @@ func (x *exchange) request(ctx context.Context, call *firewall.Call, header http
 	case x.named != "":
 		doc = renamed(doc, call.Resource)
 	}
+	if x.form != nil {
+		return x.form.write(doc)
+	}
+	return letterOf("application/json", doc), nil
+}
+
+// request is the call as the provider gets it.
+func (x *exchange) request(ctx context.Context, body *letter, header http.Header) *http.Request {
 	u := x.to.url(x.to.path(x.back.at), x.query)
 	req := &http.Request{
 		Method: http.MethodPost, URL: u, Host: u.Host, Header: header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		ContentLength: int64(len(doc)),
+		ContentLength: body.size,
 		// In memory and known to be: so it leaves in one write with the head, and
 		// can be sent again on a new connection if the old one proves dead at once.
-		Body:    io.NopCloser(bytes.NewReader(doc)),
-		GetBody: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(doc)), nil },
+		Body:    body.open(),
+		GetBody: func() (io.ReadCloser, error) { return body.open(), nil },
 	}
 	return req.WithContext(ctx)
 }
@@ -259,6 +278,7 @@ func (x *exchange) Read(ev *firewall.Event) {
 		ev.Body.JSON = withoutLogprobs(ev.Body.JSON)
 	}
 	switch {
+	case ev.Media || ev.Mark == markText:
 	case ev.Mark == markPlain:
 		x.reading.whole(ev)
 	case ev.Mark&markPlain != 0:

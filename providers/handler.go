@@ -116,6 +116,9 @@ func endpointOf(r *http.Request) endpoint {
 	if path == modelsPath || strings.HasPrefix(path, modelsPath+"/") {
 		return endpoint{kind: firewall.List, route: modelsPath, method: "models", speaks: speaks}
 	}
+	if at, ok := mediaEndpoint(path); ok {
+		return at
+	}
 	return endpoint{route: "/v1", speaks: speaks}
 }
 
@@ -135,6 +138,12 @@ func (e endpoint) reading() reading {
 		return new(responses)
 	case "messages":
 		return new(messages)
+	case "completions":
+		return &completions{}
+	case "compact":
+		return new(responses)
+	case "images", "image_edits", "image_variations", "speech", "transcriptions", "translations":
+		return media{}
 	}
 	return numbers{e.speaks}
 }
@@ -168,7 +177,7 @@ func (h *Handler) enter(r *http.Request, at endpoint, call *firewall.Call, back 
 	}
 	switch {
 	case at.kind == 0:
-		return nil, firewall.Refuse(firewall.NotFound, "there is nothing at this path: models are at /v1/chat/completions, /v1/responses, /v1/embeddings, /v1/messages and /v1/models")
+		return nil, firewall.Refuse(firewall.NotFound, "there is nothing at this path: models are at /v1/chat/completions, /v1/responses, /v1/embeddings, /v1/messages, /v1/images, /v1/audio and /v1/models")
 	case r.Method != at.verb():
 		return nil, &firewall.Error{Code: firewall.Invalid, Reason: "this path takes " + at.verb() + " only", Err: errMethod}
 	case at.kind == firewall.List:
@@ -176,12 +185,9 @@ func (h *Handler) enter(r *http.Request, at endpoint, call *firewall.Call, back 
 	case strings.Contains(r.URL.RawQuery, token):
 		return nil, firewall.Refuse(firewall.Invalid, "the access token must not stand in the URL: it would go on to the provider")
 	}
-	body, err := readBody(r, h.cfg.Limits.Bytes)
+	sent, err := h.read(r, at, call)
 	if err != nil {
 		return nil, err
-	}
-	if call.Body, err = firewall.ParseBody(body, h.cfg.Limits); err != nil {
-		return nil, &firewall.Error{Code: firewall.Invalid, Reason: "the body cannot be read: " + err.Error(), Err: err}
 	}
 	said, err := readRequest(call.Body.JSON)
 	call.Resource = clip(said.model)
@@ -190,7 +196,7 @@ func (h *Handler) enter(r *http.Request, at endpoint, call *firewall.Call, back 
 	}
 	call.Hints.Results = said.results
 	behind := h.behind.Load()
-	x := exchange{cfg: &h.cfg, query: r.URL.RawQuery, asked: r.Header, reading: at.reading(), back: back}
+	x := exchange{cfg: &h.cfg, query: r.URL.RawQuery, asked: r.Header, reading: at.reading(), back: back, form: sent}
 	if m, ok := behind.models[said.model]; ok {
 		return h.several(call, at, behind, &m, said, x)
 	}
@@ -198,6 +204,29 @@ func (h *Handler) enter(r *http.Request, at endpoint, call *firewall.Call, back 
 		return nil, err
 	}
 	return &x, nil
+}
+
+// read reads what was sent to an endpoint into call: a document, or a form, which is
+// judged as the document that it stands for.
+func (h *Handler) read(r *http.Request, at endpoint, call *firewall.Call) (*form, error) {
+	var f *form
+	var doc []byte
+	var err error
+	if at.takesForm() {
+		if f, err = readForm(r, h.cfg.Limits.Bytes); err == nil {
+			doc, call.Unread = f.doc, f.size
+		}
+	} else {
+		doc, err = readBody(r, h.cfg.Limits.Bytes)
+	}
+	if err != nil {
+		return nil, err
+	}
+	call.Media = at.media()
+	if call.Body, err = firewall.ParseBody(doc, firewall.Limits{Bytes: max(h.cfg.Limits.Bytes, len(doc)), Depth: h.cfg.Limits.Depth}); err != nil {
+		return nil, &firewall.Error{Code: firewall.Invalid, Reason: "the body cannot be read: " + err.Error(), Err: err}
+	}
+	return f, nil
 }
 
 // route finds the provider of the model that a request names. The name that the

@@ -23,14 +23,15 @@ func (p *provider) price(model string) *firewall.Price {
 
 const (
 	bytesPerToken = 4    // of a request; a rough mean for text as JSON
+	bytesPerHeard = 1024 // of sound or a picture, for a token; rougher still
 	usualReply    = 4096 // tokens, where a request does not bound its reply
 )
 
 // estimateOf is what call will take, at a price, if its reply may have so many tokens.
 func estimateOf(call *firewall.Call, most int, price *firewall.Price) firewall.Estimate {
-	u := firewall.Usage{Input: int64(len(call.Body.JSON)+bytesPerToken-1) / bytesPerToken}
+	u := firewall.Usage{Input: int64(len(call.Body.JSON)+bytesPerToken-1)/bytesPerToken + call.Unread/bytesPerHeard}
 	switch call.Method {
-	case "count_tokens": // is free
+	case "count_tokens", "input_tokens", "moderations": // are free
 		return firewall.Estimate{Priced: true}
 	case "embeddings": // replies with numbers, which cost nothing
 	default:

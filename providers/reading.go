@@ -30,6 +30,7 @@ const (
 	markCalls
 	markError
 	markPlain // all of the reply in one
+	markText  // all of the reply, and no document but a text
 )
 
 // maxArgs bounds the arguments of the tool calls that are being streamed. No
@@ -128,7 +129,7 @@ func openAIUsage(c *cursor) (u firewall.Usage) {
 			u.Input = count()
 		case "completion_tokens", "output_tokens":
 			u.Output = count()
-		case "prompt_tokens_details", "input_tokens_details":
+		case "prompt_tokens_details", "input_tokens_details", "input_token_details":
 			c.members(func(name string) {
 				switch name {
 				case "cached_tokens":
@@ -139,7 +140,7 @@ func openAIUsage(c *cursor) (u firewall.Usage) {
 					c.skip()
 				}
 			})
-		case "completion_tokens_details", "output_tokens_details":
+		case "completion_tokens_details", "output_tokens_details", "output_token_details":
 			c.members(func(name string) {
 				if name == "reasoning_tokens" {
 					u.Reasoning = count()

@@ -1,6 +1,7 @@
 package providers
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"strconv"
@@ -28,6 +29,8 @@ type reply struct {
 	lossy    string // what of the request could not be translated
 
 	broken func(f failure) []byte // how a stream ends that fails; nil for a plain reply
+	text   string                 // media type of a plain reply that is a text; "" for a document
+	media  string                 // media type of a reply that is no text; "" for others
 	begun  bool                   // some of it went down
 	wait   []byte                 // events that go down with the next one, which has arrived; in room
 	room   *[maxWait]byte         // nil as long as none had to wait
@@ -42,15 +45,20 @@ var waits = sync.Pool{New: func() any { return new([maxWait]byte) }}
 
 // down passes on one event of call.
 func (r *reply) down(call *firewall.Call, ev firewall.Event) error {
-	if !r.begun {
-		r.begin(call, len(ev.Body.JSON))
-	}
 	out := ev.Body.JSON
-	if r.broken != nil {
+	switch {
+	case r.media != "" && ev.Media:
+		out = ev.Frame
+	case r.text != "" && ev.Mark == markText:
+		out = unquoted(out)
+	case r.broken != nil:
 		out = ev.Frame
 		if ev.Body.Edited {
 			out = reframe(nil, ev.Frame, ev.Body.JSON)
 		}
+	}
+	if !r.begun {
+		r.begin(call, len(out))
 	}
 	if len(r.wait)+len(out) > maxWait {
 		if err := r.flush(); err != nil {
@@ -105,10 +113,13 @@ func (r *reply) begin(call *firewall.Call, size int) {
 	if r.model != "" {
 		h[headerModel], h[headerAttempts] = []string{r.model}, []string{strconv.Itoa(r.attempts)}
 	}
-	if r.broken != nil {
+	switch {
+	case r.broken != nil:
 		h["Content-Type"] = []string{"text/event-stream; charset=utf-8"}
-	} else {
-		h["Content-Type"] = []string{"application/json"}
+	case r.media != "": // its length is not sent, so that it is not all there before its end is
+		h["Content-Type"] = []string{r.media}
+	default:
+		h["Content-Type"] = []string{cmp.Or(r.text, "application/json")}
 		h["Content-Length"] = []string{strconv.Itoa(size)}
 	}
 	r.w.WriteHeader(r.status)
@@ -152,5 +163,7 @@ func (r *reply) fail(err error) {
 		if r.flush() == nil {
 			_ = r.write(r.broken(f)) // it ends here in any case
 		}
+	case r.media != "":
+		panic(http.ErrAbortHandler) // there are no words for it but to break off
 	}
 }

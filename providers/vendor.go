@@ -20,7 +20,12 @@ type vendor struct {
 var vendors = map[string]*vendor{
 	OpenAI: {
 		base: "https://api.openai.com/v1", speaks: OpenAI, signer: "openai", asked: "chat",
-		paths: map[string]string{"chat": "/chat/completions", "responses": "/responses", "embeddings": "/embeddings"},
+		paths: map[string]string{
+			"chat": "/chat/completions", "responses": "/responses", "embeddings": "/embeddings",
+			"completions": "/completions", "moderations": "/moderations", "input_tokens": "/responses/input_tokens", "compact": "/responses/compact",
+			"images": "/images/generations", "image_edits": "/images/edits", "image_variations": "/images/variations",
+			"speech": "/audio/speech", "transcriptions": "/audio/transcriptions", "translations": "/audio/translations",
+		},
 	},
 	Anthropic: {
 		base: "https://api.anthropic.com/v1", speaks: Anthropic, signer: "anthropic", asked: "messages",
