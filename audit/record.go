@@ -123,7 +123,7 @@ type Otherwise struct {
 // holds it. Its Method says how that was found out, since only some ways prove it.
 type Link struct {
 	From   string `json:"from"`               // id of the earlier call
-	Kind   string `json:"kind"`               // "proposed": From is a model call that asked for this one; "result": From is a tool call whose result this one carries; "asked": From is the call in whose course its server asked for this; "continued": this one is the rest of From, with what its server asked for
+	Kind   string `json:"kind"`               // "proposed": From is a model call that asked for this one; "result": From is a tool call whose result this one carries; "asked": From is the call in whose course its server asked for this; "continued": this one is the rest of From, with what its server asked for; "within": this one is part of From, a session
 	Method string `json:"method"`             // "tool_use_id", "arguments", "twin", "ambiguous"…
 	ID     string `json:"tool_use,omitempty"` // the proposal's id on the model's side
 }

@@ -113,6 +113,9 @@ func (b *Budgets) reserve(call *Call) error {
 // limited is every limit that c is under: by policy, and by what its callers were given.
 func (c *Call) limited() iter.Seq[Obligation] {
 	return func(yield func(Obligation) bool) {
+		if c.Part {
+			return
+		}
 		for _, list := range [...][]Obligation{c.Decision.Obligations, c.limits} {
 			for _, o := range list {
 				if o.Do == LimitTo && !yield(o) {

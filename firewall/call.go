@@ -61,6 +61,7 @@ type Call struct {
 	Media     Sides    // of the call that may hold what is no text
 	Unread    int64    // bytes of the request beside Body, that no guard can read
 	Continues string   // id of an allowed call of the same caller that this request goes on with, by the word of the front door
+	Part      bool     // of a call under way, whose share of limits is enough: it takes none itself
 	During    *Call    // the call in the course of which its server asks the client for this; nil for what an agent asks for
 
 	// Definition is the SHA-256 of what the target says of what is called; "" if that is

@@ -177,12 +177,18 @@ func (x *exchange) plain(body io.Reader, length int64, yield func(firewall.Event
 // fault yields an error of the provider, in the client's dialect if it is not
 // already.
 func (x *exchange) fault(ctx context.Context, body io.Reader, length int64, yield func(firewall.Event) bool) error {
-	if x.back.status == http.StatusUnauthorized || x.back.status == http.StatusForbidden {
-		x.cfg.Logger.WarnContext(ctx, "provider refuses its key", "provider", x.to.name, "status", x.back.status)
-	}
 	doc, err := readAll(body, length, maxError)
 	if err != nil && !errors.Is(err, errTooLong) {
 		return err
+	}
+	return x.told(ctx, doc, err, yield)
+}
+
+// told yields an error that the provider tells by doc, if err does not say that there is
+// more of it.
+func (x *exchange) told(ctx context.Context, doc []byte, err error, yield func(firewall.Event) bool) error {
+	if x.back.status == http.StatusUnauthorized || x.back.status == http.StatusForbidden {
+		x.cfg.Logger.WarnContext(ctx, "provider refuses its key", "provider", x.to.name, "status", x.back.status)
 	}
 	tells := x.tells(doc)
 	if x.translation != nil && gjson.ValidBytes(doc) && isError(x.to.speaks, doc) {

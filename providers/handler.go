@@ -21,13 +21,15 @@ import (
 
 // Config is what a [Handler] needs. A change of it needs a new Handler.
 type Config struct {
-	Limits    firewall.Limits                      // of a request
-	MaxReply  int64                                // bytes of a plain reply; default 64 MiB
-	MaxEvent  int                                  // bytes of one event of a stream; default 32 MiB
-	MaxStream int64                                // bytes of a stream; default 1 GiB
-	Challenge func(route string, err error) string // WWW-Authenticate of a 401; required
-	Now       func() time.Time                     // default time.Now
-	Logger    *slog.Logger                         // required
+	Limits     firewall.Limits                      // of a request
+	MaxReply   int64                                // bytes of a plain reply; default 64 MiB
+	MaxEvent   int                                  // bytes of one event of a stream; default 32 MiB
+	MaxStream  int64                                // bytes of a stream; default 1 GiB
+	MaxSession time.Duration                        // of a conversation over WebSockets; default 1 h
+	MaxSilence time.Duration                        // of its client, before it is ended; default 15 min
+	Challenge  func(route string, err error) string // WWW-Authenticate of a 401; required
+	Now        func() time.Time                     // default time.Now
+	Logger     *slog.Logger                         // required
 }
 
 const (
@@ -61,6 +63,8 @@ func New(cfg Config, gate *firewall.Gate) *Handler {
 	if cfg.MaxStream <= 0 {
 		cfg.MaxStream = defaultMaxStream
 	}
+	setDefault(&cfg.MaxSession, defaultSession)
+	setDefault(&cfg.MaxSilence, defaultSilence)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -124,7 +128,7 @@ func endpointOf(r *http.Request) endpoint {
 
 // verb is the only HTTP method of the endpoint.
 func (e endpoint) verb() string {
-	if e.kind == firewall.List {
+	if e.kind == firewall.List || e.method == "realtime" {
 		return http.MethodGet
 	}
 	return http.MethodPost
@@ -184,6 +188,8 @@ func (h *Handler) enter(r *http.Request, at endpoint, call *firewall.Call, back 
 		return &listing{h, h.behind.Load(), strings.Trim(r.URL.Path[len(modelsPath):], "/"), at.speaks, back}, nil
 	case strings.Contains(r.URL.RawQuery, token):
 		return nil, firewall.Refuse(firewall.Invalid, "the access token must not stand in the URL: it would go on to the provider")
+	case at.method == "realtime":
+		return h.enterRealtime(r, at, call, back)
 	}
 	sent, err := h.read(r, at, call)
 	if err != nil {

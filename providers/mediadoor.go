@@ -11,7 +11,7 @@ import (
 )
 
 // mediaEndpoint is the endpoint at a path of the OpenAI API where no conversation is held:
-// pictures, sound, judgements, counts, and texts that go on.
+// pictures, sound, judgements, counts, texts that go on; or one is, over a WebSocket.
 func mediaEndpoint(path string) (endpoint, bool) {
 	method := ""
 	switch path {
@@ -33,6 +33,8 @@ func mediaEndpoint(path string) (endpoint, bool) {
 		method = "translations"
 	case "/v1/responses/input_tokens":
 		method = "input_tokens"
+	case realtimePath:
+		method = "realtime"
 	case "/v1/responses/compact":
 		method = "compact"
 	}

@@ -30,6 +30,7 @@ type reply struct {
 
 	broken func(f failure) []byte // how a stream ends that fails; nil for a plain reply
 	text   string                 // media type of a plain reply that is a text; "" for a document
+	socket *socket                // of a session, which the reply has become; nil for others
 	media  string                 // media type of a reply that is no text; "" for others
 	begun  bool                   // some of it went down
 	wait   []byte                 // events that go down with the next one, which has arrived; in room
@@ -47,6 +48,8 @@ var waits = sync.Pool{New: func() any { return new([maxWait]byte) }}
 func (r *reply) down(call *firewall.Call, ev firewall.Event) error {
 	out := ev.Body.JSON
 	switch {
+	case r.socket != nil:
+		return r.socket.write(out)
 	case r.media != "" && ev.Media:
 		out = ev.Frame
 	case r.text != "" && ev.Mark == markText:
