@@ -176,7 +176,10 @@ func appendProposal(b []byte, p *Proposal) []byte {
 	}
 	b = appendText(append(b, `"name":`...), p.Name)
 	b = args(b, p.Args)
-	return append(text(b, `,"args_hash":`, p.ArgsHash), '}')
+	b = text(b, `,"args_hash":`, p.ArgsHash)
+	b = text(b, `,"effect":`, p.Effect)
+	b = text(b, `,"rule":`, p.Rule)
+	return append(text(b, `,"reason":`, p.Reason), '}')
 }
 
 // text, number, amount, texts, list and args append a member, or nothing where its value

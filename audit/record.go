@@ -134,6 +134,10 @@ type Proposal struct {
 	Name     string          `json:"name"`
 	Args     json.RawMessage `json:"args,omitempty"`
 	ArgsHash string          `json:"args_hash,omitempty"`
+
+	Effect string `json:"effect,omitempty"` // "deny": it was taken out of the reply
+	Rule   string `json:"rule,omitempty"`   // that refused it
+	Reason string `json:"reason,omitempty"` // as the model was told
 }
 
 // A Finding is something that a guard saw, without the thing itself.

@@ -42,6 +42,8 @@ func (p *asking) Decide(call *firewall.Call) firewall.Decision {
 
 func (p *asking) May(*identity.Principal, string, string) firewall.Answer { return firewall.Depends }
 
+func (*asking) Names(*identity.Principal, string, string) bool { return false }
+
 func (p *asking) Member(_, subject, group string) bool {
 	return subject == "user:ana" || subject == "agent:bot" || subject == "user:"+strings.TrimPrefix(group, "group:")
 }

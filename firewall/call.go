@@ -62,6 +62,7 @@ type Call struct {
 	Unread    int64    // bytes of the request beside Body, that no guard can read
 	Continues string   // id of an allowed call of the same caller that this request goes on with, by the word of the front door
 	Part      bool     // of a call under way, whose share of limits is enough: it takes none itself
+	Hosted    []Hosted // tools that the target may run by itself in the course of it, past the gate
 	During    *Call    // the call in the course of which its server asks the client for this; nil for what an agent asks for
 
 	// Definition is the SHA-256 of what the target says of what is called; "" if that is
@@ -103,6 +104,15 @@ type Call struct {
 	shares   []share      // of limits, that were taken and are not settled
 
 	credential string // those that were used for it, with spaces between them
+}
+
+// Hosted is a tool that the target of a model call runs by itself. Its object is
+// tool:<target>/<name>. A Remote one leads to a server of somebody else's and needs a
+// rule that allows it; the others are the target's own, and are used unless a rule forbids
+// it.
+type Hosted struct {
+	Name   string
+	Remote bool
 }
 
 // Object is the name of what the call acts on, in the words of the policy:

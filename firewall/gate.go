@@ -25,7 +25,7 @@ type Gate struct {
 	flying flying
 }
 
-// Config is what a Gate needs. All fields but Person are required.
+// Config is what a Gate needs. All fields but Person and Tools are required.
 type Config struct {
 	Verify    func(ctx context.Context, token, route string) (identity.Principal, error) // proves who presents a token for a route
 	Log       audit.Log
@@ -37,8 +37,13 @@ type Config struct {
 	Logger    *slog.Logger
 
 	// Person is the groups of a user of the registry, and why nothing goes on for
-	// that user any more. nil knows nobody; it is the one field that may be.
+	// that user any more. nil knows nobody.
 	Person func(name string) (groups []string, err error)
+
+	// Tools is what a model may mean by a tool call that it asks for on behalf of caller;
+	// nothing where that is no tool behind the gate. Without Args it is asked about the
+	// tool alone. nil knows none.
+	Tools func(caller *identity.Principal, w Want) []Meaning
 }
 
 // A Law is what calls are judged by. A Law in force is never changed, only
@@ -56,6 +61,8 @@ type Policy interface {
 	May(caller *identity.Principal, object, action string) Answer
 	// Member says whether a subject belongs to a group or role of a tenant.
 	Member(tenant, subject, of string) bool
+	// Names says whether any rule could speak of caller and object.
+	Names(caller *identity.Principal, object, action string) bool
 }
 
 // A Guard reads what passes, and may edit it.
@@ -75,6 +82,15 @@ type Upstream interface {
 	// Read notes in ev what it reports: usage, wants, fault. It is asked once for
 	// each event, in order, when no guard will change it any more.
 	Read(ev *Event)
+}
+
+// A Proposer is an Upstream whose replies may ask for tool calls.
+type Proposer interface {
+	Upstream
+	// Without is events of a reply with, in the place of those of wants that are
+	// refused, what tells the model why. All of wants became whole in events. It is
+	// asked before the events that follow are read.
+	Without(events []Event, wants []Want) []Event
 }
 
 // New returns a Gate that judges by law.
@@ -225,6 +241,7 @@ func (g *Gate) forward(ctx context.Context, law *Law, call *Call, up Upstream, d
 	for _, guard := range law.Guards {
 		events = guard.Reply(ctx, call, events)
 	}
+	held := g.hold(law, call, up)
 	for ev, err := range events {
 		if err != nil {
 			return err
@@ -236,13 +253,33 @@ func (g *Gate) forward(ctx context.Context, law *Law, call *Call, up Upstream, d
 			return err
 		}
 		up.Read(&ev)
-		g.meter(call, &ev)
-		if err := g.settle(ctx, call); err != nil {
+		if held.lets(&ev) {
+			if err := g.send(ctx, call, &ev, down); err != nil {
+				return err
+			}
+			continue
+		}
+		ready, err := held.keep(ev)
+		if err != nil {
 			return err
 		}
-		if err := down(ev); err != nil {
-			return &Error{Code: Canceled, Reason: "the client closed the request", Err: err}
+		for i := range ready {
+			if err := g.send(ctx, call, &ready[i], down); err != nil {
+				return err
+			}
 		}
+	}
+	return nil
+}
+
+// send has one event go down, once what must be on record before is.
+func (g *Gate) send(ctx context.Context, call *Call, ev *Event, down func(Event) error) error {
+	g.meter(call, ev)
+	if err := g.settle(ctx, call); err != nil {
+		return err
+	}
+	if err := down(*ev); err != nil {
+		return &Error{Code: Canceled, Reason: "the client closed the request", Err: err}
 	}
 	return nil
 }

@@ -47,6 +47,9 @@ func (c *Call) proposed(w Want, now time.Time) *audit.Record {
 	if len(w.Args) <= maxArgs {
 		p.Args = w.Args
 	}
+	if e := w.Refused; e != nil {
+		p.Effect, p.Rule, p.Reason = Deny.String(), e.Rule, e.Reason
+	}
 	return &audit.Record{Type: audit.Proposed, At: now.UnixMicro(), Call: c.ID, Run: c.Run, Proposal: p}
 }
 

@@ -23,7 +23,7 @@ func (c *Call) Take(r Route) { c.Target, c.Resource, c.Price = r.Target, r.Resou
 // are taken out; where it is the first way that is denied, the next one that is allowed
 // takes its place. The limits of all that are left hold, and the dearest is reserved.
 func (g *Gate) judge(law *Law, call *Call) Decision {
-	d := law.Policy.Decide(call)
+	d := g.ask(law, call)
 	if len(call.Routes) == 0 {
 		return d
 	}
@@ -31,7 +31,7 @@ func (g *Gate) judge(law *Law, call *Call) Decision {
 	left := call.Routes[:0:0]
 	for _, r := range call.Routes {
 		other := call.along(r)
-		o := other.Within(law.Policy.Decide(other))
+		o := other.Within(g.ask(law, other))
 		switch {
 		case o.Effect != Allow || !g.passable(other):
 		case denied:
@@ -43,6 +43,26 @@ func (g *Gate) judge(law *Law, call *Call) Decision {
 		}
 	}
 	call.Routes = left
+	return d
+}
+
+// ask asks the policy about call by the way that it goes, and about each tool that its
+// target would run by itself. For these nobody can be asked.
+func (g *Gate) ask(law *Law, call *Call) Decision {
+	d := law.Policy.Decide(call)
+	for _, h := range call.Hosted {
+		if d.Effect == Deny {
+			break
+		}
+		t := g.asked(law, call, &Call{Kind: Tool, Target: call.Target, Method: "tools/call", Resource: h.Name})
+		switch {
+		case t.Effect == Allow || t.Effect == Deny && t.Rule == "" && !h.Remote:
+		case h.Remote:
+			d = d.And(Decision{Rule: t.Rule, Reason: t.Reason + "; the provider would reach that server by itself, past this gate: have it registered as an MCP server of callgate"})
+		default:
+			d = d.And(Decision{Rule: t.Rule, Reason: t.Reason + "; the provider would run it by itself: leave it out of tools"})
+		}
+	}
 	return d
 }
 

@@ -327,10 +327,12 @@ func (u *run) carry(call *Call) []audit.Link {
 // their own prefixes before a name (mcp__server__tool, server.tool), and some
 // write every sign as an underscore.
 func sameTool(name string, call *Call) bool {
-	return endsInName(name, call.Resource) || call.Hints.Name != "" && endsInName(name, call.Hints.Name)
+	return EndsInName(name, call.Resource) || call.Hints.Name != "" && EndsInName(name, call.Hints.Name)
 }
 
-func endsInName(name, tool string) bool {
+// EndsInName says whether name is tool, or ends in it behind a sign. One sign is as good
+// as another.
+func EndsInName(name, tool string) bool {
 	at := len(name) - len(tool)
 	if at < 0 {
 		return false

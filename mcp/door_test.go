@@ -44,6 +44,8 @@ func (r rules) Decide(call *firewall.Call) firewall.Decision {
 
 func (rules) Member(_, _, _ string) bool { return false }
 
+func (rules) Names(*identity.Principal, string, string) bool { return false }
+
 func (r rules) May(_ *identity.Principal, object, _ string) firewall.Answer {
 	if r.denies(object) {
 		return firewall.No

@@ -53,6 +53,31 @@ func (k *listings) believed(method, principal string, now time.Time) *listing {
 	return nil
 }
 
+// latest is a listing to tell tools by: of all, of the principal of a key with whatever it
+// can do, or of anybody. It may not be believed any more; nil where there is none.
+func (k *listings) latest(method, principal string) *listing {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var found *listing
+	best := 0
+	for key, f := range k.known {
+		if key.method != method || !f.landed() || f.err != nil {
+			continue
+		}
+		rank := 1
+		switch {
+		case key.principal == "":
+			rank = 3
+		case strings.HasPrefix(key.principal, principal+"\x00\x00"):
+			rank = 2
+		}
+		if rank > best {
+			best, found = rank, f.val
+		}
+	}
+	return found
+}
+
 // put makes l known, to all callers if it is for all. What was forgotten while
 // it was asked for stays forgotten.
 func (k *listings) put(key listKey, f *flight[*listing], l *listing, err error) {

@@ -80,15 +80,9 @@ func (p *passage) mark(call *firewall.Call) *fault {
 	if p.gate.May(&p.caller, firewall.Tool, call.Target, call.Resource) == firewall.No {
 		return nil // what is denied anyway; see follow
 	}
-	canonical := make(map[int]string)
-	err := p.marked(call, marks, func(m Mark, text gjson.Result) error {
-		said, err := m.canonical(text.Str)
-		canonical[text.Index] = said
-		return err
-	})
+	err := canonicalize(call, marks)
 	if err == nil {
 		call.Written = p.said
-		rewrite(call, canonical)
 		return nil
 	}
 	var e *firewall.Error
@@ -96,6 +90,20 @@ func (p *passage) mark(call *firewall.Call) *fault {
 		return p.misfit("%s", e.Reason)
 	}
 	return p.fault(err, call.Method)
+}
+
+// canonicalize puts the canonical texts of marked arguments into their places.
+func canonicalize(call *firewall.Call, marks map[string]Mark) error {
+	canonical := make(map[int]string)
+	err := eachMarked(call, marks, func(m Mark, text gjson.Result) error {
+		said, err := m.canonical(text.Str)
+		canonical[text.Index] = said
+		return err
+	})
+	if err == nil {
+		rewrite(call, canonical)
+	}
+	return err
 }
 
 // rewrite puts texts into the places where strings of the call begin.
@@ -112,7 +120,7 @@ func rewrite(call *firewall.Call, texts map[int]string) {
 // that is anywhere else.
 func (p *passage) follow(call *firewall.Call) (bool, error) {
 	led := make(map[int]string)
-	err := p.marked(call, p.to.marks(call.Resource), func(m Mark, text gjson.Result) error {
+	err := eachMarked(call, p.to.marks(call.Resource), func(m Mark, text gjson.Result) error {
 		said, err := m.canonical(text.Str)
 		switch {
 		case err != nil:
@@ -141,7 +149,7 @@ func (p *passage) vouch(ctx context.Context, call *firewall.Call) error {
 	if call.Resolve == nil {
 		return nil
 	}
-	return p.marked(call, p.to.marks(call.Resource), func(m Mark, text gjson.Result) error {
+	return eachMarked(call, p.to.marks(call.Resource), func(m Mark, text gjson.Result) error {
 		if m.Class == URLClass {
 			return m.reach(ctx, p.to, text.Str)
 		}
@@ -158,8 +166,8 @@ func (m Mark) canonical(text string) (string, error) {
 	return m.url(text)
 }
 
-// marked calls do for each text of call that is marked. Errors name the argument.
-func (p *passage) marked(call *firewall.Call, marks map[string]Mark, do func(Mark, gjson.Result) error) error {
+// eachMarked calls do for each text of call that is marked. Errors name the argument.
+func eachMarked(call *firewall.Call, marks map[string]Mark, do func(Mark, gjson.Result) error) error {
 	if len(marks) == 0 {
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 
 	"callgate/audit"
 	"callgate/firewall"
+	"callgate/identity"
 	"callgate/mcp"
 )
 
@@ -21,6 +22,8 @@ func (asks) Decide(call *firewall.Call) firewall.Decision {
 	}
 	return d
 }
+
+func (asks) Names(*identity.Principal, string, string) bool { return false }
 
 func (asks) Member(_, subject, _ string) bool { return subject == "user:ana" }
 

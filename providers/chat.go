@@ -1,6 +1,9 @@
 package providers
 
 import (
+	"bytes"
+	"slices"
+	"strconv"
 	"strings"
 
 	"callgate/firewall"
@@ -10,7 +13,10 @@ import (
 
 // chat reads chat completions. A stream is chunks without a name; what one text
 // is stands in each choice, by its index, and ends with the stream.
-type chat struct{ open pendings }
+type chat struct {
+	open pendings
+	out  [][2]int // places of the tool calls that were taken out
+}
 
 func (r *chat) event(ev *firewall.Event, t *texts) error {
 	c := &cursor{doc: ev.Body.JSON}
@@ -195,8 +201,11 @@ func (r *chat) piece(ev *firewall.Event, a, b int, id string, what gjson.Result)
 	if id != "" {
 		c.id = strings.Clone(id)
 	}
-	if name := what.Get("name").Str; name != "" {
+	if name := what.Get("name").Str; name != "" && name != c.name {
 		c.name = strings.Clone(name)
+		ev.Begins = append(ev.Begins, c.name)
+	} else if c.name == "" {
+		ev.Begins = append(ev.Begins, "")
 	}
 	args := what.Get("arguments")
 	if !args.Exists() {
@@ -216,14 +225,16 @@ func (r *chat) whole(ev *firewall.Event) {
 				ev.Fault = openAIFault(e)
 			}
 		case "choices":
+			n := 0
 			c.items(func() {
 				c.members(func(name string) {
 					if name == "message" {
-						r.message(ev, &c)
+						r.message(ev, &c, n)
 					} else {
 						c.skip()
 					}
 				})
+				n++
 			})
 		default:
 			c.skip()
@@ -231,28 +242,125 @@ func (r *chat) whole(ev *firewall.Event) {
 	})
 }
 
-// message notes the tool calls that a whole message asks for.
-func (r *chat) message(ev *firewall.Event, c *cursor) {
+// message notes the tool calls that the whole message of choice a asks for.
+func (r *chat) message(ev *firewall.Event, c *cursor, a int) {
 	c.members(func(name string) {
 		switch name {
 		case "tool_calls":
+			b := 0
 			gjson.ParseBytes(c.raw()).ForEach(func(_, call gjson.Result) bool {
 				what, args := call.Get("function"), "arguments"
 				if !what.Exists() {
 					what, args = call.Get("custom"), "input"
 				}
-				ev.Wants = append(ev.Wants, want(call.Get("id").Str, what.Get("name").Str, argsOf(what.Get(args))))
+				w := want(call.Get("id").Str, what.Get("name").Str, argsOf(what.Get(args)))
+				w.Place = [2]int{a, b}
+				ev.Wants = append(ev.Wants, w)
+				b++
 				return true
 			})
 		case "function_call":
 			if f := gjson.ParseBytes(c.raw()); f.IsObject() {
-				ev.Wants = append(ev.Wants, want("", f.Get("name").Str, argsOf(f.Get("arguments"))))
+				w := want("", f.Get("name").Str, argsOf(f.Get("arguments")))
+				w.Place = [2]int{a, functionCall}
+				ev.Wants = append(ev.Wants, w)
 			}
 		default:
 			c.skip()
 		}
 	})
 }
+
+// without puts the reason for each call that is refused into the content. The calls
+// that are left close up.
+func (r *chat) without(events []firewall.Event, wants []firewall.Want) []firewall.Event {
+	for i := range events {
+		ev := &events[i]
+		member := "delta"
+		if isPlain(ev) {
+			member = "message"
+		}
+		doc := ev.Body.JSON
+		for n, choice := range at(doc, "choices").Array() {
+			a := n
+			if index := choice.Get("index"); index.Exists() && !isPlain(ev) {
+				a = int(index.Int())
+			}
+			doc = r.choiceWithout(doc, "choices."+strconv.Itoa(n)+".", member, a, choice, wants)
+		}
+		if len(doc) != len(ev.Body.JSON) || !bytes.Equal(doc, ev.Body.JSON) {
+			*ev = edited(*ev, doc)
+		}
+	}
+	return events
+}
+
+// choiceWithout is doc with its choice a, which stands at a path, as without has it.
+func (r *chat) choiceWithout(doc []byte, path, member string, a int, choice gjson.Result, wants []firewall.Want) []byte {
+	said := choice.Get(member)
+	reasons := ""
+	refuses := func(b int) bool {
+		w := refusedAt(wants, [2]int{a, b})
+		if w != nil && !slices.Contains(r.out, w.Place) {
+			r.out = append(r.out, w.Place)
+			reasons += "\n" + refusal(w)
+		}
+		return w != nil
+	}
+	if calls := said.Get("tool_calls"); calls.IsArray() {
+		left := []byte{'['}
+		for n, call := range calls.Array() {
+			b := n
+			if index := call.Get("index"); index.Exists() && member == "delta" {
+				b = int(index.Int())
+			}
+			if refuses(b) {
+				continue
+			}
+			if len(left) > 1 {
+				left = append(left, ',')
+			}
+			piece := []byte(call.Raw)
+			if member == "delta" {
+				piece = set(piece, "index", b-r.before(a, b))
+			}
+			left = append(left, piece...)
+		}
+		if len(left) == 1 {
+			doc = drop(doc, path+member+".tool_calls")
+		} else {
+			doc = setRaw(doc, path+member+".tool_calls", string(append(left, ']')))
+		}
+	}
+	if said.Get("function_call").IsObject() && refuses(functionCall) {
+		doc = drop(doc, path+member+".function_call")
+	}
+	if reasons != "" {
+		doc = set(doc, path+member+".content", said.Get("content").Str+reasons)
+	}
+	switch choice.Get("finish_reason").Str {
+	case "tool_calls", "function_call":
+		if !slices.ContainsFunc(wants, func(w firewall.Want) bool { return w.Place[0] == a && w.Refused == nil }) {
+			doc = set(doc, path+"finish_reason", "stop")
+		}
+	}
+	return doc
+}
+
+// before is how many calls of choice a that came before b were taken out.
+func (r *chat) before(a, b int) int {
+	n := 0
+	for _, place := range r.out {
+		if place[0] == a && place[1] >= 0 && place[1] < b {
+			n++
+		}
+	}
+	return n
+}
+
+func (r *chat) mend(*firewall.Event) {} // what ends a choice was held back with its calls
+
+func (r *chat) asking() bool { return len(r.open.calls) > 0 }
 
 func (r *chat) broken(f failure) []byte {
 	return append(append([]byte("data: "), f.openAI()...), "\n\ndata: [DONE]\n\n"...)

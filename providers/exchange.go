@@ -40,6 +40,7 @@ type exchange struct {
 	key     identity.Secret // that was sent
 	named   string          // the model as the judged body has it; "" for call.Resource
 	form    *form           // that the request is; nil: it is a document
+	refused bool            // a tool call was taken out of the reply
 
 	*translation // nil: client and provider speak one dialect
 }
@@ -291,6 +292,10 @@ func (x *exchange) Read(ev *firewall.Event) {
 		ev.Fault = fmt.Sprintf("http %d", x.back.status)
 	case ev.Mark != 0 || ev.Last:
 		x.reading.read(ev)
+	}
+	ev.Open = x.reading.asking()
+	if x.refused {
+		x.reading.mend(ev)
 	}
 }
 

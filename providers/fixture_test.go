@@ -41,6 +41,8 @@ func (p except) Decide(call *firewall.Call) firewall.Decision {
 
 func (except) Member(_, _, _ string) bool { return false }
 
+func (except) Names(*identity.Principal, string, string) bool { return false }
+
 func (p except) May(_ *identity.Principal, object, _ string) firewall.Answer {
 	if p[object] {
 		return firewall.No

@@ -24,12 +24,13 @@ type flow struct {
 	reading spoken
 	texts   texts
 
-	in    chan []byte
-	ready chan struct{} // the one before was taken
-	sent  chan struct{} // the request has gone up, or never will
-	done  chan struct{} // the call is over
-	up    bool          // the request has gone up, or was none
-	ended bool          // the provider has said all
+	in      chan []byte
+	ready   chan struct{} // the one before was taken
+	sent    chan struct{} // the request has gone up, or never will
+	done    chan struct{} // the call is over
+	refused bool          // a tool call was taken out
+	up      bool          // the request has gone up, or was none
+	ended   bool          // the provider has said all
 }
 
 func (s *realtime) newFlow() *flow {
@@ -221,4 +222,23 @@ func (f *flow) Read(ev *firewall.Event) {
 	if ev.Mark != 0 || ev.Last {
 		f.reading.read(ev)
 	}
+	ev.Open = f.reading.asking()
+	if f.refused {
+		f.reading.mend(ev)
+	}
+}
+
+// Without implements [firewall.Proposer]. The conversation is the provider's, so that
+// the model reads there what became of its call.
+func (f *flow) Without(events []firewall.Event, wants []firewall.Want) []firewall.Event {
+	f.refused = true
+	for i := range wants {
+		w := &wants[i]
+		if w.Refused == nil {
+			continue
+		}
+		f.of.taken.Store(w.ID, *w)
+		_ = f.of.server.write([]byte(`{"type":"conversation.item.create","item":{"type":"function_call_output","call_id":` + string(quote(w.ID)) + `,"output":` + string(quote(refusal(w))) + `}}`)) // reading tells if it is gone
+	}
+	return f.reading.without(events, wants)
 }

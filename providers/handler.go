@@ -200,7 +200,7 @@ func (h *Handler) enter(r *http.Request, at endpoint, call *firewall.Call, back 
 	if err != nil {
 		return nil, err
 	}
-	call.Hints.Results = said.results
+	call.Hints.Results, call.Hosted = said.results, said.hosted
 	behind := h.behind.Load()
 	x := exchange{cfg: &h.cfg, query: r.URL.RawQuery, asked: r.Header, reading: at.reading(), back: back, form: sent}
 	if m, ok := behind.models[said.model]; ok {

@@ -66,6 +66,7 @@ func (s *realtime) take(ctx context.Context, body firewall.Body) error {
 	e := gjson.ParseBytes(body.JSON)
 	call := s.part("realtime/"+partKind(kind), body)
 	call.Part = true
+	call.Hosted = hostedIn(e.Get("session.tools"))
 	call.Estimate = call.Price.Estimate(firewall.Usage{})
 	if id := e.Get("item.call_id").Str; strings.HasSuffix(e.Get("item.type").Str, "_call_output") && id != "" {
 		call.Hints.Results = []string{id}
@@ -133,6 +134,7 @@ func (s *realtime) create(ctx context.Context, body firewall.Body, event string)
 	f := s.newFlow()
 	f.asks, f.event = true, strings.Clone(event)
 	call := s.part("realtime/response.create", body)
+	call.Hosted = hostedIn(e.Get("response.tools"))
 	for _, item := range e.Get("response.input").Array() {
 		if id := item.Get("call_id").Str; strings.HasSuffix(item.Get("type").Str, "_call_output") && id != "" && len(call.Hints.Results) < maxResults {
 			call.Hints.Results = append(call.Hints.Results, id)
@@ -144,6 +146,13 @@ func (s *realtime) create(ctx context.Context, body firewall.Body, event string)
 	}
 	s.begin(ctx, f, call, int(e.Get("response.max_output_tokens").Int()))
 	<-f.sent
+}
+
+// hostedIn is which of tools the provider would run by itself.
+func hostedIn(tools gjson.Result) []firewall.Hosted {
+	var r request
+	r.tools(&cursor{doc: []byte(tools.Raw)})
+	return r.hosted
 }
 
 // saying has one event go up that is answered, if at all, by events of the session. It is

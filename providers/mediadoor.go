@@ -184,6 +184,12 @@ func (media) whole(ev *firewall.Event) {
 	})
 }
 
+func (media) asking() bool { return false }
+
+func (media) without(events []firewall.Event, _ []firewall.Want) []firewall.Event { return events }
+
+func (media) mend(*firewall.Event) {}
+
 func (media) broken(f failure) []byte {
 	return append(append([]byte("event: error\ndata: "), f.openAI()...), "\n\n"...)
 }

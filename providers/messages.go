@@ -1,6 +1,7 @@
 package providers
 
 import (
+	"strconv"
 	"strings"
 
 	"callgate/firewall"
@@ -12,6 +13,8 @@ import (
 // block, by its index, and ends with the block.
 type messages struct {
 	open  pendings
+	calls int // that were whole
+	out   int // of these, that were taken out
 	usage struct{ input, output, cacheRead, cacheWrite, thinking int64 }
 }
 
@@ -100,6 +103,7 @@ func (r *messages) read(ev *firewall.Event) {
 	if ev.Last {
 		ev.Wants = r.open.finish(ev.Wants, func(*pending) bool { return true })
 	}
+	r.calls += len(ev.Wants)
 }
 
 // follow notes what an event brings of tool calls. Only those that the client is
@@ -118,6 +122,7 @@ func (r *messages) follow(ev *firewall.Event, doc gjson.Result) {
 		}
 		c = r.open.begin(index, 0)
 		c.id, c.name = strings.Clone(block.Get("id").Str), strings.Clone(block.Get("name").Str)
+		ev.Begins = append(ev.Begins, c.name)
 		if input := block.Get("input"); input.IsObject() && input.Raw != "{}" {
 			r.open.grow(c, input.Raw)
 		}
@@ -162,20 +167,75 @@ func (r *messages) whole(ev *firewall.Event) {
 			r.count(gjson.ParseBytes(c.raw()))
 			ev.Usage = r.total()
 		case "content":
+			n := 0
 			c.items(func() {
 				head := c
 				kind, _, _ := block(&head, "id")
 				raw := c.raw()
 				if kind == "tool_use" {
 					b := gjson.ParseBytes(raw)
-					ev.Wants = append(ev.Wants, want(b.Get("id").Str, b.Get("name").Str, argsOf(b.Get("input"))))
+					w := want(b.Get("id").Str, b.Get("name").Str, argsOf(b.Get("input")))
+					w.Place = [2]int{n, 0}
+					ev.Wants = append(ev.Wants, w)
 				}
+				n++
 			})
 		default:
 			c.skip()
 		}
 	})
 }
+
+// without makes blocks of text of the calls that are refused.
+func (r *messages) without(events []firewall.Event, wants []firewall.Want) []firewall.Event {
+	if isPlain(&events[0]) {
+		return []firewall.Event{edited(events[0], r.wholeWithout(events[0].Body.JSON, wants))}
+	}
+	out := make([]firewall.Event, 0, len(events)+1)
+	for _, ev := range events {
+		doc := ev.Body.JSON
+		index := int(at(doc, "index").Int())
+		kind := at(doc, "type").Str
+		w := refusedAt(wants, [2]int{index, 0})
+		switch {
+		case w == nil:
+			out = append(out, ev)
+		case kind == "content_block_start" && at(doc, "content_block.type").Str == "tool_use":
+			r.out++
+			text := `{"type":"content_block_delta","index":` + strconv.Itoa(index) + `,"delta":{"type":"text_delta","text":` + string(quote(refusal(w))) + `}}`
+			out = append(out, edited(ev, setRaw(doc, "content_block", `{"type":"text","text":""}`)), written("content_block_delta", []byte(text)))
+		case kind != "content_block_delta":
+			out = append(out, ev)
+		}
+	}
+	return out
+}
+
+func (r *messages) wholeWithout(doc []byte, wants []firewall.Want) []byte {
+	left := false
+	for i := range wants {
+		w := &wants[i]
+		if w.Refused == nil {
+			left = true
+			continue
+		}
+		doc = setRaw(doc, "content."+strconv.Itoa(w.Place[0]), `{"type":"text","text":`+string(quote(refusal(w)))+`}`)
+	}
+	if !left && at(doc, "stop_reason").Str == "tool_use" {
+		doc = set(doc, "stop_reason", "end_turn")
+	}
+	return doc
+}
+
+// mend lets the reply end as one that asks for no tool call, where it asks for none any
+// more.
+func (r *messages) mend(ev *firewall.Event) {
+	if r.calls == r.out && at(ev.Body.JSON, "delta.stop_reason").Str == "tool_use" {
+		*ev = edited(*ev, set(ev.Body.JSON, "delta.stop_reason", "end_turn"))
+	}
+}
+
+func (r *messages) asking() bool { return len(r.open.calls) > 0 }
 
 func (r *messages) broken(f failure) []byte {
 	return append(append([]byte("event: error\ndata: "), f.anthropic()...), "\n\n"...)

@@ -20,6 +20,13 @@ type reading interface {
 	read(ev *firewall.Event)
 	// whole notes what ev, a plain reply, reports.
 	whole(ev *firewall.Event)
+	// asking says whether a tool call has begun and is not whole.
+	asking() bool
+	// without is events, in which all of wants became whole, with the reason in the place
+	// of each that is refused.
+	without(events []firewall.Event, wants []firewall.Want) []firewall.Event
+	// mend has ev, which comes after such a call, fit what is left of the reply.
+	mend(ev *firewall.Event)
 	// broken is how a stream ends that failed after it began.
 	broken(f failure) []byte
 }
@@ -81,7 +88,9 @@ func (p *pendings) finish(wants []firewall.Want, which func(*pending) bool) []fi
 			return false
 		}
 		p.bytes -= len(c.args)
-		wants = append(wants, want(c.id, c.name, c.args))
+		w := want(c.id, c.name, c.args)
+		w.Place = [2]int{c.a, c.b}
+		wants = append(wants, w)
 		return true
 	})
 	return wants
@@ -174,6 +183,12 @@ func (numbers) whole(ev *firewall.Event) {
 		}
 	})
 }
+
+func (numbers) without(events []firewall.Event, _ []firewall.Want) []firewall.Event { return events }
+
+func (numbers) asking() bool { return false }
+
+func (numbers) mend(*firewall.Event) {}
 
 func (n numbers) broken(f failure) []byte {
 	if n.kind == Anthropic {

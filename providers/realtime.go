@@ -16,7 +16,6 @@ import (
 	"callgate/firewall"
 
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/google/uuid"
 	"github.com/gorilla/websocket"
 )
 
@@ -48,6 +47,7 @@ type realtime struct {
 	flows   sync.WaitGroup
 	active  atomic.Int32     // how many there are
 	begun   map[string]*flow // by the response's id; owned by hold
+	taken   sync.Map         // tool calls that were taken out of responses: firewall.Want by their ids
 	heard   atomic.Int64     // when the client said something last, in Unix nanoseconds
 }
 
@@ -124,6 +124,12 @@ func (s *realtime) Forward(ctx context.Context, call *firewall.Call) firewall.Ev
 func (s *realtime) Read(ev *firewall.Event) {
 	if ev.Body.Edited {
 		ev.Body.JSON = withoutLogprobs(ev.Body.JSON)
+	}
+	if item := at(ev.Body.JSON, "item"); strings.HasSuffix(item.Get("type").Str, "_call") { // of the conversation, which tells it beside the response
+		if w, ok := s.taken.Load(item.Get("call_id").Str); ok {
+			w := w.(firewall.Want)
+			*ev = edited(*ev, setRaw(ev.Body.JSON, "item", standIn(&w, "completed")))
+		}
 	}
 	if ev.Mark&markPlain != 0 {
 		ev.Fault = fmt.Sprintf("http %d", s.back.status)
@@ -426,7 +432,7 @@ func (s *realtime) unavailable(what string, err error) error {
 // realtime is f as an event of a session; asked is the id of the client's event that
 // failed, "" if it is none of them.
 func (f failure) realtime(asked string) []byte {
-	b := append([]byte(`{"type":"error","event_id":`), quote("event_"+strings.ReplaceAll(uuid.NewString(), "-", ""))...)
+	b := append([]byte(`{"type":"error","event_id":`), quote(eventID())...)
 	b = append(append(b, `,"error":{"type":`...), quote(f.openAIType)...)
 	b = append(append(b, `,"code":`...), quote(f.code)...)
 	b = append(append(b, `,"message":`...), quote(f.message)...)

@@ -129,8 +129,10 @@ func (j judge) Decide(call *firewall.Call) firewall.Decision {
 
 func (judge) Member(_, _, _ string) bool { return false }
 
+func (judge) Names(*identity.Principal, string, string) bool { return false }
+
 func (j judge) May(_ *identity.Principal, object, _ string) firewall.Answer {
-	if object == "model:openai/secret" {
+	if object == "model:openai/secret" || object == "tool:files/delete" {
 		return firewall.No
 	}
 	return firewall.Yes
@@ -162,7 +164,7 @@ func newStudio(t testing.TB, cfg providers.Config, answer func(v *voiced, event 
 			}
 			return p, err
 		},
-		Stops: s.stops, Log: &s.log, Runs: firewall.NewRuns(0, new(firewall.Memory), time.Now), Budgets: firewall.NewBudgets(time.Now),
+		Tools: files, Stops: s.stops, Log: &s.log, Runs: firewall.NewRuns(0, new(firewall.Memory), time.Now), Budgets: firewall.NewBudgets(time.Now),
 		Approvals: firewall.NewApprovals(new(firewall.Memory), 0, time.Now), Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 	}, &firewall.Law{Policy: judge(func(call *firewall.Call) bool { return s.allow(call) }), Guards: guards})
 	cfg.Challenge = func(string, error) string { return "Bearer" }
@@ -680,5 +682,96 @@ func TestManyTalkAtOnce(t *testing.T) {
 	talks.Wait()
 	if n := strings.Count(told(s.records()), "realtime/response.create closed:ok"); n != 4 {
 		t.Errorf("%d responses", n)
+	}
+}
+
+// TestToolCallsInASessionAreJudged has a model ask for three tools, of which its agent
+// may not call one: neither the response nor the conversation beside it tells the client
+// of that, and the model is told why.
+func TestToolCallsInASessionAreJudged(t *testing.T) {
+	s := newStudio(t, providers.Config{}, func(v *voiced, event string) {
+		if gjson.Get(event, "type").Str != "response.create" {
+			return
+		}
+		v.say(`{"type":"response.created","response":{"id":"r","status":"in_progress","output":[]}}`)
+		var items []string
+		for i, name := range []string{"files__read", "files__delete", "own"} {
+			item := func(args, status string) string {
+				return fmt.Sprintf(`{"id":"item_%d","type":"function_call","status":%q,"call_id":"call_%d","name":%q,"arguments":%s}`, i, status, i, name, quoted(args))
+			}
+			at := fmt.Sprintf(`"response_id":"r","item_id":"item_%d","output_index":%d,"call_id":"call_%d"`, i, i, i)
+			v.say(fmt.Sprintf(`{"type":"response.output_item.added","event_id":"e","response_id":"r","output_index":%d,"item":%s}`, i, item("", "in_progress")),
+				`{"type":"response.function_call_arguments.delta","event_id":"e",`+at+`,"delta":"{\"path\":"}`,
+				`{"type":"response.function_call_arguments.delta","event_id":"e",`+at+`,"delta":"\"/srv/hidden\"}"}`,
+				`{"type":"response.function_call_arguments.done","event_id":"e",`+at+`,"arguments":"{\"path\":\"/srv/hidden\"}"}`,
+				`{"type":"conversation.item.done","event_id":"e","item":`+item(`{"path":"/srv/hidden"}`, "completed")+`}`,
+				fmt.Sprintf(`{"type":"response.output_item.done","event_id":"e","response_id":"r","output_index":%d,"item":%s}`, i, item(`{"path":"/srv/hidden"}`, "completed")))
+			items = append(items, item(`{"path":"/srv/hidden"}`, "completed"))
+		}
+		v.say(`{"type":"response.done","event_id":"e","response":{"id":"r","status":"completed","output":[` + strings.Join(items, ",") + `],"usage":` + spokenUsage + `}}`)
+	})
+	s.allow = func(call *firewall.Call) bool { return call.Object() != "tool:files/delete" }
+	c := s.talk(t)
+	c.say(`{"type":"response.create"}`)
+	told := map[string]bool{}
+	for _, ev := range c.expect("response.done") {
+		e := gjson.Parse(ev)
+		if strings.Contains(ev, `"call_1"`) || strings.Contains(ev, "files__delete\"") {
+			t.Errorf("the client reads %s", ev)
+		}
+		if e.Get("item.type").Str == "function_call" || e.Get("type").Str == "response.function_call_arguments.done" {
+			told[e.Get("type").Str+" "+e.Get("item.call_id").Str+e.Get("call_id").Str] = true
+		}
+		if e.Get("type").Str == "response.output_text.done" && (!strings.HasPrefix(e.Get("text").Str, "[callgate refused the tool call files__delete: rule R9") || e.Get("response_id").Str != "r" || e.Get("event_id").Str == "") {
+			t.Errorf("the refusal is %s", ev)
+		}
+		if e.Get("type").Str == "response.done" {
+			if got := e.Get("response.output.#.type").Raw; got != `["function_call","message","function_call"]` {
+				t.Errorf("output = %s", e.Get("response.output").Raw)
+			}
+		}
+	}
+	for _, want := range []string{"response.function_call_arguments.done call_0", "response.output_item.done call_0", "conversation.item.done call_0", "response.function_call_arguments.done call_2", "response.output_item.done call_2"} {
+		if !told[want] {
+			t.Errorf("no %s in %v", want, told)
+		}
+	}
+	_ = c.conn.Close()
+	s.records()
+	s.voice.busy.Wait()
+	up := s.voice.upstream()
+	if last := gjson.Parse(up[len(up)-1]); last.Get("item.type").Str != "function_call_output" || last.Get("item.call_id").Str != "call_1" || !strings.Contains(last.Get("item.output").Str, "callgate refused") {
+		t.Errorf("upstream got %s", up)
+	}
+	n := 0
+	for _, r := range s.records() {
+		if r.Type == audit.Proposed {
+			n++
+			if (r.Proposal.Rule == "R9") != (r.Proposal.ToolUse == "call_1") {
+				t.Errorf("proposal %+v", r.Proposal)
+			}
+		}
+	}
+	if n != 3 {
+		t.Errorf("%d proposals", n)
+	}
+}
+
+// TestHostedToolsOfASessionAreJudged before it is told of them.
+func TestHostedToolsOfASessionAreJudged(t *testing.T) {
+	s := newStudio(t, providers.Config{}, func(*voiced, string) {})
+	s.allow = func(call *firewall.Call) bool { return call.Kind != firewall.Tool }
+	c := s.talk(t)
+	for _, said := range []string{
+		`{"type":"session.update","session":{"tools":[{"type":"function","name":"own"},{"type":"mcp","server_url":"https://evil.example/mcp"}]}}`,
+		`{"type":"response.create","response":{"tools":[{"type":"mcp","server_url":"https://evil.example/mcp"}]}}`,
+	} {
+		c.say(said)
+		if got := c.expect("error"); !strings.Contains(got[0], "past this gate") {
+			t.Errorf("got %s", got)
+		}
+	}
+	if up := s.voice.upstream(); len(up) > 0 {
+		t.Errorf("upstream got %s", up)
 	}
 }

@@ -149,6 +149,7 @@ type request struct {
 	modelAt int      // where its literal is
 	most    int      // tokens that the reply may have; 0 if it is not said
 	results []string // ids of the tool calls whose results came since the model spoke last
+	hosted  []firewall.Hosted
 }
 
 // readRequest reads doc, which has been parsed strictly.
@@ -172,6 +173,10 @@ func readRequest(doc []byte) (request, error) {
 			r.turns(&c)
 		case "input":
 			r.items(&c)
+		case "tools":
+			r.tools(&c)
+		case "mcp_servers":
+			r.servers(&c)
 		default:
 			if strings.EqualFold(name, "model") { // some servers would take it for the model
 				return r, firewall.Refuse(firewall.Invalid, "the body names its model twice: write model in lower case, once")
@@ -180,6 +185,8 @@ func readRequest(doc []byte) (request, error) {
 		}
 	}
 	switch {
+	case len(r.hosted) > maxHosted:
+		return r, firewall.Refuse(firewall.Invalid, "the body names more than %d tools that the provider would run", maxHosted)
 	case r.modelAt < 0 || r.model == "":
 		return r, firewall.Refuse(firewall.Invalid, "model is missing")
 	case len(r.model) > maxModel || strings.ContainsFunc(r.model, func(c rune) bool { return c <= ' ' || c == 0x7f }):

@@ -70,6 +70,9 @@ func (s *socket) read() ([]byte, error) {
 
 // write sends a message, and bounds how long that may take.
 func (s *socket) write(doc []byte) error {
+	if len(doc) == 0 { // an event that says nothing
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {

@@ -5,6 +5,7 @@ import (
 
 	"callgate/firewall"
 
+	"github.com/google/uuid"
 	"github.com/tidwall/gjson"
 )
 
@@ -69,6 +70,7 @@ func (r *spoken) read(ev *firewall.Event) {
 			}
 			r.names[strings.Clone(item.Get("call_id").Str)] = strings.Clone(item.Get("name").Str)
 		}
+		r.responses.read(ev)
 	case "response.function_call_arguments.done": // clients call the tool at once
 		id := e.Get("call_id").Str
 		name := e.Get("name").Str
@@ -82,7 +84,10 @@ func (r *spoken) read(ev *firewall.Event) {
 			r.told = make(map[string]bool)
 		}
 		r.told[strings.Clone(id)] = true
-		ev.Wants = append(ev.Wants, want(id, name, argsOf(e.Get("arguments"))))
+		r.open = max(r.open-1, 0)
+		w := want(id, name, argsOf(e.Get("arguments")))
+		w.Place = [2]int{int(e.Get("output_index").Int()), 0}
+		ev.Wants = append(ev.Wants, w)
 	case "response.done":
 		r.responses.read(ev)
 		if e.Get("response.status").Str == "failed" {
@@ -92,3 +97,34 @@ func (r *spoken) read(ev *firewall.Event) {
 		r.responses.read(ev)
 	}
 }
+
+// without is as of a streamed response, in the words of a session.
+func (r *spoken) without(events []firewall.Event, wants []firewall.Want) []firewall.Event {
+	of := at(events[0].Body.JSON, "response_id").Str
+	out := r.responses.without(events, wants)
+	for i := range out {
+		if doc := out[i].Body.JSON; !at(doc, "event_id").Exists() && at(doc, "sequence_number").Exists() { // one that tells of a refusal
+			doc = set(drop(doc, "sequence_number"), "event_id", eventID())
+			if doc = set(doc, "response_id", of); at(doc, "part").Exists() {
+				doc = set(doc, "part.type", "text")
+			}
+			out[i] = edited(out[i], doc)
+		}
+	}
+	return out
+}
+
+// mend has the item of a call that was refused be what stands in its place, too.
+func (r *spoken) mend(ev *firewall.Event) {
+	if id := at(ev.Body.JSON, "item.call_id").Str; id != "" {
+		for i := range r.out {
+			if r.out[i].ID == id {
+				*ev = edited(*ev, setRaw(ev.Body.JSON, "item", standIn(&r.out[i], "completed")))
+			}
+		}
+	}
+	r.responses.mend(ev)
+}
+
+// eventID is an id for an event of callgate's own.
+func eventID() string { return "event_" + strings.ReplaceAll(uuid.NewString(), "-", "") }

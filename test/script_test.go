@@ -27,6 +27,7 @@ import (
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/tidwall/gjson"
 )
 
 var update = flag.Bool("update", false, "rewrite what the scripts expect")
@@ -53,7 +54,8 @@ var update = flag.Bool("update", false, "rewrite what the scripts expect")
 //	hold, release           the model answers only after release
 //	holding                 wait until the model has a request that it holds
 //
-// and the variables MODEL (a scripted model API), MCP (an MCP server with the
+// and the variables MODEL (a scripted model API, which asks for the tool call that "call
+// NAME ARGS" of the prompt says), MCP (an MCP server with the
 // tools echo, pay and customer) and LOCKED (the same behind an authorization
 // server).
 //
@@ -172,13 +174,21 @@ func describe(ts *testscript.TestScript, neg bool, args []string) {
 	})
 }
 
-func (w *world) say(upstream.Turn) upstream.Say {
+func (w *world) say(turn upstream.Turn) upstream.Say {
 	w.mu.Lock()
 	held := w.held
 	w.mu.Unlock()
 	if held != nil {
 		w.waiting <- struct{}{}
 		<-held
+	}
+	said := gjson.GetBytes(turn.Body, "messages.@reverse.0.content")
+	if said.IsArray() {
+		said = said.Get("@reverse.0.text")
+	}
+	if asked, ok := strings.CutPrefix(said.Str, "call "); ok {
+		name, args, _ := strings.Cut(asked, " ")
+		return upstream.Say{Text: "hello from the model", Calls: []upstream.Call{{Tool: upstream.Tool{Name: name}, Args: args}}}
 	}
 	return upstream.Say{Text: "hello from the model"}
 }

@@ -218,7 +218,11 @@ func (p *program) showCall(c *audit.Call) error {
 		rows = append(rows, []string{"led to by", l.From + ", " + found(l.Kind, l.Method)})
 	}
 	for _, w := range c.Wants {
-		rows = append(rows, []string{"asks for", w.Name + " " + string(w.Args)})
+		asked := w.Name + " " + string(w.Args)
+		if w.Effect == "deny" {
+			asked += ", taken out of the reply: " + w.Reason
+		}
+		rows = append(rows, []string{"asks for", asked})
 	}
 	for _, e := range c.Led {
 		rows = append(rows, []string{"led to", e.To + ", " + found(e.Kind, e.Method)})

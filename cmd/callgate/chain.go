@@ -74,7 +74,10 @@ func (t *teller) tell(b *audit.Branch, level int) {
 		t.note(level, "cause: "+tame(shortened(c.Fault, 160)))
 	}
 	for _, w := range c.Wants {
-		if w.Call == "" {
+		switch {
+		case w.Effect == "deny":
+			t.note(level, t.p.colour(red, fmt.Sprintf("it asked for %s%s, which was taken out: %s", tame(w.Name), arguments(w.Args), tame(w.Reason))))
+		case w.Call == "":
 			t.note(level, fmt.Sprintf("it asked for %s%s, which never came", tame(w.Name), arguments(w.Args)))
 		}
 	}
@@ -145,6 +148,8 @@ func found(kind, method string) string {
 		what = "brings the result back"
 	case "asked":
 		return "asked by the server in its course"
+	case "within":
+		return "part of the session"
 	case "continued":
 		return "goes on with what the server asked for"
 	}

@@ -110,7 +110,7 @@ func (p *program) show(ctx context.Context, keep bool) (err error) {
 	}
 	p.say(`
 The payment key in the tool's result was masked before the agent could see it, and
-the refund above 100 was refused: not by the agent's good will, but by its policy.
+the refund above 100 never reached it: not by the model's good will, but by policy.
 `)
 	if !keep {
 		p.say("Next: callgate demo --keep goes on serving, with commands to try; callgate serve --help begins a gate of your own.")

@@ -135,6 +135,7 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	h.gate = firewall.New(firewall.Config{
 		Verify: h.verify, Log: h.ledger, Runs: h.runs,
 		Budgets: h.budgets, Approvals: h.approvals, Stops: h.revoked, Now: time.Now, Logger: log, Person: h.registry.Person,
+		Tools: func(caller *identity.Principal, w firewall.Want) []firewall.Meaning { return h.tools.Meant(caller, w) },
 	}, h.lawOf(law, nil))
 	h.models = providers.New(providers.Config{Challenge: h.authority.Challenge, Logger: log}, h.gate)
 	h.tools = mcp.New(mcp.Config{PublicURL: string(public), Challenge: h.authority.Challenge, Version: thisVersion().Version, Logger: log}, h.gate)

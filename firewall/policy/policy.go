@@ -237,6 +237,23 @@ func (p *Policy) May(caller *identity.Principal, object, action string) firewall
 	return answer
 }
 
+// Names says whether any rule could speak of what caller does to object.
+func (p *Policy) Names(caller *identity.Principal, object, action string) bool {
+	if !known(caller) || p.custom != nil {
+		return true
+	}
+	q := questions.Get().(*question)
+	defer q.done()
+	q.caller, q.object, q.classes = caller, append(q.object, object...), p.classes[object]
+	q.act, _ = parseActions(action)
+	for hop := range q.hops() {
+		if len(p.verdict.candidates(q, hop)) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // known says that every principal of the caller's chain has a name, in a tenant.
 func known(caller *identity.Principal) bool {
 	for _, actor := range caller.Actors {

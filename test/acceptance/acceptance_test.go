@@ -108,6 +108,7 @@ p, role:dev, *, model:*,                         generate, true,                
 p, role:dev, *, tool:everything/echo,            call,     true,                    allow, T1
 p, role:dev, *, tool:everything/get-sum,         call,     true,                    allow, T2
 p, role:dev, *, tool:everything/get-sum,         call,     r.env.args.a > 100,      deny,  N2
+p2, role:dev, *, tool:everything/get-sum,        call,     r.env.args.a == 100,     allow, require_approval:group:bosses, A2
 p, role:dev, *, tool:everything/trigger-long-running-operation, call, true,         allow, T3
 p, role:dev, *, tool:everything/get-structured-content, call, true,                 allow, T4
 p, role:dev, *, resource:everything|*,           read,     true,                    allow, R1

@@ -11,8 +11,8 @@ import (
 	"callgate/test/upstream"
 )
 
-// loop is a model that calls a tool that is allowed, then one that is not, and
-// then says what it learned.
+// loop is a model that calls a tool that is allowed, then one that people would have to
+// approve, and then says what it learned and asks for one that is not allowed.
 func loop(turn upstream.Turn) upstream.Say {
 	echo, ok := turn.Find("echo")
 	sum, ok2 := turn.Find("get-sum")
@@ -22,9 +22,11 @@ func loop(turn upstream.Turn) upstream.Say {
 	case len(turn.Results) == 0:
 		return upstream.Say{Text: "I shall say hello.", Calls: []upstream.Call{{Tool: echo, Args: `{"message":"hello, world"}`}}}
 	case len(turn.Results) == 1:
-		return upstream.Say{Calls: []upstream.Call{{Tool: sum, Args: `{"a":1000,"b":1}`}}}
+		return upstream.Say{Calls: []upstream.Call{{Tool: sum, Args: `{"a":100,"b":1}`}}}
+	case len(turn.Results) == 2:
+		return upstream.Say{Text: "The second call was refused: " + turn.Results[1].Text, Calls: []upstream.Call{{Tool: sum, Args: `{"a":1000,"b":1}`}}}
 	}
-	return upstream.Say{Text: "The second call was refused: " + turn.Results[1].Text}
+	return upstream.Say{Text: "All went through: " + turn.Results[2].Text}
 }
 
 func runClaude(w *world, model, mcp, token string) string {
@@ -76,8 +78,10 @@ func TestRealAgentsDoAWholeLoopThroughTheGate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, loop)
 			out := run(w, w.url, w.url+"/mcp", w.token())
-			if !strings.Contains(out, "The second call was refused") || !strings.Contains(out, "agent:bot") {
-				t.Errorf("the agent did not come to the model's last words with the reason in them:\n%s", out)
+			for _, want := range []string{"callgate refused the tool call", "rule N2 forbids agent:bot"} {
+				if !strings.Contains(out, want) {
+					t.Errorf("the agent did not come to the model's last words with %q in them:\n%s", want, out)
+				}
 			}
 			w.checkLoop()
 		})
@@ -95,6 +99,10 @@ func (w *world) checkLoop() {
 				t.Errorf("the agent's token went upstream in %s", name)
 			}
 		}
+	}
+	last := w.model.Turns()[len(w.model.Turns())-1]
+	if len(last.Results) != 2 || !strings.Contains(last.Results[1].Text, "group:bosses") {
+		t.Errorf("the model did not read that people are asked: %+v", last.Results)
 	}
 	type link struct{ From, Kind, Method string }
 	type call struct {
@@ -117,8 +125,8 @@ func (w *world) checkLoop() {
 	if echoed.Effect != "allow" || echoed.Rule != "T1" || echoed.Outcome != "ok" {
 		t.Errorf("the allowed call is on record as %+v", echoed)
 	}
-	if refused.Effect != "deny" || refused.Rule != "N2" || refused.Outcome != "denied" {
-		t.Errorf("the denied call is on record as %+v", refused)
+	if refused.Effect != "ask" || refused.Rule != "A2" || refused.Outcome != "pending" {
+		t.Errorf("the call that waits for people is on record as %+v", refused)
 	}
 	for _, c := range []call{echoed, refused} {
 		if len(c.Links) != 1 || byID[c.Links[0].From].Kind != "model" || c.Links[0].Kind != "proposed" {
@@ -137,7 +145,7 @@ func (w *world) checkLoop() {
 		}
 	}
 	chain := w.gate("audit", "chain", echoed.ID)
-	for _, want := range []string{"agent:bot", "everything/echo", "everything/get-sum", "allow by M1", "allow by T1", "deny by N2"} {
+	for _, want := range []string{"agent:bot", "everything/echo", "everything/get-sum", "allow by M1", "allow by T1", "ask by A2", `"a":1000`, "which was taken out: rule N2 forbids"} {
 		if !strings.Contains(chain, want) {
 			t.Errorf("the chain does not show %q:\n%s", want, chain)
 		}
@@ -158,7 +166,7 @@ func TestRealAgentsDoTheSameLoopWithoutTheGate(t *testing.T) {
 	program.WaitFor(t, mcp)
 	for name, out := range map[string]string{"claude-code": runClaude(w, models.URL, mcp, "none"), "codex": runCodex(w, models.URL, mcp, "none")} {
 		if !strings.Contains(out, "The sum of 1000 and 1 is 1001.") {
-			t.Errorf("%s: the second call did not get through:\n%s", name, out)
+			t.Errorf("%s: the last call did not get through:\n%s", name, out)
 		}
 	}
 }
