@@ -79,10 +79,10 @@ func (s *realtime) begin(ctx context.Context, f *flow, call *firewall.Call, most
 		})
 		f.asked()
 		if err != nil {
-			s.refused(ctx, err, f.event)
 			if f.up && !f.ended && f.id != "" && ctx.Err() == nil {
 				_ = s.server.write(append(append([]byte(`{"type":"response.cancel","response_id":`), quote(f.id)...), '}')) // reading tells if it is gone
 			}
+			s.refused(ctx, err, f.event)
 		}
 	})
 }

@@ -78,7 +78,11 @@ func (s *socket) write(doc []byte) error {
 	if err := s.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 		return err
 	}
-	return s.conn.WriteMessage(websocket.TextMessage, doc)
+	err := s.conn.WriteMessage(websocket.TextMessage, doc)
+	if errors.Is(err, websocket.ErrCloseSent) { // the peer has said goodbye, as reading tells
+		return nil
+	}
+	return err
 }
 
 // ping asks the peer for a sign of life, now and then, until done.
