@@ -77,7 +77,7 @@ type share struct {
 func (b *Budgets) reserve(call *Call) error {
 	var shares []share
 	for o := range call.limited() {
-		s := share{what: o.Limit.Of, amount: 1}
+		s := share{what: o.Limit.Of, amount: max(1, call.Estimate.Calls)}
 		switch o.Limit.Of {
 		case Tokens:
 			s.amount = call.Estimate.Tokens

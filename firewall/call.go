@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"context"
+	"strings"
 	"time"
 	"unsafe"
 
@@ -18,7 +19,7 @@ const (
 	_        Kind = iota
 	Session       // the gate itself: initialize, server/discover, log levels. Needs an identity and nothing more.
 	List          // what the caller may use: tools, resources, prompts, models. Needs an identity; its items are filtered.
-	Model         // a model generates, embeds or counts
+	Model         // a model generates, embeds or counts, or its provider keeps files and batches
 	Tool          // a tool of an MCP server is called
 	Resource      // a resource of an MCP server is read or subscribed to
 	Prompt        // a prompt of an MCP server is fetched
@@ -61,7 +62,7 @@ type Call struct {
 	Media     Sides    // of the call that may hold what is no text
 	Unread    int64    // bytes of the request beside Body, that no guard can read
 	Continues string   // id of an allowed call of the same caller that this request goes on with, by the word of the front door
-	Part      bool     // of a call under way, whose share of limits is enough: it takes none itself
+	Part      bool     // of a call that took its share of limits: it takes none itself
 	Hosted    []Hosted // tools that the target may run by itself in the course of it, past the gate
 	During    *Call    // the call in the course of which its server asks the client for this; nil for what an agent asks for
 
@@ -141,8 +142,11 @@ func (c *Call) Action() string { return action(c.Kind, c.Method) }
 func action(kind Kind, method string) string {
 	switch kind {
 	case Model:
-		if method == "embeddings" {
+		switch {
+		case method == "embeddings":
 			return "embed"
+		case strings.HasPrefix(method, "files/"), strings.HasPrefix(method, "batches/") && method != "batches/create":
+			return "store"
 		}
 		return "generate"
 	case Tool:

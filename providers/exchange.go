@@ -9,6 +9,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"strings"
 	"time"
 
 	"callgate/firewall"
@@ -40,6 +41,9 @@ type exchange struct {
 	key     identity.Secret // that was sent
 	named   string          // the model as the judged body has it; "" for call.Resource
 	form    *form           // that the request is; nil: it is a document
+	verb    string          // HTTP method; "" for POST
+	path    string          // below the provider's base, of what is no model's; "" for that of the endpoint
+	lines   bool            // the reply is documents, one a line
 	refused bool            // a tool call was taken out of the reply
 
 	*translation // nil: client and provider speak one dialect
@@ -60,7 +64,7 @@ func (x *exchange) Forward(ctx context.Context, call *firewall.Call) firewall.Ev
 
 // carry sends the call and yields its reply, until it is told to stop.
 func (x *exchange) carry(ctx context.Context, call *firewall.Call, watch *watch, yield func(firewall.Event) bool) error {
-	if call.Body.Edited && gjson.GetBytes(call.Body.JSON, "model").Str != cmp.Or(x.named, call.Resource) {
+	if call.Body.Edited && x.path == "" && gjson.GetBytes(call.Body.JSON, "model").Str != cmp.Or(x.named, call.Resource) {
 		return firewall.Refuse(firewall.Denied, "a guard changed the name of the model, so that it is not what was decided on")
 	}
 	if err := x.translate(call); err != nil {
@@ -87,10 +91,15 @@ func (x *exchange) carry(ctx context.Context, call *firewall.Call, watch *watch,
 			return x.translated(watch, resp.Body, yield)
 		}
 		return x.stream(watch, resp.Body, yield)
+	case x.lines:
+		x.back.media = "application/jsonl"
+		return x.jsonLines(watch, resp.Body, yield)
 	case x.back.at.says(kind):
 		return x.text(watch.over(resp.Body), resp.ContentLength, yield)
 	case x.back.at.plays(kind):
-		x.back.media = kind
+		if x.back.media = kind; x.back.at.method == "files/content" {
+			x.back.media = "application/octet-stream" // whatever it is: nothing is to open it by itself
+		}
 		return x.media(watch, resp.Body, yield)
 	}
 	return x.plain(watch.over(resp.Body), resp.ContentLength, yield)
@@ -108,7 +117,9 @@ func (x *exchange) send(ctx context.Context, call *firewall.Call) (*http.Respons
 		if err != nil {
 			return nil, err
 		}
-		header["Content-Type"] = []string{body.kind}
+		if header["Content-Type"] = []string{body.kind}; body.kind == "" {
+			delete(header, "Content-Type")
+		}
 		key, err := x.to.authorize(ctx, header, call)
 		if err != nil {
 			return nil, err
@@ -131,17 +142,20 @@ func (x *exchange) letter(call *firewall.Call) (*letter, error) {
 	case x.named != "":
 		doc = renamed(doc, call.Resource)
 	}
-	if x.form != nil {
+	switch {
+	case x.form != nil:
 		return x.form.write(doc)
+	case x.verb == http.MethodGet, x.verb == http.MethodDelete, strings.HasSuffix(x.path, "/cancel"): // the path says it all
+		return &letter{}, nil
 	}
 	return letterOf("application/json", doc), nil
 }
 
 // request is the call as the provider gets it.
 func (x *exchange) request(ctx context.Context, body *letter, header http.Header) *http.Request {
-	u := x.to.url(x.to.path(x.back.at), x.query)
+	u := x.to.url(cmp.Or(x.path, x.to.path(x.back.at)), x.query)
 	req := &http.Request{
-		Method: http.MethodPost, URL: u, Host: u.Host, Header: header,
+		Method: cmp.Or(x.verb, http.MethodPost), URL: u, Host: u.Host, Header: header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		ContentLength: body.size,
 		// In memory and known to be: so it leaves in one write with the head, and
@@ -285,7 +299,7 @@ func (x *exchange) Read(ev *firewall.Event) {
 		ev.Body.JSON = withoutLogprobs(ev.Body.JSON)
 	}
 	switch {
-	case ev.Media || ev.Mark == markText:
+	case ev.Media || ev.Mark == markText || ev.Mark == markLine:
 	case ev.Mark == markPlain:
 		x.reading.whole(ev)
 	case ev.Mark&markPlain != 0:

@@ -249,6 +249,9 @@ type letter struct {
 
 // open is the letter from its beginning.
 func (l *letter) open() io.ReadCloser {
+	if l.size == 0 {
+		return http.NoBody
+	}
 	readers := make([]io.Reader, len(l.pieces))
 	for i, p := range l.pieces {
 		readers[i] = bytes.NewReader(p)

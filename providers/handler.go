@@ -11,6 +11,7 @@ package providers
 import (
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,6 +29,7 @@ type Config struct {
 	MaxSession time.Duration                        // of a conversation over WebSockets; default 1 h
 	MaxSilence time.Duration                        // of its client, before it is ended; default 15 min
 	Challenge  func(route string, err error) string // WWW-Authenticate of a 401; required
+	Properties firewall.PropertyStore               // of whose files, batches and responses are; default is one that lasts as long as the process
 	Now        func() time.Time                     // default time.Now
 	Logger     *slog.Logger                         // required
 }
@@ -65,6 +67,9 @@ func New(cfg Config, gate *firewall.Gate) *Handler {
 	}
 	setDefault(&cfg.MaxSession, defaultSession)
 	setDefault(&cfg.MaxSilence, defaultSilence)
+	if cfg.Properties == nil {
+		cfg.Properties = new(firewall.Memory)
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -123,6 +128,9 @@ func endpointOf(r *http.Request) endpoint {
 	if at, ok := mediaEndpoint(path); ok {
 		return at
 	}
+	if at, ok := errandEndpoint(r.Method, path); ok {
+		return at
+	}
 	return endpoint{route: "/v1", speaks: speaks}
 }
 
@@ -130,6 +138,9 @@ func endpointOf(r *http.Request) endpoint {
 func (e endpoint) verb() string {
 	if e.kind == firewall.List || e.method == "realtime" {
 		return http.MethodGet
+	}
+	if errand, ok := errandOf(e.method); ok {
+		return errand.verb
 	}
 	return http.MethodPost
 }
@@ -148,6 +159,12 @@ func (e endpoint) reading() reading {
 		return new(responses)
 	case "images", "image_edits", "image_variations", "speech", "transcriptions", "translations":
 		return media{}
+	}
+	if e, ok := errandOf(e.method); ok {
+		if e.method == "responses/get" || e.method == "responses/cancel" {
+			return &retold{}
+		}
+		return uncounted{}
 	}
 	return numbers{e.speaks}
 }
@@ -191,6 +208,9 @@ func (h *Handler) enter(r *http.Request, at endpoint, call *firewall.Call, back 
 	case at.method == "realtime":
 		return h.enterRealtime(r, at, call, back)
 	}
+	if e, ok := errandOf(at.method); ok {
+		return h.enterErrand(r, at, e, call, back)
+	}
 	sent, err := h.read(r, at, call)
 	if err != nil {
 		return nil, err
@@ -201,15 +221,25 @@ func (h *Handler) enter(r *http.Request, at endpoint, call *firewall.Call, back 
 		return nil, err
 	}
 	call.Hints.Results, call.Hosted = said.results, said.hosted
+	if said.only, err = h.named(r.Context(), call); err != nil {
+		return nil, err
+	}
 	behind := h.behind.Load()
 	x := exchange{cfg: &h.cfg, query: r.URL.RawQuery, asked: r.Header, reading: at.reading(), back: back, form: sent}
 	if m, ok := behind.models[said.model]; ok {
-		return h.several(call, at, behind, &m, said, x)
+		up, err := h.several(call, at, behind, &m, said, x)
+		if err != nil {
+			return nil, err
+		}
+		return h.stored(call, behind, up), nil
 	}
 	if x.to, err = h.route(call, at, behind, said); err != nil {
 		return nil, err
 	}
-	return &x, nil
+	if said.only != "" && said.only != x.to.name {
+		return nil, keptBy(said.only)
+	}
+	return h.stored(call, behind, &x), nil
 }
 
 // read reads what was sent to an endpoint into call: a document, or a form, which is
@@ -257,10 +287,15 @@ func (h *Handler) route(call *firewall.Call, at endpoint, behind *catalog, said 
 }
 
 // several is the way of a call whose model stands for several.
-func (h *Handler) several(call *firewall.Call, at endpoint, behind *catalog, m *Model, said request, x exchange) (firewall.Upstream, error) {
+func (h *Handler) several(call *firewall.Call, at endpoint, behind *catalog, m *Model, said request, x exchange) (firewall.Proposer, error) {
 	ways, err := behind.ways(m, call, at, said.most)
 	if err != nil {
 		return nil, err
+	}
+	if said.only != "" {
+		if ways = slices.DeleteFunc(ways, func(w firewall.Route) bool { return w.Target != said.only }); len(ways) == 0 {
+			return nil, keptBy(said.only)
+		}
 	}
 	call.Take(ways[0])
 	call.Estimate, call.Routes = ways[0].Estimate, ways[1:]

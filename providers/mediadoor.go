@@ -73,9 +73,9 @@ func (e endpoint) says(kind string) bool {
 	return false
 }
 
-// plays says whether a reply of a media type is sound.
+// plays says whether a reply of a media type is sound, or a file of whatever kind.
 func (e endpoint) plays(kind string) bool {
-	return e.method == "speech" && (strings.HasPrefix(kind, "audio/") || kind == "application/octet-stream")
+	return e.method == "files/content" || e.method == "speech" && (strings.HasPrefix(kind, "audio/") || kind == "application/octet-stream")
 }
 
 // text yields a plain reply that is a text. It is judged as the document that is that

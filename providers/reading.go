@@ -37,6 +37,7 @@ const (
 	markCalls
 	markError
 	markPlain // all of the reply in one
+	markLine  // one of the documents that the reply is
 	markText  // all of the reply, and no document but a text
 )
 

@@ -50,8 +50,10 @@ func (r *reply) down(call *firewall.Call, ev firewall.Event) error {
 	switch {
 	case r.socket != nil:
 		return r.socket.write(out)
-	case r.media != "" && ev.Media:
+	case r.media != "" && !ev.Body.Edited: // as it came
 		out = ev.Frame
+	case r.media != "":
+		out = append(out[:len(out):len(out)], '\n')
 	case r.text != "" && ev.Mark == markText:
 		out = unquoted(out)
 	case r.broken != nil:

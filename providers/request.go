@@ -150,6 +150,7 @@ type request struct {
 	most    int      // tokens that the reply may have; 0 if it is not said
 	results []string // ids of the tool calls whose results came since the model spoke last
 	hosted  []firewall.Hosted
+	only    string // the one provider that it can go to, since something is there that it names
 }
 
 // readRequest reads doc, which has been parsed strictly.

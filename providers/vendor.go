@@ -24,7 +24,7 @@ var vendors = map[string]*vendor{
 			"chat": "/chat/completions", "responses": "/responses", "embeddings": "/embeddings",
 			"completions": "/completions", "moderations": "/moderations", "input_tokens": "/responses/input_tokens", "compact": "/responses/compact",
 			"images": "/images/generations", "image_edits": "/images/edits", "image_variations": "/images/variations",
-			"realtime": "/realtime", "speech": "/audio/speech", "transcriptions": "/audio/transcriptions", "translations": "/audio/translations",
+			"files": "/files", "batches": "/batches", "realtime": "/realtime", "speech": "/audio/speech", "transcriptions": "/audio/transcriptions", "translations": "/audio/translations",
 		},
 	},
 	Anthropic: {
