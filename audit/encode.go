@@ -46,6 +46,7 @@ func appendJSON(b []byte, r *Record) []byte {
 	b = args(b, r.Args)
 	b = text(b, `,"args_hash":`, r.ArgsHash)
 	b = number(b, `,"bytes":`, r.Bytes)
+	b = number(b, `,"unjudged":`, r.Unjudged)
 	b = list(b, `,"links":`, r.Links, appendLink)
 	if r.Env != nil {
 		b = appendEnv(append(b, `,"env":`...), r.Env)

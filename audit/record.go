@@ -48,6 +48,7 @@ type Record struct {
 	Args     json.RawMessage `json:"args,omitempty"`      // arguments as forwarded, after masking; absent when too large
 	ArgsHash string          `json:"args_hash,omitempty"` // of the canonical arguments (RFC 8785) as they came
 	Bytes    int64           `json:"bytes,omitempty"`     // of the body: the request's in Opened and Refused, the reply's in Closed
+	Unjudged int64           `json:"unjudged,omitempty"`  // bytes of these that are no text, so that no guard could read them
 	Links    []Link          `json:"links,omitempty"`     // what led to this call
 	Env      *Env            `json:"env,omitempty"`       // what a policy could read of the call, beside all this
 
@@ -126,7 +127,7 @@ type Otherwise struct {
 // holds it. Its Method says how that was found out, since only some ways prove it.
 type Link struct {
 	From   string `json:"from"`               // id of the earlier call
-	Kind   string `json:"kind"`               // "proposed": From is a model call that asked for this one; "result": From is a tool call whose result this one carries; "asked": From is the call in whose course its server asked for this; "continued": this one is the rest of From, with what its server asked for
+	Kind   string `json:"kind"`               // "proposed": From is a model call that asked for this one; "result": From is a tool call whose result this one carries; "asked": From is the call in whose course its server asked for this; "continued": this one is the rest of From, with what its server asked for; "within": this one is part of From, a session
 	Method string `json:"method"`             // "tool_use_id", "arguments", "twin", "ambiguous"…
 	ID     string `json:"tool_use,omitempty"` // the proposal's id on the model's side
 }

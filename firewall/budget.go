@@ -89,8 +89,10 @@ func (b *Budgets) shares(list []share, call *Call, w *Route, bit uint64, now tim
 	object := Object(call.Kind, w.Target, w.Resource)
 	var err error
 	for o := range w.limits() {
-		amount := int64(1)
+		amount := max(1, call.Estimate.Calls)
 		switch o.Limit.Of {
+		case Concurrent:
+			amount = 1
 		case Tokens:
 			amount = w.Estimate.Tokens
 		case USD:

@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"context"
+	"strings"
 	"time"
 	"unsafe"
 
@@ -18,7 +19,7 @@ const (
 	_        Kind = iota
 	Session       // the gate itself: initialize, server/discover, log levels. Needs an identity and nothing more.
 	List          // what the caller may use: tools, resources, prompts, models. Needs an identity; its items are filtered.
-	Model         // a model generates, embeds or counts
+	Model         // a model generates, embeds or counts, or its provider keeps files and batches
 	Tool          // a tool of an MCP server is called
 	Resource      // a resource of an MCP server is read or subscribed to
 	Prompt        // a prompt of an MCP server is fetched
@@ -58,8 +59,11 @@ type Call struct {
 	Estimate  Estimate                  // what a model call will take
 	Routes    []Route                   // other ways to carry it out, in the order in which they are tried
 	Price     *Price                    // of the model; nil: not known
+	Media     Sides                     // of the call that may hold what is no text
+	Unread    int64                     // bytes of the request beside Body, that no guard can read
 	When      func(*Call) (bool, error) // as in Route
 	Continues string                    // id of an allowed call of the same caller that this request goes on with, by the word of the front door
+	Part      bool                      // of a call that took its share of limits: it takes none itself
 	Hosted    []Hosted                  // tools that the target may run by itself in the course of it, past the gate
 	During    *Call                     // the call in the course of which its server asks the client for this; nil for what an agent asks for
 
@@ -95,6 +99,7 @@ type Call struct {
 	judged   bool         // every guard has read the body: what is left in it may be recorded
 	fault    string       // the target's own error
 	sent     int64        // bytes of the reply that went down
+	blind    int64        // bytes of it that no guard could read
 	due      audit.Ticket // the record that must be durable before more goes down
 	closed   bool         // the record of the end is written
 	brought  Labels       // that the run did not have before this reply
@@ -142,8 +147,11 @@ func (c *Call) Action() string { return action(c.Kind, c.Method) }
 func action(kind Kind, method string) string {
 	switch kind {
 	case Model:
-		if method == "embeddings" {
+		switch {
+		case method == "embeddings":
 			return "embed"
+		case strings.HasPrefix(method, "files/"), strings.HasPrefix(method, "batches/") && method != "batches/create":
+			return "store"
 		}
 		return "generate"
 	case Tool:

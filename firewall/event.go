@@ -8,6 +8,7 @@ type Event struct {
 	Name  string // of the event or notification on the wire; "" for a plain reply
 	Body  Body
 	Frame []byte // the event as it came, framing included: what leaves if Body is not Edited
+	Media bool   // Frame is no text and Body is empty: bytes that no guard can read
 	More  bool   // the next event has already arrived, so the door need not flush yet
 	Last  bool   // nothing follows
 	Mark  int    // the Upstream's own note from Forward to Read

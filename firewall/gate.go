@@ -196,7 +196,7 @@ func (g *Gate) decide(ctx context.Context, law *Law, call *Call) error {
 		if err != nil {
 			return &Error{Code: Unavailable, Rule: guard.Name(), Reason: "guard " + guard.Name() + " could not judge this call", Err: err}
 		}
-		call.Decision = call.Decision.And(d)
+		call.Decision = call.Decision.And(d).And(unread(guard, call))
 	}
 	call.judged = true
 	if d := call.Decision; d.Effect == Deny {
@@ -249,6 +249,9 @@ func (g *Gate) forward(ctx context.Context, law *Law, call *Call, up Upstream, d
 		if err != nil {
 			return err
 		}
+		if err := call.blinded(&ev); err != nil {
+			return err
+		}
 		if err := g.cfg.Runs.read(ctx, call); err != nil {
 			return err
 		}
@@ -295,6 +298,10 @@ func (g *Gate) meter(call *Call, ev *Event) {
 		call.fault = ev.Fault
 	}
 	call.sent += int64(len(ev.Body.JSON))
+	if ev.Media {
+		call.sent += int64(len(ev.Frame))
+		call.blind += int64(len(ev.Frame))
+	}
 	for _, want := range ev.Wants {
 		r := call.proposed(want, g.cfg.Now())
 		g.cfg.Runs.propose(call, want, r.Proposal.ArgsHash)

@@ -6,13 +6,15 @@ import (
 )
 
 // A Memory keeps what the firewall must find again as long as the process lives.
-// It is an [ApprovalStore], a [CountStore] and a [RunStore]; the zero Memory is
+// It is an [ApprovalStore], a [CountStore], a [PropertyStore] and a [RunStore]; the zero Memory is
 // empty.
 type Memory struct {
 	mu        sync.Mutex
 	approvals []Approval
 	counts    map[string]Count
 	runs      map[string]LabelledRun
+
+	properties map[[2]string][]Property // by kind and id
 }
 
 // Approvals implements [ApprovalStore].

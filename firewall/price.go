@@ -36,6 +36,7 @@ type Price struct {
 
 // An Estimate is what a model call will take, as far as that can be told before.
 type Estimate struct {
+	Calls         int64 // that it stands for; 0 is one
 	Tokens        int64
 	Cost          MicroUSD
 	Priced        bool  // Cost is known

@@ -37,6 +37,7 @@ func (c *Call) ended(e *Error, now time.Time) *audit.Record {
 	}
 	r.Cached = c.Cached
 	r.Bytes, r.Findings, r.Checks, r.Credential, r.Attempts, r.Lossy = c.sent, c.Findings, c.Checks, c.credential, c.Attempts, c.Lossy
+	r.Unjudged = c.blind
 	c.outcome(r, e, now)
 	return r
 }
@@ -61,7 +62,7 @@ func (c *Call) about(t audit.Type, at time.Time) *audit.Record {
 		Grant: c.Caller.Grant, Txn: c.Caller.Txn,
 		Run: c.Run, Session: c.Hints.Session,
 		Kind: c.Kind.String(), Target: c.Target, Method: c.Method, Resource: c.Resource,
-		ArgsHash: c.argsHash, Bytes: int64(len(c.Body.JSON)), Links: c.Links,
+		ArgsHash: c.argsHash, Bytes: int64(len(c.Body.JSON)) + c.Unread, Unjudged: c.Unread, Links: c.Links,
 		Env: c.env(), Approval: c.Approval,
 		Rule: c.Decision.Rule, Reason: c.Decision.Reason, Policy: c.Decision.Policy,
 		Findings: c.Findings, Checks: c.Checks,

@@ -126,7 +126,7 @@ func dearer(a, b Estimate) Estimate {
 // limit. The list may be changed.
 func (c *Call) ways() []Route {
 	limit := func(o Obligation) bool { return o.Do == LimitTo }
-	if !slices.ContainsFunc(c.Decision.Obligations, limit) && len(c.limits) == 0 && !slices.ContainsFunc(c.Routes, func(r Route) bool { return len(r.given) > 0 }) {
+	if c.Part || !slices.ContainsFunc(c.Decision.Obligations, limit) && len(c.limits) == 0 && !slices.ContainsFunc(c.Routes, func(r Route) bool { return len(r.given) > 0 }) {
 		return nil
 	}
 	if len(c.Routes) == 0 {

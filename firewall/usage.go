@@ -98,7 +98,7 @@ func (c *Call) took(s *share, failed bool) int64 {
 	told := c.Usage != Usage{}
 	switch {
 	case s.what == Calls && tried:
-		return 1
+		return s.amount
 	case s.what == Calls || !here || c.Cached:
 	case told && s.what == Tokens:
 		sum += c.Usage.tokens()

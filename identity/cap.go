@@ -52,7 +52,7 @@ const (
 )
 
 // actionWords are the actions that a cap can name.
-var actionWords = []string{"call", "generate", "embed", "read", "get", "subscribe"}
+var actionWords = []string{"call", "generate", "embed", "store", "read", "get", "subscribe"}
 
 // ParseCaps reads authorization_details: a list of objects of type callgate_call. It
 // takes nothing that it does not understand, since that might be a restriction.

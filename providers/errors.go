@@ -158,3 +158,10 @@ func quote(s string) []byte {
 	b, _ := jsontext.AppendQuote(nil, s)
 	return b
 }
+
+// asRefused is err as an error that an agent may see; nil if it is none.
+func asRefused(err error) *firewall.Error {
+	var e *firewall.Error
+	errors.As(err, &e)
+	return e
+}

@@ -43,6 +43,10 @@ type exchange struct {
 	back    *reply
 	key     identity.Secret // that was sent
 	named   string          // the model as the judged body has it; "" for call.Resource
+	form    *form           // that the request is; nil: it is a document
+	verb    string          // HTTP method; "" for POST
+	path    string          // below the provider's base, of what is no model's; "" for that of the endpoint
+	lines   bool            // the reply is documents, one a line
 	refused bool            // a tool call was taken out of the reply
 
 	cacheFor  time.Duration // by the model that was asked for; 0: by the provider
@@ -71,7 +75,7 @@ func (x *exchange) Forward(ctx context.Context, call *firewall.Call) firewall.Ev
 
 // carry sends the call and yields its reply, until it is told to stop.
 func (x *exchange) carry(ctx context.Context, call *firewall.Call, watch *watch, yield func(firewall.Event) bool) error {
-	if call.Body.Edited && gjson.GetBytes(call.Body.JSON, "model").Str != cmp.Or(x.named, call.Resource) {
+	if call.Body.Edited && x.path == "" && gjson.GetBytes(call.Body.JSON, "model").Str != cmp.Or(x.named, call.Resource) {
 		return firewall.Refuse(firewall.Denied, "a guard changed the name of the model, so that it is not what was decided on")
 	}
 	if err := x.translate(call); err != nil {
@@ -81,7 +85,9 @@ func (x *exchange) carry(ctx context.Context, call *firewall.Call, watch *watch,
 	resp := x.recall(ctx)
 	if call.Cached = resp != nil; resp == nil {
 		var err error
-		x.account.expect = call.Estimate
+		if x.path == "" { // else it is about what was used before
+			x.account.expect = call.Estimate
+		}
 		if resp, err = x.send(ctx, call); err != nil {
 			return err
 		}
@@ -108,6 +114,16 @@ func (x *exchange) carry(ctx context.Context, call *firewall.Call, watch *watch,
 			return x.translated(watch, body, yield)
 		}
 		return x.stream(watch, body, yield)
+	case x.lines:
+		x.back.media = "application/jsonl"
+		return x.jsonLines(watch, resp.Body, yield)
+	case x.back.at.says(kind):
+		return x.text(watch.over(resp.Body), resp.ContentLength, yield)
+	case x.back.at.plays(kind):
+		if x.back.media = kind; x.back.at.method == "files/content" {
+			x.back.media = "application/octet-stream" // whatever it is: nothing is to open it by itself
+		}
+		return x.media(watch, resp.Body, yield)
 	}
 	return x.plain(watch.over(resp.Body), resp.ContentLength, yield)
 }
@@ -171,7 +187,7 @@ func (x *exchange) send(ctx context.Context, call *firewall.Call) (*http.Respons
 	}
 }
 
-// request is the call as the provider gets it, and its body.
+// request is the call as the provider gets it, and its body where that is one document.
 func (x *exchange) request(ctx context.Context, call *firewall.Call) (*http.Request, []byte, error) {
 	header := forwarded(x.asked)
 	doc, query := call.Body.JSON, x.query
@@ -188,8 +204,8 @@ func (x *exchange) request(ctx context.Context, call *firewall.Call) (*http.Requ
 		doc = x.complete(call, doc)
 	}
 	at := x.to.place(x.back.at)
-	path := x.to.paths[at]
-	if other := x.to.paths[at+streamed]; other != "" && x.streams(call) {
+	path := cmp.Or(x.path, x.to.paths[at])
+	if other := x.to.paths[at+streamed]; x.path == "" && other != "" && x.streams(call) {
 		path = other
 	}
 	doc = x.to.fit(doc, header, at, strings.Contains(path, "{model}"))
@@ -198,16 +214,34 @@ func (x *exchange) request(ctx context.Context, call *firewall.Call) (*http.Requ
 	if err != nil {
 		return nil, nil, err
 	}
+	body, err := x.letter(doc)
+	if err != nil {
+		return nil, nil, err
+	}
+	if header["Content-Type"] = []string{body.kind}; body.kind == "" {
+		delete(header, "Content-Type")
+	}
 	req := &http.Request{
-		Method: http.MethodPost, URL: u, Host: u.Host, Header: header,
+		Method: cmp.Or(x.verb, http.MethodPost), URL: u, Host: u.Host, Header: header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		ContentLength: int64(len(doc)),
+		ContentLength: body.size,
 		// In memory and known to be: so it leaves in one write with the head, and
 		// can be sent again on a new connection if the old one proves dead at once.
-		Body:    io.NopCloser(bytes.NewReader(doc)),
-		GetBody: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(doc)), nil },
+		Body:    body.open(),
+		GetBody: func() (io.ReadCloser, error) { return body.open(), nil },
 	}
 	return req.WithContext(ctx), doc, nil
+}
+
+// letter is the body of the request that is made of doc.
+func (x *exchange) letter(doc []byte) (*letter, error) {
+	switch {
+	case x.form != nil:
+		return x.form.write(doc)
+	case x.verb == http.MethodGet, x.verb == http.MethodDelete, strings.HasSuffix(x.path, "/cancel"): // the path says it all
+		return &letter{}, nil
+	}
+	return letterOf("application/json", doc), nil
 }
 
 // streams says whether the client asks for a stream.
@@ -249,6 +283,12 @@ func (x *exchange) fault(body io.Reader, length int64, yield func(firewall.Event
 	if err != nil && !errors.Is(err, errTooLong) {
 		return err
 	}
+	return x.told(doc, err, yield)
+}
+
+// told yields an error that the provider tells by doc, if err does not say that there is
+// more of it.
+func (x *exchange) told(doc []byte, err error, yield func(firewall.Event) bool) error {
 	tells := x.tells(doc)
 	hosted := x.to.body != nil && gjson.ValidBytes(doc) // whose errors are the cloud's own
 	switch {
@@ -353,6 +393,7 @@ func (x *exchange) Read(ev *firewall.Event) {
 		ev.Body.JSON = withoutLogprobs(ev.Body.JSON)
 	}
 	switch {
+	case ev.Media || ev.Mark == markText || ev.Mark == markLine:
 	case ev.Mark == markPlain:
 		x.reading.whole(ev)
 	case ev.Mark&markPlain != 0:

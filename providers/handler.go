@@ -11,6 +11,7 @@ package providers
 import (
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,14 +22,17 @@ import (
 
 // Config is what a [Handler] needs. A change of it needs a new Handler.
 type Config struct {
-	Limits    firewall.Limits                      // of a request
-	MaxReply  int64                                // bytes of a plain reply; default 64 MiB
-	MaxEvent  int                                  // bytes of one event of a stream; default 32 MiB
-	MaxStream int64                                // bytes of a stream; default 1 GiB
-	Cache     Cache                                // of replies, for routes that want it; nil for none
-	Challenge func(route string, err error) string // WWW-Authenticate of a 401; required
-	Now       func() time.Time                     // default time.Now
-	Logger    *slog.Logger                         // required
+	Limits     firewall.Limits                      // of a request
+	MaxReply   int64                                // bytes of a plain reply; default 64 MiB
+	MaxEvent   int                                  // bytes of one event of a stream; default 32 MiB
+	MaxStream  int64                                // bytes of a stream; default 1 GiB
+	MaxSession time.Duration                        // of a conversation over WebSockets; default 1 h
+	MaxSilence time.Duration                        // of its client, before it is ended; default 15 min
+	Cache      Cache                                // of replies, for routes that want it; nil for none
+	Challenge  func(route string, err error) string // WWW-Authenticate of a 401; required
+	Properties firewall.PropertyStore               // of whose files, batches and responses are; default is one that lasts as long as the process
+	Now        func() time.Time                     // default time.Now
+	Logger     *slog.Logger                         // required
 }
 
 const (
@@ -61,6 +65,11 @@ func New(cfg Config, gate *firewall.Gate) *Handler {
 	}
 	if cfg.MaxStream <= 0 {
 		cfg.MaxStream = defaultMaxStream
+	}
+	setDefault(&cfg.MaxSession, defaultSession)
+	setDefault(&cfg.MaxSilence, defaultSilence)
+	if cfg.Properties == nil {
+		cfg.Properties = new(firewall.Memory)
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -117,13 +126,22 @@ func endpointOf(r *http.Request) endpoint {
 	if path == modelsPath || strings.HasPrefix(path, modelsPath+"/") {
 		return endpoint{kind: firewall.List, route: modelsPath, method: "models", speaks: speaks}
 	}
+	if at, ok := mediaEndpoint(path); ok {
+		return at
+	}
+	if at, ok := errandEndpoint(r.Method, path); ok {
+		return at
+	}
 	return endpoint{route: "/v1", speaks: speaks}
 }
 
 // verb is the only HTTP method of the endpoint.
 func (e endpoint) verb() string {
-	if e.kind == firewall.List {
+	if e.kind == firewall.List || e.method == "realtime" {
 		return http.MethodGet
+	}
+	if errand, ok := errandOf(e.method); ok {
+		return errand.verb
 	}
 	return http.MethodPost
 }
@@ -136,6 +154,18 @@ func (e endpoint) reading() reading {
 		return new(responses)
 	case "messages":
 		return new(messages)
+	case "completions":
+		return &completions{}
+	case "compact":
+		return new(responses)
+	case "images", "image_edits", "image_variations", "speech", "transcriptions", "translations":
+		return media{}
+	}
+	if e, ok := errandOf(e.method); ok {
+		if e.method == "responses/get" || e.method == "responses/cancel" {
+			return &retold{}
+		}
+		return uncounted{}
 	}
 	return numbers{e.speaks}
 }
@@ -169,20 +199,22 @@ func (h *Handler) enter(r *http.Request, at endpoint, call *firewall.Call, back 
 	}
 	switch {
 	case at.kind == 0:
-		return nil, firewall.Refuse(firewall.NotFound, "there is nothing at this path: models are at /v1/chat/completions, /v1/responses, /v1/embeddings, /v1/messages and /v1/models")
+		return nil, firewall.Refuse(firewall.NotFound, "there is nothing at this path: models are at /v1/chat/completions, /v1/responses, /v1/embeddings, /v1/messages, /v1/images, /v1/audio and /v1/models")
 	case r.Method != at.verb():
 		return nil, &firewall.Error{Code: firewall.Invalid, Reason: "this path takes " + at.verb() + " only", Err: errMethod}
 	case at.kind == firewall.List:
 		return &listing{h, h.behind.Load(), strings.Trim(r.URL.Path[len(modelsPath):], "/"), at.speaks, back}, nil
 	case strings.Contains(r.URL.RawQuery, token):
 		return nil, firewall.Refuse(firewall.Invalid, "the access token must not stand in the URL: it would go on to the provider")
+	case at.method == "realtime":
+		return h.enterRealtime(r, at, call, back)
 	}
-	body, err := readBody(r, h.cfg.Limits.Bytes)
+	if e, ok := errandOf(at.method); ok {
+		return h.enterErrand(r, at, e, call, back)
+	}
+	sent, err := h.read(r, at, call)
 	if err != nil {
 		return nil, err
-	}
-	if call.Body, err = firewall.ParseBody(body, h.cfg.Limits); err != nil {
-		return nil, &firewall.Error{Code: firewall.Invalid, Reason: "the body cannot be read: " + err.Error(), Err: err}
 	}
 	said, err := readRequest(call.Body.JSON)
 	call.Resource = clip(said.model)
@@ -190,15 +222,48 @@ func (h *Handler) enter(r *http.Request, at endpoint, call *firewall.Call, back 
 		return nil, err
 	}
 	call.Hints.Results, call.Hosted = said.results, said.hosted
+	if said.only, err = h.named(r.Context(), call); err != nil {
+		return nil, err
+	}
 	behind := h.behind.Load()
-	x := exchange{cfg: &h.cfg, query: r.URL.RawQuery, asked: r.Header, reading: at.reading(), back: back, unbounded: said.most == 0, untold: said.streams && !said.usage}
+	x := exchange{cfg: &h.cfg, query: r.URL.RawQuery, asked: r.Header, reading: at.reading(), back: back, unbounded: said.most == 0, untold: said.streams && !said.usage, form: sent}
 	if m, ok := behind.models[said.model]; ok {
-		return h.several(call, at, behind, &m, said, x)
+		up, err := h.several(call, at, behind, &m, said, x)
+		if err != nil {
+			return nil, err
+		}
+		return h.stored(call, behind, up), nil
 	}
 	if x.to, err = h.route(call, at, behind, said); err != nil {
 		return nil, err
 	}
-	return &x, nil
+	if said.only != "" && said.only != x.to.name {
+		return nil, keptBy(said.only)
+	}
+	return h.stored(call, behind, &x), nil
+}
+
+// read reads what was sent to an endpoint into call: a document, or a form, which is
+// judged as the document that it stands for.
+func (h *Handler) read(r *http.Request, at endpoint, call *firewall.Call) (*form, error) {
+	var f *form
+	var doc []byte
+	var err error
+	if at.takesForm() {
+		if f, err = readForm(r, h.cfg.Limits.Bytes); err == nil {
+			doc, call.Unread = f.doc, f.size
+		}
+	} else {
+		doc, err = readBody(r, h.cfg.Limits.Bytes)
+	}
+	if err != nil {
+		return nil, err
+	}
+	call.Media = at.media()
+	if call.Body, err = firewall.ParseBody(doc, firewall.Limits{Bytes: max(h.cfg.Limits.Bytes, len(doc)), Depth: h.cfg.Limits.Depth}); err != nil {
+		return nil, &firewall.Error{Code: firewall.Invalid, Reason: "the body cannot be read: " + err.Error(), Err: err}
+	}
+	return f, nil
 }
 
 // route finds the provider of the model that a request names. The name that the
@@ -223,10 +288,15 @@ func (h *Handler) route(call *firewall.Call, at endpoint, behind *catalog, said 
 }
 
 // several is the way of a call whose model stands for several.
-func (h *Handler) several(call *firewall.Call, at endpoint, behind *catalog, m *Model, said request, x exchange) (firewall.Upstream, error) {
+func (h *Handler) several(call *firewall.Call, at endpoint, behind *catalog, m *Model, said request, x exchange) (firewall.Proposer, error) {
 	ways, err := behind.ways(m, call, at, &said, h.cfg.Now())
 	if err != nil {
 		return nil, err
+	}
+	if said.only != "" {
+		if ways = slices.DeleteFunc(ways, func(w firewall.Route) bool { return w.Target != said.only }); len(ways) == 0 {
+			return nil, keptBy(said.only)
+		}
 	}
 	call.Take(ways[0])
 	call.Estimate, call.Routes = ways[0].Estimate, ways[1:]

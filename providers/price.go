@@ -63,15 +63,16 @@ func PriceLists() []string {
 
 const (
 	bytesPerToken = 4    // of a request; a rough mean for text as JSON
+	bytesPerHeard = 1024 // of sound or a picture, for a token; rougher still
 	defaultReply  = 4096 // tokens, where a request does not bound its reply
 )
 
 // estimate is what a call will take of a model of p, whose price is given, as said asks
 // for it: at the dearest that may apply.
 func (p *provider) estimate(call *firewall.Call, said *request, price *firewall.Price) firewall.Estimate {
-	u := firewall.Usage{Input: int64(len(call.Body.JSON)+bytesPerToken-1) / bytesPerToken}
+	u := firewall.Usage{Input: int64(len(call.Body.JSON)+bytesPerToken-1)/bytesPerToken + call.Unread/bytesPerHeard}
 	switch call.Method {
-	case "count_tokens": // is free
+	case "count_tokens", "input_tokens", "moderations": // are free
 		return firewall.Estimate{Priced: true}
 	case "embeddings": // replies with numbers, which cost nothing
 	default:

@@ -38,6 +38,8 @@ const (
 	markError
 	markPlain // all of the reply in one
 	markBegun // the reply has begun, and the model has said nothing yet
+	markLine  // one of the documents that the reply is
+	markText  // all of the reply, and no document but a text
 )
 
 // maxArgs bounds the arguments of the tool calls that are being streamed. No

@@ -1,6 +1,7 @@
 package providers
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"strconv"
@@ -30,6 +31,9 @@ type reply struct {
 	age      int64  // of a hit, in seconds
 
 	broken func(f failure) []byte // how a stream ends that fails; nil for a plain reply
+	text   string                 // media type of a plain reply that is a text; "" for a document
+	socket *socket                // of a session, which the reply has become; nil for others
+	media  string                 // media type of a reply that is no text; "" for others
 	begun  bool                   // some of it went down
 	wait   []byte                 // events that go down with the next one, which has arrived; in room
 	room   *[maxWait]byte         // nil as long as none had to wait
@@ -44,15 +48,24 @@ var waits = sync.Pool{New: func() any { return new([maxWait]byte) }}
 
 // down passes on one event of call.
 func (r *reply) down(call *firewall.Call, ev firewall.Event) error {
-	if !r.begun {
-		r.begin(call, len(ev.Body.JSON))
-	}
 	out := ev.Body.JSON
-	if r.broken != nil {
+	switch {
+	case r.socket != nil:
+		return r.socket.write(out)
+	case r.media != "" && !ev.Body.Edited: // as it came
+		out = ev.Frame
+	case r.media != "":
+		out = append(out[:len(out):len(out)], '\n')
+	case r.text != "" && ev.Mark == markText:
+		out = unquoted(out)
+	case r.broken != nil:
 		out = ev.Frame
 		if ev.Body.Edited {
 			out = reframe(nil, ev.Frame, ev.Body.JSON)
 		}
+	}
+	if !r.begun {
+		r.begin(call, len(out))
 	}
 	if len(r.wait)+len(out) > maxWait {
 		if err := r.flush(); err != nil {
@@ -108,10 +121,13 @@ func (r *reply) begin(call *firewall.Call, size int) {
 		h[headerModel], h[headerAttempts] = []string{r.model}, []string{strconv.Itoa(r.attempts)}
 	}
 	r.cacheHead(h)
-	if r.broken != nil {
+	switch {
+	case r.broken != nil:
 		h["Content-Type"] = []string{"text/event-stream; charset=utf-8"}
-	} else {
-		h["Content-Type"] = []string{"application/json"}
+	case r.media != "": // its length is not sent, so that it is not all there before its end is
+		h["Content-Type"] = []string{r.media}
+	default:
+		h["Content-Type"] = []string{cmp.Or(r.text, "application/json")}
 		h["Content-Length"] = []string{strconv.Itoa(size)}
 	}
 	r.w.WriteHeader(r.status)
@@ -155,5 +171,7 @@ func (r *reply) fail(err error) {
 		if r.flush() == nil {
 			_ = r.write(r.broken(f)) // it ends here in any case
 		}
+	case r.media != "":
+		panic(http.ErrAbortHandler) // there are no words for it but to break off
 	}
 }

@@ -26,6 +26,16 @@ const (
 // two that differ could be read differently by someone behind.
 func tokenOf(h http.Header) (string, error) {
 	token := ""
+	for _, list := range h["Sec-Websocket-Protocol"] { // browsers can send no other header
+		for said := range strings.SplitSeq(list, ",") {
+			if said, ok := strings.CutPrefix(strings.TrimSpace(said), tokenProtocol); ok && said != "" {
+				if token != "" && token != said {
+					return "", firewall.Refuse(firewall.Invalid, "the request carries two different access tokens: send one")
+				}
+				token = said
+			}
+		}
+	}
 	for _, name := range [...]string{"Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key"} {
 		for _, value := range h[name] {
 			if name == "Authorization" {
@@ -147,6 +157,7 @@ type request struct {
 	usage   bool     // it says whether a stream is to tell usage
 	results []string // ids of the tool calls whose results came since the model spoke last
 	hosted  []firewall.Hosted
+	only    string // the one provider that it can go to, since something is there that it names
 }
 
 // readRequest reads doc, which has been parsed strictly.

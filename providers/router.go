@@ -129,7 +129,7 @@ func (x *router) try(ctx context.Context, call *firewall.Call, yield func(firewa
 	x.now.to, x.now.reading, x.now.named = x.behind.byName[call.Target], x.reading(), x.said
 	x.now.cacheFor = x.model.Cache
 	back := x.now.back
-	back.header, back.status, back.broken, back.cache = nil, 0, nil, ""
+	back.header, back.status, back.broken, back.cache, back.text, back.media = nil, 0, nil, "", "", ""
 	back.model, back.attempts = call.Target+"/"+call.Resource, len(call.Attempts)+1
 	a := &attempt{again: noMore}
 	committed, wanted, fault := false, true, ""
@@ -245,7 +245,7 @@ func (x *router) Read(ev *firewall.Event) { x.now.Read(ev) }
 
 // says whether a model says something in ev: what comes before may be thrown away.
 func says(ev *firewall.Event) bool {
-	if ev.Mark&(markPlain|markCalls) != 0 {
+	if ev.Media || ev.Mark&(markPlain|markCalls) != 0 {
 		return true
 	}
 	if ev.Mark&markBegun != 0 {

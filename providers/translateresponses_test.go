@@ -297,11 +297,11 @@ func TestErrorsToAResponsesClient(t *testing.T) {
 	}
 }
 
-func TestAConversationAtAnotherVendorIsRefused(t *testing.T) {
+func TestWhatIsKeptAtAVendorCannotBeAskedOfAnother(t *testing.T) {
 	w := &witness{answer: answer(200, "text/event-stream", claudeStream)}
 	h := polyglot(t, w)
-	resp, body := post(t, h.url(t), "/v1/responses", `{"model":"claude","input":"go on","previous_response_id":"resp_1"}`)
-	if resp.StatusCode != 400 || !strings.Contains(gjson.Get(body, "error.message").Str, "previous_response_id cannot be carried to a provider of another dialect") || w.body != "" {
+	resp, body := post(t, h.url(t), "/v1/responses", `{"model":"claude","input":"go on","prompt":{"id":"pmpt_1"}}`)
+	if resp.StatusCode != 400 || !strings.Contains(gjson.Get(body, "error.message").Str, "prompt cannot be carried to a provider of another dialect") || w.body != "" {
 		t.Errorf("HTTP %d %s; asked %q", resp.StatusCode, body, w.body)
 	}
 	if got := types(h.records()); !strings.Contains(got, "closed:") {

@@ -148,6 +148,8 @@ func found(kind, method string) string {
 		what = "brings the result back"
 	case "asked":
 		return "asked by the server in its course"
+	case "within":
+		return "part of the session"
 	case "continued":
 		return "goes on with what the server asked for"
 	}

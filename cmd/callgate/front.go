@@ -90,6 +90,9 @@ func waits(r *http.Request) bool {
 	if r.Header.Get("Mcp-Method") == "subscriptions/listen" { // the door sees to it that the body says so too
 		return true
 	}
+	if r.Header.Get("Upgrade") != "" { // a session that goes on until somebody ends it
+		return true
+	}
 	return r.Method == http.MethodGet && (strings.Contains(r.Header.Get("Accept"), "text/event-stream") || strings.Contains(r.URL.RawQuery, "wait="))
 }
 
@@ -99,21 +102,22 @@ func (f *front) stop(timeout time.Duration) bool {
 	f.leave()
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	if f.server.Shutdown(ctx) == nil {
-		return true
+	finished := f.server.Shutdown(ctx) == nil
+	if !finished {
+		f.cut()
 	}
-	f.cut()
 	done := make(chan struct{})
 	go func() {
 		f.busy.Lock() // a request that begins even now waits here for the end of the process
 		close(done)
 	}()
 	select {
-	case <-done:
+	case <-done: // with the sessions whose connections are no server's any more
 	case <-time.After(cutTimeout):
+		finished = false
 	}
 	f.server.Close()
-	return false
+	return finished
 }
 
 // routes is what agents find at the gate.

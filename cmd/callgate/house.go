@@ -142,7 +142,7 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	if err != nil {
 		return nil, err
 	}
-	h.models = providers.New(providers.Config{Cache: replies, Challenge: h.authority.Challenge, Logger: log}, h.gate)
+	h.models = providers.New(providers.Config{Cache: replies, Challenge: h.authority.Challenge, Properties: h.db.Properties(), Logger: log}, h.gate)
 	h.tools = mcp.New(mcp.Config{PublicURL: string(public), Challenge: h.authority.Challenge, Version: thisVersion().Version, Logger: log}, h.gate)
 	if h.pins, err = mcp.OpenPins(ctx, mcp.PinsConfig{Store: h.db.Pins(), Record: h.note, Changed: h.tools.Changed, Now: time.Now}); err != nil {
 		return nil, err
@@ -220,6 +220,11 @@ func (h *house) keep(ctx context.Context) {
 			if n%10 == 0 {
 				if err := h.registry.SaveSeen(ctx); err != nil {
 					h.log.Warn("when agents were last seen is not stored", "error", err)
+				}
+			}
+			if n%600 == 0 {
+				if err := h.db.Properties().DropProperties(ctx, time.Now()); err != nil {
+					h.log.Warn("what providers have forgotten is still stored", "error", err)
 				}
 			}
 			if err := h.runs.Tidy(ctx); err != nil {

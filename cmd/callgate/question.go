@@ -66,8 +66,11 @@ func (q *Question) call() (*firewall.Call, error) {
 	switch kind {
 	case "model":
 		call.Kind, call.Method = firewall.Model, "chat"
-		if q.Action == "embed" {
+		switch q.Action {
+		case "embed":
 			call.Method = "embeddings"
+		case "store":
+			call.Method = "files/get"
 		}
 	case "tool":
 		call.Kind, call.Method, call.ArgsAt = firewall.Tool, "tools/call", "arguments"

@@ -69,6 +69,12 @@ func (s *Secrets) Request(ctx context.Context, call *firewall.Call) (firewall.De
 	return firewall.Decision{Effect: firewall.Allow}, nil
 }
 
+// Media implements [firewall.MediaGuard]: a secret is a text, and what is said or drawn
+// of one is not looked for.
+func (s *Secrets) Media(*firewall.Call) firewall.Decision {
+	return firewall.Decision{Effect: firewall.Allow}
+}
+
 // Reply implements [firewall.Guard]. The check on record counts the bytes of the
 // events as they leave: no other byte of the reply has passed the guard.
 func (s *Secrets) Reply(ctx context.Context, call *firewall.Call, events firewall.Events) firewall.Events {

@@ -78,7 +78,7 @@ func (p *Policy) name(subjects map[string]bool, objects map[[2]string]bool, tena
 			for _, object := range append([]string{r[colObject]}, p.belonging(r[colObject])...) {
 				prefix := object[:strings.IndexByte(object, ':')+1]
 				can, _ := fits(prefix)
-				for _, action := range []string{"call", "generate", "embed", "read", "subscribe", "get", "delegate", "admin"} {
+				for _, action := range []string{"call", "generate", "embed", "store", "read", "subscribe", "get", "delegate", "admin"} {
 					set, _ := parseActions(action)
 					if wanted, _ := parseActions(r[colAction]); set&can&wanted != 0 && prefix != "class:" {
 						objects[[2]string{object, action}] = true

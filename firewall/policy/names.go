@@ -27,6 +27,7 @@ const (
 	doDelegate
 	doApprove
 	doAdmin
+	doStore
 	doUnknown // an action that no row can name
 )
 
@@ -43,6 +44,8 @@ func parseActions(s string) (actions, bool) {
 		return doGenerate, true
 	case "embed":
 		return doEmbed, true
+	case "store":
+		return doStore, true
 	case "read":
 		return doRead, true
 	case "list":
@@ -61,7 +64,7 @@ func parseActions(s string) (actions, bool) {
 	return doUnknown, false
 }
 
-const actionNames = "call, generate, embed, read, subscribe, get, delegate, approve, admin, list or *"
+const actionNames = "call, generate, embed, store, read, subscribe, get, delegate, approve, admin, list or *"
 
 // fits is what can be done to objects with prefix, and what to write. Rows that
 // ask for something else could never decide.
@@ -70,7 +73,7 @@ func fits(prefix string) (actions, string) {
 	case "tool:":
 		return doCall | doApprove | doList, "call"
 	case "model:":
-		return doGenerate | doEmbed | doApprove | doList, "generate or embed"
+		return doGenerate | doEmbed | doStore | doApprove | doList, "generate, embed or store"
 	case "resource:":
 		return doRead | doSubscribe | doApprove | doList, "read or subscribe"
 	case "prompt:":
