@@ -28,7 +28,9 @@ func (c *Call) along(r Route) *Call {
 }
 
 // Take has c go by way of r from now on.
-func (c *Call) Take(r Route) { c.Target, c.Resource, c.Price, c.When = r.Target, r.Resource, r.Price, r.When }
+func (c *Call) Take(r Route) {
+	c.Target, c.Resource, c.Price, c.When = r.Target, r.Resource, r.Price, r.When
+}
 
 // fits says whether the condition of the way that c goes holds. One that cannot be
 // evaluated does not.

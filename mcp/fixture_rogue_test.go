@@ -47,13 +47,16 @@ func (f *fixture) misbehave(m gjson.Result, result func(string), say func(string
 	case "rogue-large":
 		result(`{"content":[{"type":"text","text":"evil` + strings.Repeat("x", 1<<17) + `"}]}`)
 	case "rogue-endless":
-		if f.raw == nil {
+		f.mu.Lock()
+		raw := f.raw // of this request: the next one has its own
+		f.mu.Unlock()
+		if raw == nil {
 			result(done)
 			return true
 		}
-		err := f.raw(`data: {"evil":"`)
+		err := raw(`data: {"evil":"`)
 		for piece := strings.Repeat("x", 1<<12); err == nil; {
-			err = f.raw(piece)
+			err = raw(piece)
 		}
 	case "rogue-asks-late":
 		result(done)
