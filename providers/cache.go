@@ -57,7 +57,7 @@ type kept struct {
 // is not configured so, or the client says so (Cache-Control: no-store).
 func (x *exchange) recollect(call *firewall.Call) *recollection {
 	ttl := cmp.Or(x.cacheFor, x.to.Cache)
-	if x.cfg.Cache == nil || ttl <= 0 {
+	if x.cfg.Cache == nil || ttl <= 0 || x.path != "" { // what is about objects is done each time
 		return nil
 	}
 	if directs(x.asked, "no-store") {
