@@ -130,8 +130,11 @@ func (f failure) why(b []byte) []byte {
 }
 
 func (f failure) body(dialect string) []byte {
-	if dialect == Anthropic {
+	switch dialect {
+	case Anthropic:
 		return f.anthropic()
+	case Google:
+		return f.google()
 	}
 	return f.openAI()
 }

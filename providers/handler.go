@@ -119,6 +119,9 @@ func endpointOf(r *http.Request) endpoint {
 	case "/v1/messages/count_tokens":
 		return endpoint{firewall.Model, path, "count_tokens", Anthropic}
 	}
+	if at, _, ok := googleEndpoint(path); ok {
+		return at
+	}
 	speaks := OpenAI
 	if r.Header.Get("Anthropic-Version") != "" || strings.HasPrefix(path, "/v1/messages/") {
 		speaks = Anthropic
@@ -154,6 +157,8 @@ func (e endpoint) reading() reading {
 		return new(responses)
 	case "messages":
 		return new(messages)
+	case "gemini":
+		return new(google)
 	case "completions":
 		return &completions{}
 	case "compact":
@@ -199,11 +204,11 @@ func (h *Handler) enter(r *http.Request, at endpoint, call *firewall.Call, back 
 	}
 	switch {
 	case at.kind == 0:
-		return nil, firewall.Refuse(firewall.NotFound, "there is nothing at this path: models are at /v1/chat/completions, /v1/responses, /v1/embeddings, /v1/messages, /v1/images, /v1/audio and /v1/models")
+		return nil, firewall.Refuse(firewall.NotFound, "there is nothing at this path: models are at /v1/chat/completions, /v1/responses, /v1/embeddings, /v1/messages, /v1beta/models, /v1/images, /v1/audio and /v1/models")
 	case r.Method != at.verb():
 		return nil, &firewall.Error{Code: firewall.Invalid, Reason: "this path takes " + at.verb() + " only", Err: errMethod}
 	case at.kind == firewall.List:
-		return &listing{h, h.behind.Load(), strings.Trim(r.URL.Path[len(modelsPath):], "/"), at.speaks, back}, nil
+		return &listing{h, h.behind.Load(), strings.Trim(r.URL.Path[len(at.route):], "/"), at.speaks, back}, nil
 	case strings.Contains(r.URL.RawQuery, token):
 		return nil, firewall.Refuse(firewall.Invalid, "the access token must not stand in the URL: it would go on to the provider")
 	case at.method == "realtime":
@@ -255,6 +260,9 @@ func (h *Handler) read(r *http.Request, at endpoint, call *firewall.Call) (*form
 		}
 	} else {
 		doc, err = readBody(r, h.cfg.Limits.Bytes)
+	}
+	if err == nil && at.speaks == Google {
+		doc, err = googleBody(r, doc)
 	}
 	if err != nil {
 		return nil, err

@@ -24,7 +24,7 @@ func same(t *testing.T, want, got string) string {
 	return cmp.Diff(a, b)
 }
 
-var vendors = map[dialect.Name]string{dialect.Chat: "openai", dialect.Messages: "anthropic", dialect.Responses: "openai"}
+var vendors = map[dialect.Name]string{dialect.Chat: "openai", dialect.Messages: "anthropic", dialect.Responses: "openai", dialect.Gemini: "google"}
 
 // A request is one in two dialects.
 type request struct {
@@ -92,7 +92,7 @@ var requests = []request{
 }
 
 func TestRequestsInAnotherDialect(t *testing.T) {
-	for _, test := range slices.Concat(requests, responsesRequests) {
+	for _, test := range slices.Concat(requests, responsesRequests, geminiRequests) {
 		t.Run(test.feature+" from "+string(test.from)+" to "+string(test.to), func(t *testing.T) {
 			p, err := dialect.Of(test.from).Read([]byte(test.in))
 			if err != nil {
@@ -286,7 +286,7 @@ func TestErrorsInAnotherDialect(t *testing.T) {
 }
 
 func FuzzTranslate(f *testing.F) {
-	for _, r := range slices.Concat(requests, responsesRequests) {
+	for _, r := range slices.Concat(requests, responsesRequests, geminiRequests) {
 		f.Add(r.in)
 	}
 	for _, r := range replies {

@@ -79,10 +79,24 @@ func WriteFailure(in Name, f *Failed) []byte {
 		}
 		return encode(object{"type": "error", "error": object{"type": word[1], "message": message}})
 	}
+	if in == Gemini {
+		status := geminiFailures[f.Kind]
+		return encode(object{"error": object{"code": status.code, "message": f.Message, "status": status.word}})
+	}
 	code := map[Failure]string{BadKey: "invalid_api_key", NoModel: "model_not_found", TooLong: "context_length_exceeded", Throttled: "rate_limit_exceeded", FilteredOut: "content_filter"}[f.Kind]
 	e := object{"message": f.Message, "type": word[0], "param": nil, "code": nil}
 	if code != "" {
 		e["code"] = code
 	}
 	return encode(object{"error": e})
+}
+
+// geminiFailures are what Google calls them.
+var geminiFailures = map[Failure]struct {
+	code int
+	word string
+}{
+	Broken: {500, "INTERNAL"}, BadRequest: {400, "INVALID_ARGUMENT"}, BadKey: {401, "UNAUTHENTICATED"}, Forbidden: {403, "PERMISSION_DENIED"}, NoModel: {404, "NOT_FOUND"},
+	TooLong: {400, "INVALID_ARGUMENT"}, TooLarge: {400, "INVALID_ARGUMENT"}, Throttled: {429, "RESOURCE_EXHAUSTED"}, Overloaded: {503, "UNAVAILABLE"}, TimedOut: {504, "DEADLINE_EXCEEDED"},
+	FilteredOut: {400, "INVALID_ARGUMENT"},
 }
