@@ -320,7 +320,7 @@ func (x *exchange) tells(doc []byte) bool {
 const minKey = 8 // characters of a key that is looked for in what comes back
 
 // isError says whether a document is an error of the dialect. The OpenAI one is
-// spoken with accents.
+// spoken with accents; Amazon and Cohere have a message only.
 func isError(kind string, doc []byte) bool {
 	r := gjson.ParseBytes(doc)
 	if !r.IsObject() {

@@ -25,7 +25,7 @@ func ReadFailure(of Name, status int, doc []byte) *Failed {
 			f.Kind = kind
 		}
 	}
-	if strings.HasPrefix(f.Message, "prompt is too long") {
+	if strings.HasPrefix(f.Message, "prompt is too long") || strings.HasPrefix(strings.ToLower(f.Message), "input is too long") {
 		f.Kind = TooLong
 	}
 	return f
