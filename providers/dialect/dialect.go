@@ -100,6 +100,8 @@ func Of(name Name) *Dialect {
 		return &responsesDialect
 	case Messages:
 		return &messagesDialect
+	case Gemini:
+		return &geminiDialect
 	}
 	return nil
 }
