@@ -122,7 +122,7 @@ func chatCall(v gjson.Result) Part {
 	if c := v.Get("custom"); c.Exists() {
 		return Part{Kind: ToolCall, ID: v.Get("id").Str, Name: c.Get("name").Str, Args: quoted(c.Get("input").Str), Custom: true}
 	}
-	return Part{Kind: ToolCall, ID: v.Get("id").Str, Name: v.Get("function.name").Str, Args: arguments(v.Get("function.arguments").Str)}
+	return chatUnsigned(Part{Kind: ToolCall, ID: v.Get("id").Str, Name: v.Get("function.name").Str, Args: arguments(v.Get("function.arguments").Str)}, v)
 }
 
 func (p *Prompt) chatContent(v gjson.Result, path string) (parts []Part) {
@@ -405,7 +405,11 @@ func chatTurn(t *Turn, to Target, l *Losses) (list []object) {
 			if part.Custom && !to.Custom {
 				args = customArgs(args)
 			}
-			calls = append(calls, chatCallOf(part.ID, part.Name, written(args), part.Custom && to.Custom))
+			call := chatCallOf(part.ID, part.Name, written(args), part.Custom && to.Custom)
+			if part.Vendor == vendorGoogle && to.Vendor == vendorGoogle {
+				call = chatSigned(call, part.Signature)
+			}
+			calls = append(calls, call)
 		case Thought, Redacted:
 			l.Add("messages.*.content.thinking", notTheirs)
 		default:

@@ -148,7 +148,7 @@ func (d *chatDecoder) choice(list []Piece, n int, v gjson.Result) []Piece {
 			a.calls[index] = part
 			a.next++
 			a.open, a.kind = part, ToolCall
-			list = append(list, Piece{Kind: Open, Choice: n, Index: part, Part: Part{Kind: ToolCall, ID: v.Get("id").Str, Name: what.Get("name").Str, Custom: args == "input"}})
+			list = append(list, Piece{Kind: Open, Choice: n, Index: part, Part: chatUnsigned(Part{Kind: ToolCall, ID: v.Get("id").Str, Name: what.Get("name").Str, Custom: args == "input"}, v)})
 		}
 		if t := what.Get(args).Str; t != "" {
 			list = append(list, Piece{Kind: Delta, Choice: n, Index: part, Text: t})
@@ -228,7 +228,7 @@ func (e *chatEncoder) Whole(r *Reply) []byte {
 			case Refusal:
 				refusal += p.Text
 			case ToolCall:
-				calls = append(calls, chatCallOf(p.ID, p.Name, written(p.Args), p.Custom))
+				calls = append(calls, chatSigned(chatCallOf(p.ID, p.Name, written(p.Args), p.Custom), sealed(&p, "")))
 			}
 		}
 		if text != "" || calls == nil && refusal == "" {
@@ -288,7 +288,7 @@ func (e *chatEncoder) event(list []Frame, p Piece) []Frame {
 				}
 			}
 			e.calls[at] = n
-			call := chatCallOf(p.Part.ID, p.Part.Name, "", p.Part.Custom)
+			call := chatSigned(chatCallOf(p.Part.ID, p.Part.Name, "", p.Part.Custom), sealed(&p.Part, ""))
 			call["index"] = n
 			list = append(list, e.delta(p.Choice, object{"tool_calls": []object{call}}, nil))
 		}

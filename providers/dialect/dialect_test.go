@@ -114,6 +114,25 @@ func TestRequestsInAnotherDialect(t *testing.T) {
 	}
 }
 
+// TestGeminiRoundTrips is the same for Google, to and from each other dialect.
+func TestGeminiRoundTrips(t *testing.T) {
+	const doc = `{"systemInstruction":{"parts":[{"text":"be brief"}]},"contents":[{"role":"user","parts":[{"text":"q"},{"inlineData":{"mimeType":"image/png","data":"AAAA"}}]},{"role":"model","parts":[{"text":"let me"},{"functionCall":{"id":"c1","name":"f","args":{"a":1}}}]},
+	 {"role":"user","parts":[{"functionResponse":{"id":"c1","name":"f","response":{"output":"one"}}},{"text":"and?"}]}],"tools":[{"functionDeclarations":[{"name":"f","description":"F","parametersJsonSchema":{"type":"object"}}]}],
+	 "toolConfig":{"functionCallingConfig":{"mode":"ANY"}},"generationConfig":{"maxOutputTokens":99,"temperature":0.5,"topP":0.5,"responseMimeType":"application/json","responseJsonSchema":{"type":"object"}}}`
+	for other, vendor := range vendors {
+		if dialect.Of(other).Read == nil || other == dialect.Gemini {
+			continue
+		}
+		p, _ := dialect.Of(dialect.Gemini).Read([]byte(doc))
+		there, losses, _ := dialect.Of(other).Write(p, dialect.Target{Model: "gemini-2.5-pro", Vendor: vendor})
+		q, _ := dialect.Of(other).Read(there)
+		back, more, _ := dialect.Of(dialect.Gemini).Write(q, dialect.Target{Model: "gemini-2.5-pro", Vendor: "google"})
+		if diff := same(t, doc, string(back)); diff != "" || len(losses)+len(more) > 0 {
+			t.Errorf("by %s: %v %v %s", other, losses, more, diff)
+		}
+	}
+}
+
 // TestRoundTrips has what can be said in both dialects come back as it was.
 func TestRoundTrips(t *testing.T) {
 	for _, doc := range []string{requests[0].want, requests[4].want} {
@@ -163,7 +182,10 @@ const messagesStream = `{"type":"message_start","message":{"id":"c1","model":"gp
 {"type":"message_delta","delta":{"stop_reason":"tool_use","stop_sequence":null},"usage":{"output_tokens":20}}
 {"type":"message_stop"}`
 
-var replies = map[dialect.Name]struct{ whole, stream string }{dialect.Chat: {chatReply, chatStream}, dialect.Messages: {messagesReply, messagesStream}, dialect.Responses: {responsesReply, responsesStream}}
+// A reply as it is said plainly, and as it is streamed: a line an event.
+type said struct{ whole, stream string }
+
+var replies = map[dialect.Name]said{dialect.Chat: {chatReply, chatStream}, dialect.Messages: {messagesReply, messagesStream}, dialect.Responses: {responsesReply, responsesStream}}
 
 // pieces decodes a stream, of which each line is an event.
 func pieces(t *testing.T, of dialect.Name, stream string) []dialect.Piece {
@@ -203,6 +225,12 @@ func frames(t *testing.T, in dialect.Name, list []dialect.Piece) string {
 }
 
 func TestRepliesInAnotherDialect(t *testing.T) {
+	sameReplies(t, replies)
+	sameReplies(t, geminiReplies)
+}
+
+// sameReplies sees that each of replies is each other one in its dialect.
+func sameReplies(t *testing.T, replies map[dialect.Name]said) {
 	for from, r := range replies {
 		whole, err := dialect.Of(from).NewDecoder(&dialect.Prompt{}).Whole([]byte(r.whole))
 		if err != nil {
@@ -250,7 +278,7 @@ func TestReasonsToStop(t *testing.T) {
 }
 
 func TestStreamsWithoutAnEndAreNone(t *testing.T) {
-	for of, r := range replies {
+	for of, r := range geminiReplies {
 		lines := strings.Split(r.stream, "\n")
 		for cut := range len(lines) - 2 {
 			d := dialect.Of(of).NewDecoder(&dialect.Prompt{})
@@ -277,6 +305,12 @@ func TestErrorsInAnotherDialect(t *testing.T) {
 		{dialect.Chat, 429, `{"error":{"message":"m","type":"rate_limit_error","code":"rate_limit_exceeded"}}`, dialect.Messages, `{"type":"error","error":{"type":"rate_limit_error","message":"m"}}`},
 		{dialect.Messages, 529, `{"type":"error","error":{"type":"overloaded_error","message":"m"}}`, dialect.Chat, `{"error":{"message":"m","type":"server_error","param":null,"code":null}}`},
 		{dialect.Messages, 400, `{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 9 tokens"}}`, dialect.Chat, `{"error":{"message":"prompt is too long: 9 tokens","type":"invalid_request_error","param":null,"code":"context_length_exceeded"}}`},
+		{dialect.Gemini, 400, `{"error":{"code":400,"message":"The input token count (9) exceeds the maximum number of tokens allowed (1).","status":"INVALID_ARGUMENT"}}`, dialect.Chat, `{"error":{"message":"The input token count (9) exceeds the maximum number of tokens allowed (1).","type":"invalid_request_error","param":null,"code":"context_length_exceeded"}}`},
+		{dialect.Gemini, 400, `{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT"}}`, dialect.Messages, `{"type":"error","error":{"type":"authentication_error","message":"API key not valid. Please pass a valid API key."}}`},
+		{dialect.Gemini, 0, `{"error":{"code":503,"message":"m","status":"UNAVAILABLE"}}`, dialect.Messages, `{"type":"error","error":{"type":"overloaded_error","message":"m"}}`},
+		{dialect.Gemini, 429, `{"error":{"code":429,"message":"m","status":"RESOURCE_EXHAUSTED"}}`, dialect.Chat, `{"error":{"message":"m","type":"rate_limit_error","param":null,"code":"rate_limit_exceeded"}}`},
+		{dialect.Chat, 429, `{"error":{"message":"m","type":"rate_limit_error","code":"rate_limit_exceeded"}}`, dialect.Gemini, `{"error":{"code":429,"message":"m","status":"RESOURCE_EXHAUSTED"}}`},
+		{dialect.Messages, 400, `{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 9"}}`, dialect.Gemini, `{"error":{"code":400,"message":"The input token count exceeds the maximum number of tokens allowed: prompt is too long: 9","status":"INVALID_ARGUMENT"}}`},
 		{dialect.Messages, 404, `{"type":"error","error":{"type":"not_found_error","message":"m"}}`, dialect.Chat, `{"error":{"message":"m","type":"not_found","param":null,"code":"model_not_found"}}`},
 	} {
 		if diff := same(t, test.want, string(dialect.WriteFailure(test.to, dialect.ReadFailure(test.from, test.status, []byte(test.in))))); diff != "" {
@@ -289,7 +323,7 @@ func FuzzTranslate(f *testing.F) {
 	for _, r := range slices.Concat(requests, responsesRequests, geminiRequests, behindRequests) {
 		f.Add(r.in)
 	}
-	for _, r := range replies {
+	for _, r := range geminiReplies {
 		f.Add(r.whole)
 		f.Add(r.stream)
 	}
@@ -297,8 +331,8 @@ func FuzzTranslate(f *testing.F) {
 		if !json.Valid([]byte(text)) {
 			return
 		}
-		for from := range replies {
-			for to := range replies {
+		for from := range geminiReplies {
+			for to := range geminiReplies {
 				p, err := dialect.Of(from).Read([]byte(text))
 				if err != nil {
 					continue

@@ -25,8 +25,11 @@ func ReadFailure(of Name, status int, doc []byte) *Failed {
 			f.Kind = kind
 		}
 	}
-	if strings.HasPrefix(f.Message, "prompt is too long") || strings.HasPrefix(strings.ToLower(f.Message), "input is too long") {
+	switch {
+	case strings.HasPrefix(f.Message, "prompt is too long"), strings.HasPrefix(strings.ToLower(f.Message), "input is too long"), strings.HasPrefix(f.Message, "The input token count"): // Anthropic, Google
 		f.Kind = TooLong
+	case of == Gemini && strings.HasPrefix(f.Message, "API key"): // which it answers with 400
+		f.Kind = BadKey
 	}
 	return f
 }
@@ -81,7 +84,11 @@ func WriteFailure(in Name, f *Failed) []byte {
 	}
 	if in == Gemini {
 		status := geminiFailures[f.Kind]
-		return encode(object{"error": object{"code": status.code, "message": f.Message, "status": status.word}})
+		message := f.Message
+		if f.Kind == TooLong && !strings.HasPrefix(message, "The input token count") {
+			message = "The input token count exceeds the maximum number of tokens allowed: " + message
+		}
+		return encode(object{"error": object{"code": status.code, "message": message, "status": status.word}})
 	}
 	code := map[Failure]string{BadKey: "invalid_api_key", NoModel: "model_not_found", TooLong: "context_length_exceeded", Throttled: "rate_limit_exceeded", FilteredOut: "content_filter"}[f.Kind]
 	e := object{"message": f.Message, "type": word[0], "param": nil, "code": nil}
@@ -91,12 +98,12 @@ func WriteFailure(in Name, f *Failed) []byte {
 	return encode(object{"error": e})
 }
 
-// geminiFailures are what Google calls them.
+// geminiFailures are what Google calls errors.
 var geminiFailures = map[Failure]struct {
 	code int
 	word string
 }{
 	Broken: {500, "INTERNAL"}, BadRequest: {400, "INVALID_ARGUMENT"}, BadKey: {401, "UNAUTHENTICATED"}, Forbidden: {403, "PERMISSION_DENIED"}, NoModel: {404, "NOT_FOUND"},
-	TooLong: {400, "INVALID_ARGUMENT"}, TooLarge: {400, "INVALID_ARGUMENT"}, Throttled: {429, "RESOURCE_EXHAUSTED"}, Overloaded: {503, "UNAVAILABLE"}, TimedOut: {504, "DEADLINE_EXCEEDED"},
-	FilteredOut: {400, "INVALID_ARGUMENT"},
+	TooLong: {400, "INVALID_ARGUMENT"}, TooLarge: {400, "INVALID_ARGUMENT"}, Throttled: {429, "RESOURCE_EXHAUSTED"}, Overloaded: {503, "UNAVAILABLE"},
+	TimedOut: {504, "DEADLINE_EXCEEDED"}, FilteredOut: {400, "FAILED_PRECONDITION"},
 }

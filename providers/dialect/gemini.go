@@ -1,265 +1,286 @@
 package dialect
 
 import (
-	"encoding/base64"
 	"encoding/json"
-	"strconv"
+	"slices"
 	"strings"
 
 	"github.com/tidwall/gjson"
 )
 
-// Google's generateContent. The model, and whether the reply streams, stand in the path:
-// who reads a request sets them.
+// Google's generateContent. The model, and whether it streams, stand in its path and not
+// in its documents: whoever reads one says so in the [Prompt].
 var geminiDialect = Dialect{
 	Name: Gemini, Read: readGemini, Write: writeGemini,
-	NewDecoder: func(*Prompt) Decoder { return new(geminiDecoder) },
+	NewDecoder: func(p *Prompt) Decoder { return newGeminiDecoder(p) },
 	NewEncoder: func(p *Prompt) Encoder { return &geminiEncoder{model: p.Model} },
 }
 
-const (
-	vendorGoogle = "google"
-	madeCall     = "cg_" // begins the ids of calls that Gemini gave none
-)
-
-// camel is a member's name as Google writes it: it takes snake_case, too.
-func camel(name string) string {
-	for {
-		at := strings.IndexByte(name, '_')
-		if at < 0 || at+1 == len(name) {
-			return name
-		}
-		name = name[:at] + strings.ToUpper(name[at+1:at+2]) + name[at+2:]
-	}
-}
-
-// of is a member of v, however it is written.
-func of(v gjson.Result, name string) (found gjson.Result) {
-	v.ForEach(func(key, v gjson.Result) bool {
-		if camel(key.Str) == name {
-			found = v
-			return false
-		}
-		return true
-	})
-	return found
-}
-
-// A geminiReader reads one request.
-type geminiReader struct {
-	*Prompt
-	calls int                 // that had no id
-	open  map[string][]string // ids of calls that have no result yet, by name
-}
+const vendorGoogle = "google"
 
 func readGemini(doc []byte) (*Prompt, error) {
-	r := &geminiReader{&Prompt{From: Gemini, Usage: true}, 0, make(map[string][]string)}
-	p := r.Prompt
-	var err error
-	members(gjson.ParseBytes(doc), "", &p.Losses, func(name string, v gjson.Result) bool {
-		switch camel(name) {
+	p := &Prompt{From: Gemini, Usage: true}
+	v := gjson.ParseBytes(doc)
+	if c := either(v, "cachedContent"); c.Exists() && c.Type != gjson.Null && c.Str != "" {
+		return nil, &Bound{"cachedContent", "its vendor alone has that content: send it as contents"}
+	}
+	g := geminiReader{p: p, names: make(map[string][]string)}
+	members(v, "", &p.Losses, func(name string, v gjson.Result) bool {
+		switch name = camel(name); name {
 		case "model":
-			p.Model = v.Str
-		case "stream":
+			p.Model = strings.TrimPrefix(v.Str, "models/")
+		case "stream": // which the door puts there
 			p.Stream = v.Bool()
 		case "systemInstruction":
-			p.System = r.parts(of(v, "parts"), "systemInstruction.parts")
+			p.System = g.parts(v, "systemInstruction.parts")
 		case "contents":
-			items(v, func(v gjson.Result) {
-				t := Turn{Parts: r.parts(of(v, "parts"), "contents.*.parts")}
-				if v.Get("role").Str == "model" {
-					t.Role = Assistant
-				}
-				p.Turns = append(p.Turns, t)
-			})
+			each(v, g.content)
 		case "tools":
-			items(v, func(v gjson.Result) { p.geminiTools(v) })
+			each(v, p.geminiTools)
 		case "toolConfig":
-			p.Choice = geminiChoice(of(v, "functionCallingConfig"))
+			p.geminiChoice(v)
 		case "generationConfig":
 			p.geminiConfig(v)
 		case "cachedContent":
-			err = &Bound{"cachedContent", "its vendor alone has it: send what it holds"}
 		default:
 			if p.Extra == nil {
 				p.Extra = make(map[string]json.RawMessage)
 			}
-			p.Extra[camel(name)] = raw(v)
+			p.Extra[name] = raw(v)
 		}
 		return true
 	})
-	return p, err
+	return p, nil
 }
 
-func (r *geminiReader) parts(v gjson.Result, path string) (parts []Part) {
-	items(v, func(v gjson.Result) {
-		var part Part
-		known := true
-		members(v, path+".*", &r.Losses, func(name string, v gjson.Result) bool {
-			switch camel(name) {
-			case "text":
-				part.Text = v.Str
-			case "thought":
-				if v.Bool() {
-					part.Kind = Thought
-				}
-			case "thoughtSignature":
-				ungemini(&part, v.Str)
-			case "inlineData":
-				part.Kind, part.Media = geminiMedia(of(v, "mimeType").Str), &Media{Type: of(v, "mimeType").Str, Data: v.Get("data").Str, Name: of(v, "displayName").Str}
-			case "fileData":
-				part.Kind, part.Media = geminiMedia(of(v, "mimeType").Str), &Media{Type: of(v, "mimeType").Str, URL: of(v, "fileUri").Str}
-			case "functionCall":
-				part.Kind, part.ID, part.Name, part.Args = ToolCall, v.Get("id").Str, v.Get("name").Str, json.RawMessage("{}")
-				if args := v.Get("args"); args.IsObject() {
-					part.Args = raw(args)
-				}
-				if part.ID == "" {
-					part.ID = madeCall + strconv.Itoa(r.calls)
-					r.calls++
-				}
-				r.open[part.Name] = append(r.open[part.Name], part.ID)
-			case "functionResponse":
-				part = r.result(v)
-			case "executableCode", "codeExecutionResult", "toolCall", "toolResponse":
-				known = false
-				return false
-			default:
-				return false
-			}
-			return true
-		})
-		if known {
+// camel is the name of a member as Google writes it: it takes max_tokens for maxTokens.
+func camel(name string) string {
+	if strings.IndexByte(name, '_') <= 0 {
+		return name
+	}
+	var b strings.Builder
+	for i, word := range strings.Split(name, "_") {
+		if i > 0 && word != "" {
+			word = strings.ToUpper(word[:1]) + word[1:]
+		}
+		b.WriteString(word)
+	}
+	return b.String()
+}
+
+// either is the member of v that has a name, in one of the two ways to write it.
+func either(v gjson.Result, name string) (found gjson.Result) {
+	v.ForEach(func(key, v gjson.Result) bool {
+		if camel(key.Str) == name {
+			found = v
+		}
+		return !found.Exists()
+	})
+	return found
+}
+
+// each calls f for each item of the list v, or for v, where it is one that stands alone:
+// Google takes that, too.
+func each(v gjson.Result, f func(gjson.Result)) {
+	if v.IsObject() {
+		f(v)
+		return
+	}
+	items(v, f)
+}
+
+// A geminiReader reads the turns of a request.
+type geminiReader struct {
+	p     *Prompt
+	calls int                 // of tools, so far
+	names map[string][]string // ids of calls that have none and no result yet, by their tools
+}
+
+func (g *geminiReader) content(v gjson.Result) {
+	t := Turn{Parts: g.parts(v, "contents.*.parts")}
+	if v.Get("role").Str == "model" {
+		t.Role = Assistant
+	}
+	g.p.Turns = append(g.p.Turns, t)
+}
+
+func (g *geminiReader) parts(v gjson.Result, path string) (parts []Part) {
+	if v.Type == gjson.String {
+		return []Part{{Kind: Text, Text: v.Str}}
+	}
+	each(v.Get("parts"), func(v gjson.Result) {
+		part, ok := g.part(v, path)
+		switch n := len(parts) - 1; {
+		case !ok:
+		case n >= 0 && parts[n].Kind == Thought && parts[n].Signature == "" && (part.Kind == Thought || part.Kind == Redacted && part.Vendor == vendorGoogle && v.Get("thought").Bool()):
+			// One thought comes in pieces, of which the last is signed.
+			parts[n].Text, parts[n].Signature, parts[n].Vendor = parts[n].Text+part.Text, part.Signature, part.Vendor
+		default:
 			parts = append(parts, part)
 		}
 	})
 	return parts
 }
 
-// result is what a tool answered. One without an id is of the first call of its name that
-// has none yet.
-func (r *geminiReader) result(v gjson.Result) Part {
-	p := Part{Kind: ToolResult, ID: v.Get("id").Str, Name: v.Get("name").Str}
-	if open := r.open[p.Name]; p.ID == "" && len(open) > 0 {
-		p.ID = open[0]
-	}
-	for i, id := range r.open[p.Name] {
-		if id == p.ID {
-			r.open[p.Name] = append(r.open[p.Name][:i:i], r.open[p.Name][i+1:]...)
-			break
+// part reads one part, and says whether it is one that is known.
+func (g *geminiReader) part(v gjson.Result, path string) (part Part, ok bool) {
+	signature := either(v, "thoughtSignature").Str
+	v.ForEach(func(key, v gjson.Result) bool {
+		switch name := camel(key.Str); name {
+		case "text":
+			ok, part.Text = true, v.Str
+		case "inlineData":
+			ok = true
+			part.media(&Media{Data: v.Get("data").Str}, v)
+		case "fileData":
+			ok = true
+			uri := either(v, "fileUri").Str
+			m := &Media{URL: uri}
+			if strings.HasPrefix(uri, "gs://") || strings.Contains(uri, "googleapis.com/") {
+				m = &Media{File: uri, Vendor: vendorGoogle}
+			}
+			part.media(m, v)
+		case "functionCall":
+			ok = true
+			part.Kind, part.Name, part.Args = ToolCall, v.Get("name").Str, geminiArgs(v.Get("args"))
+			if part.ID = v.Get("id").Str; part.ID == "" {
+				part.ID = madeID("", g.calls)
+				g.names[part.Name] = append(g.names[part.Name], part.ID)
+			}
+			g.calls++
+		case "functionResponse":
+			ok = true
+			g.result(&part, v, path)
+		case "thought", "thoughtSignature":
+		default: // executableCode, codeExecutionResult, toolCall, toolResponse, videoMetadata…
+			g.p.Losses.Add(path+"."+clip(name), "callgate does not know it")
 		}
+		return true
+	})
+	if !ok {
+		return part, false
 	}
-	response := v.Get("response")
-	text := response.Raw
-	if n := len(response.Map()); n == 1 {
-		for _, name := range []string{"result", "output", "error"} {
-			if only := response.Get(name); only.Exists() {
-				p.Failed = name == "error"
-				if text = only.Raw; only.Type == gjson.String {
-					text = only.Str
+	if part.Kind == Text && v.Get("thought").Bool() {
+		part.Kind = Thought
+	}
+	if signature != "" {
+		if part.Text == "" && (part.Kind == Text || part.Kind == Thought) {
+			part.Kind = Redacted
+		}
+		part.signedBy(signature)
+	}
+	return part, true
+}
+
+// media makes part what m is by its type, which v says.
+func (part *Part) media(m *Media, v gjson.Result) {
+	m.Type, m.Name = either(v, "mimeType").Str, either(v, "displayName").Str
+	part.Media = m
+	switch kind, _, _ := strings.Cut(m.Type, "/"); kind {
+	case "image":
+		part.Kind = Image
+	case "audio":
+		part.Kind = Audio
+	default:
+		part.Kind = Document
+	}
+}
+
+// result reads what a tool answered. Google says what is an output, and what an error.
+func (g *geminiReader) result(part *Part, v gjson.Result, path string) {
+	part.Kind, part.ID, part.Name = ToolResult, v.Get("id").Str, v.Get("name").Str
+	if waiting := g.names[part.Name]; part.ID == "" && len(waiting) > 0 {
+		part.ID, g.names[part.Name] = waiting[0], waiting[1:]
+	}
+	said := v.Get("response")
+	text := said.Raw
+	if m := said.Map(); said.IsObject() && len(m) == 1 {
+		for name, v := range m {
+			switch name {
+			case "output", "result", "error":
+				part.Failed = name == "error"
+				if text = v.Raw; v.Type == gjson.String {
+					text = v.Str
 				}
 			}
 		}
 	}
-	p.Parts = []Part{{Kind: Text, Text: text}}
-	return p
+	if text != "" {
+		part.Parts = []Part{{Kind: Text, Text: text}}
+	}
+	each(v.Get("parts"), func(v gjson.Result) {
+		if p, ok := g.part(v, path+".functionResponse.parts"); ok {
+			part.Parts = append(part.Parts, p)
+		}
+	})
 }
 
-func geminiMedia(kind string) PartKind {
-	switch {
-	case strings.HasPrefix(kind, "image/"):
-		return Image
-	case strings.HasPrefix(kind, "audio/"):
-		return Audio
+// geminiArgs are the arguments of a call, which may be left out.
+func geminiArgs(v gjson.Result) json.RawMessage {
+	if !v.IsObject() {
+		return json.RawMessage("{}")
 	}
-	return Document
+	return raw(v)
 }
 
 func (p *Prompt) geminiTools(v gjson.Result) {
 	v.ForEach(func(key, v gjson.Result) bool {
-		if camel(key.Str) != "functionDeclarations" {
-			p.Tools = append(p.Tools, Tool{Name: camel(key.Str), Hosted: encode(object{camel(key.Str): raw(v)})})
+		if name := camel(key.Str); name != "functionDeclarations" {
+			p.Tools = append(p.Tools, Tool{Name: clip(name), Hosted: encode(object{name: raw(v)})})
 			return true
 		}
-		items(v, func(v gjson.Result) {
-			t := Tool{Name: v.Get("name").Str, Description: v.Get("description").Str}
-			if s := of(v, "parametersJsonSchema"); s.Exists() {
-				t.Schema = raw(s)
-			} else if s := v.Get("parameters"); s.Exists() {
-				t.Schema = plainSchema(s)
-			}
+		each(v, func(v gjson.Result) {
+			t := Tool{}
+			members(v, "tools.*.functionDeclarations.*", &p.Losses, func(name string, v gjson.Result) bool {
+				switch camel(name) {
+				case "name":
+					t.Name = v.Str
+				case "description":
+					t.Description = v.Str
+				case "parameters":
+					t.Schema = geminiSchema(v)
+				case "parametersJsonSchema":
+					t.Schema = raw(v)
+				default:
+					return false
+				}
+				return true
+			})
 			p.Tools = append(p.Tools, t)
 		})
 		return true
 	})
 }
 
-// plainSchema is a schema of Google's own, an extract of OpenAPI's, as JSON Schema.
-func plainSchema(v gjson.Result) json.RawMessage {
-	var plain func(v gjson.Result, names bool) any
-	plain = func(v gjson.Result, names bool) any {
-		switch {
-		case v.IsObject():
-			o := object{}
-			nullable := false
-			v.ForEach(func(key, v gjson.Result) bool {
-				switch {
-				case !names && key.Str == "type" && v.Type == gjson.String:
-					o["type"] = strings.ToLower(v.Str)
-				case !names && key.Str == "nullable":
-					nullable = v.Bool()
-				case !names && (camel(key.Str) == "propertyOrdering" || key.Str == "format" && v.Str == "enum"):
-				case names:
-					o[key.Str] = plain(v, false)
-				case key.Str == "enum" || key.Str == "example" || key.Str == "default":
-					o[key.Str] = raw(v)
-				default:
-					name := camel(key.Str)
-					o[name] = plain(v, name == "properties")
-				}
-				return true
-			})
-			if kind, ok := o["type"].(string); ok && nullable {
-				o["type"] = []string{kind, "null"}
-			}
-			for _, name := range []string{"minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"} {
-				if n, ok := o[name].(string); ok { // Google writes 64-bit numbers as texts
-					if _, err := strconv.ParseInt(n, 10, 64); err == nil {
-						o[name] = json.RawMessage(n)
-					}
-				}
-			}
-			return o
-		case v.IsArray():
-			list := []any{}
-			items(v, func(v gjson.Result) { list = append(list, plain(v, false)) })
-			return list
-		case v.Type == gjson.String:
-			return v.Str
+func (p *Prompt) geminiChoice(v gjson.Result) {
+	const path = "toolConfig"
+	members(v, path, &p.Losses, func(name string, v gjson.Result) bool {
+		if camel(name) != "functionCallingConfig" {
+			return false
 		}
-		return raw(v)
-	}
-	return encode(plain(v, false))
-}
-
-func geminiChoice(v gjson.Result) Choice {
-	c := Choice{Only: texts(of(v, "allowedFunctionNames"))}
-	switch strings.ToUpper(v.Get("mode").Str) {
-	case "NONE":
-		c.Mode = NoTool
-	case "ANY", "VALIDATED":
-		c.Mode = AnyTool
-	}
-	if c.Mode == AnyTool && len(c.Only) == 1 {
-		return Choice{Mode: Named, Name: c.Only[0]}
-	}
-	return c
+		only := texts(either(v, "allowedFunctionNames"))
+		switch mode := strings.ToUpper(v.Get("mode").Str); mode {
+		case "NONE":
+			p.Choice.Mode = NoTool
+			return true
+		case "ANY":
+			if p.Choice.Mode = AnyTool; len(only) == 1 {
+				p.Choice = Choice{Mode: Named, Name: only[0]}
+				return true
+			}
+		case "VALIDATED":
+			p.Losses.Add(path+".functionCallingConfig.mode", "no other vendor has it: it is AUTO")
+		}
+		p.Choice.Only = only
+		return true
+	})
 }
 
 func (p *Prompt) geminiConfig(v gjson.Result) {
-	var kind, schema gjson.Result
-	google := false
-	members(v, "generationConfig", &p.Losses, func(name string, v gjson.Result) bool {
+	const path = "generationConfig"
+	var kind string
+	var schema json.RawMessage
+	members(v, path, &p.Losses, func(name string, v gjson.Result) bool {
 		switch camel(name) {
 		case "maxOutputTokens":
 			p.MaxTokens = int(v.Int())
@@ -281,57 +302,46 @@ func (p *Prompt) geminiConfig(v gjson.Result) {
 		case "candidateCount":
 			p.Replies = int(v.Int())
 		case "responseMimeType":
-			kind = v
+			kind = v.Str
 		case "responseSchema":
-			schema, google = v, true
-		case "responseJsonSchema":
-			schema, google = v, false
+			schema = geminiSchema(v)
+		case "responseJsonSchema", "_responseJsonSchema":
+			schema = raw(v)
 		case "thinkingConfig":
-			p.geminiThinking(v)
+			p.geminiThinking(v, path+".thinkingConfig")
+		case "responseModalities":
+			return slices.Equal(texts(v), []string{"TEXT"})
 		default:
 			return false
 		}
 		return true
 	})
-	if kind.Str == "application/json" {
-		p.Format = &Format{}
-		if schema.Exists() {
-			p.Format.Name, p.Format.Schema = "reply", raw(schema)
-			if google {
-				p.Format.Schema = plainSchema(schema)
+	switch {
+	case kind == "application/json":
+		p.Format = &Format{Schema: schema}
+	case kind != "" && kind != "text/plain":
+		p.Losses.Add(path+".responseMimeType", "callgate does not know it")
+	}
+}
+
+func (p *Prompt) geminiThinking(v gjson.Result, path string) {
+	r := Reasoning{}
+	members(v, path, &p.Losses, func(name string, v gjson.Result) bool {
+		switch camel(name) {
+		case "thinkingBudget": // of which -1 is as the model likes
+			r.Tokens, r.Off = int(max(v.Int(), 0)), v.Int() == 0
+		case "thinkingLevel":
+			if r.Effort = strings.ToLower(v.Str); r.Effort == "thinking_level_unspecified" {
+				r.Effort = ""
 			}
+		case "includeThoughts":
+			r.Summary = v.Bool()
+		default:
+			return false
 		}
-	} else if kind.Str != "" && kind.Str != "text/plain" {
-		p.Losses.Add("generationConfig.responseMimeType", "callgate knows text/plain and application/json")
+		return true
+	})
+	if r != (Reasoning{}) {
+		p.Reasoning = &r
 	}
-}
-
-func (p *Prompt) geminiThinking(v gjson.Result) {
-	r := &Reasoning{Summary: of(v, "includeThoughts").Bool(), Effort: strings.ToLower(of(v, "thinkingLevel").Str)}
-	if b := of(v, "thinkingBudget"); b.Exists() {
-		r.Off = b.Int() == 0
-		r.Tokens = max(int(b.Int()), 0)
-	}
-	p.Reasoning = r
-}
-
-// gemini is the signature of p for a client of Google's, whose signatures are base64.
-func gemini(p *Part) string {
-	s := sealed(p, vendorGoogle)
-	if strings.HasPrefix(s, foreign) {
-		return base64.StdEncoding.EncodeToString([]byte(s))
-	}
-	return s
-}
-
-// ungemini puts into p the signature that a client of Google's sent.
-func ungemini(p *Part, signature string) {
-	if b, err := base64.StdEncoding.DecodeString(signature); err == nil && strings.HasPrefix(string(b), foreign) {
-		kind := p.Kind
-		if unsealed(p, string(b), vendorGoogle); p.Kind == ToolCall {
-			p.Kind = kind
-		}
-		return
-	}
-	p.Signature, p.Vendor = signature, vendorGoogle
 }

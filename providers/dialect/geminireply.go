@@ -2,17 +2,58 @@ package dialect
 
 import (
 	"cmp"
-	"encoding/json"
+	"encoding/base64"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/tidwall/gjson"
 )
 
-// geminiStops are finishReasons. STOP after a call is that of a tool.
+// made begins the ids of calls of tools to which the vendor gave none. It does not get
+// them back.
+const made = "callgate_"
+
+// madeID is the id of the call number n of a reply, or of a conversation.
+func madeID(reply string, n int) string {
+	if reply != "" {
+		reply += "_"
+	}
+	return made + reply + strconv.Itoa(n)
+}
+
+// A Gemini client takes base64 alone for a signature: what stands there of another vendor
+// is that of [foreign].
+const foreignBase64 = "Y2FsbGdhdGU6"
+
+// googleSignature is that of p for a client of Google's.
+func googleSignature(p *Part) string {
+	s := sealed(p, vendorGoogle)
+	if s == p.Signature {
+		return s
+	}
+	return base64.StdEncoding.EncodeToString([]byte(s))
+}
+
+// signedBy puts into p the signature that such a client sent.
+func (p *Part) signedBy(signature string) {
+	if strings.HasPrefix(signature, foreignBase64) {
+		plain := strings.NewReplacer("-", "+", "_", "/", "=", "").Replace(signature) // some write it as in URLs
+		if b, err := base64.RawStdEncoding.DecodeString(plain); err == nil {
+			signature = string(b)
+		}
+	}
+	kind, id := p.Kind, p.ID
+	if unsealed(p, signature, vendorGoogle); kind == ToolCall || p.Kind == ToolCall {
+		p.Kind, p.ID = kind, id // it is on the call itself
+	}
+}
+
+// geminiStops are finishReasons.
 var geminiStops = map[string]StopReason{
 	"STOP": EndTurn, "MAX_TOKENS": MaxTokens,
-	"SAFETY": Filtered, "RECITATION": Filtered, "BLOCKLIST": Filtered, "PROHIBITED_CONTENT": Filtered, "SPII": Filtered,
-	"IMAGE_SAFETY": Filtered, "IMAGE_PROHIBITED_CONTENT": Filtered, "IMAGE_RECITATION": Filtered,
+	"SAFETY": Filtered, "RECITATION": Filtered, "BLOCKLIST": Filtered, "PROHIBITED_CONTENT": Filtered, "SPII": Filtered, "MODEL_ARMOR": Filtered,
+	"IMAGE_SAFETY": Filtered, "IMAGE_PROHIBITED_CONTENT": Filtered, "IMAGE_RECITATION": Filtered, "IMAGE_OTHER": Filtered, "NO_IMAGE": Other,
 }
 
 func geminiStop(r StopReason) string {
@@ -21,7 +62,7 @@ func geminiStop(r StopReason) string {
 		return "MAX_TOKENS"
 	case Filtered, Refused:
 		return "SAFETY"
-	case Paused, Other:
+	case Other, Paused:
 		return "OTHER"
 	}
 	return "STOP"
@@ -31,43 +72,89 @@ func geminiUsage(v gjson.Result) *Usage {
 	if !v.IsObject() {
 		return nil
 	}
-	thoughts := v.Get("thoughtsTokenCount").Int()
-	return &Usage{
-		Input: v.Get("promptTokenCount").Int() + v.Get("toolUsePromptTokenCount").Int(), Output: v.Get("candidatesTokenCount").Int() + thoughts,
-		Reasoning: thoughts, CacheRead: v.Get("cachedContentTokenCount").Int(),
+	u := &Usage{
+		Input:     v.Get("promptTokenCount").Int() + v.Get("toolUsePromptTokenCount").Int(),
+		CacheRead: v.Get("cachedContentTokenCount").Int(), Reasoning: v.Get("thoughtsTokenCount").Int(),
 	}
+	u.Output = v.Get("candidatesTokenCount").Int() + u.Reasoning
+	of := func(list gjson.Result, kind string) (n int64) {
+		items(list, func(v gjson.Result) {
+			if v.Get("modality").Str == kind {
+				n += v.Get("tokenCount").Int()
+			}
+		})
+		return n
+	}
+	u.AudioIn, u.ImageIn = of(v.Get("promptTokensDetails"), "AUDIO"), of(v.Get("promptTokensDetails"), "IMAGE")
+	u.AudioOut = of(v.Get("candidatesTokensDetails"), "AUDIO")
+	return u
 }
 
 func geminiUsageOf(u *Usage) object {
 	if u == nil {
 		u = new(Usage)
 	}
-	o := object{"promptTokenCount": u.Input, "candidatesTokenCount": u.Output - u.Reasoning, "totalTokenCount": u.Input + u.Output}
-	if u.Reasoning > 0 {
-		o["thoughtsTokenCount"] = u.Reasoning
-	}
+	doc := object{"promptTokenCount": u.Input, "candidatesTokenCount": u.Output - u.Reasoning, "totalTokenCount": u.Input + u.Output}
 	if u.CacheRead > 0 {
-		o["cachedContentTokenCount"] = u.CacheRead
+		doc["cachedContentTokenCount"] = u.CacheRead
 	}
-	return o
+	if u.Reasoning > 0 {
+		doc["thoughtsTokenCount"] = u.Reasoning
+	}
+	return doc
 }
 
-// A geminiDecoder reads generateContent.
+// A geminiDecoder reads what Google answers.
 type geminiDecoder struct {
+	asked   int // calls in the conversation so far
 	began   bool
 	id      string
 	answers []*geminiAnswer
 	usage   *Usage
+	blocked bool // the prompt
 }
 
 // A geminiAnswer is one candidate.
 type geminiAnswer struct {
-	next  int // index of the part that comes next
-	open  int // index of the part that is open, -1 if none is
-	kind  PartKind
-	calls int
-	ended bool
-	why   StopReason
+	next   int // index of the part that comes next
+	open   int // index of the part that is open, -1 if none is
+	kind   PartKind
+	called bool // it asks for a tool
+	ended  bool
+	why    StopReason
+}
+
+func newGeminiDecoder(p *Prompt) *geminiDecoder {
+	d := new(geminiDecoder)
+	if p == nil {
+		return d
+	}
+	for i := range p.Turns {
+		for j := range p.Turns[i].Parts {
+			if p.Turns[i].Parts[j].Kind == ToolCall {
+				d.asked++
+			}
+		}
+	}
+	return d
+}
+
+// Whole reads a document as a stream of one event, which it is.
+func (d *geminiDecoder) Whole(doc []byte) (*Reply, error) {
+	list, err := d.Event(nil, "", doc)
+	if err != nil {
+		return nil, err
+	}
+	if len(d.answers) == 0 && !d.blocked {
+		return nil, &Unreadable{Gemini, "candidates", "there are none"}
+	}
+	for _, a := range d.answers {
+		a.ended = true // it is: a document is whole
+	}
+	if list, err = d.Over(list); err != nil {
+		return nil, err
+	}
+	return Fold(list), nil
 }
 
 func (d *geminiDecoder) answer(n int) *geminiAnswer {
@@ -77,242 +164,220 @@ func (d *geminiDecoder) answer(n int) *geminiAnswer {
 	return d.answers[n]
 }
 
-func (d *geminiDecoder) Whole(doc []byte) (*Reply, error) {
-	list, err := d.Event(nil, "", doc)
-	if err == nil {
-		list, err = d.Over(list)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return Fold(list), nil
-}
-
 func (d *geminiDecoder) Event(list []Piece, _ string, data []byte) ([]Piece, error) {
 	v := gjson.ParseBytes(data)
 	if v.Get("error").IsObject() {
 		return append(list, Piece{Kind: Fail, Failed: ReadFailure(Gemini, 0, data)}), nil
 	}
 	if !d.began {
-		d.began = true
-		d.id = v.Get("responseId").Str
+		d.began, d.id = true, v.Get("responseId").Str
 		list = append(list, Piece{Kind: Begin, ID: d.id, Model: v.Get("modelVersion").Str})
 	}
 	if u := geminiUsage(v.Get("usageMetadata")); u != nil {
 		d.usage = u
 	}
-	if why := v.Get("promptFeedback.blockReason").Str; why != "" && !v.Get("candidates.0").Exists() {
-		a := d.answer(0)
-		a.ended, a.why = true, Filtered
-	}
-	place := 0
+	d.blocked = d.blocked || v.Get("promptFeedback.blockReason").Str != ""
 	var err error
 	items(v.Get("candidates"), func(v gjson.Result) {
-		n := place
-		if i := v.Get("index"); i.Exists() {
-			n = int(i.Int())
-		}
-		place++
+		n := int(v.Get("index").Int())
 		if n < 0 || n >= maxChoices {
 			err = &Unreadable{Gemini, "candidates.*.index", "out of bounds"}
 			return
 		}
-		a := d.answer(n)
-		items(v.Get("content.parts"), func(v gjson.Result) { list = d.part(list, a, n, v) })
-		if why := v.Get("finishReason").Str; why != "" && why != "FINISH_REASON_UNSPECIFIED" {
-			list = a.shut(list, n)
-			a.ended, a.why = true, geminiStops[why]
-			if a.why == EndTurn && a.calls > 0 {
-				a.why = ToolUse
-			}
-		}
+		list = d.candidate(list, n, v)
 	})
 	return list, err
 }
 
-func (d *geminiDecoder) part(list []Piece, a *geminiAnswer, n int, v gjson.Result) []Piece {
-	signature := v.Get("thoughtSignature").Str
-	if call := v.Get("functionCall"); call.IsObject() {
+func (d *geminiDecoder) candidate(list []Piece, n int, v gjson.Result) []Piece {
+	a := d.answer(n)
+	items(v.Get("content.parts"), func(v gjson.Result) {
+		signature, text := v.Get("thoughtSignature").Str, v.Get("text")
+		switch call := v.Get("functionCall"); {
+		case call.IsObject():
+			list = a.shut(list, n)
+			part := Part{Kind: ToolCall, ID: call.Get("id").Str, Name: strings.Clone(call.Get("name").Str)}
+			if part.ID == "" {
+				part.ID = madeID(d.id, d.asked)
+			}
+			d.asked++
+			if signature != "" {
+				part.Signature, part.Vendor = signature, vendorGoogle
+			}
+			list = append(list, Piece{Kind: Open, Choice: n, Index: a.next, Part: part})
+			if args := geminiArgs(call.Get("args")); len(args) > len("{}") {
+				list = append(list, Piece{Kind: Delta, Choice: n, Index: a.next, Text: string(args)})
+			}
+			list = append(list, Piece{Kind: Close, Choice: n, Index: a.next})
+			a.next++
+			a.called = true
+		case text.Type == gjson.String && v.Get("thought").Bool():
+			list = a.text(list, n, Thought, text.Str)
+			list = a.sign(list, n, signature)
+		case text.Type == gjson.String:
+			list = a.text(list, n, Text, text.Str)
+			list = a.sign(list, n, signature)
+		}
+	})
+	if why := v.Get("finishReason").Str; why != "" {
 		list = a.shut(list, n)
-		id := call.Get("id").Str
-		if id == "" {
-			id = madeCall + d.id + "_" + strconv.Itoa(n) + "_" + strconv.Itoa(a.next)
-		}
-		list = append(list, Piece{Kind: Open, Choice: n, Index: a.next, Part: Part{Kind: ToolCall, ID: id, Name: call.Get("name").Str}})
-		if args := call.Get("args"); args.IsObject() {
-			list = append(list, Piece{Kind: Delta, Choice: n, Index: a.next, Text: args.Raw})
-		}
-		if signature != "" {
-			list = append(list, Piece{Kind: Sign, Choice: n, Index: a.next, Part: Part{Signature: signature, Vendor: vendorGoogle}})
-		}
-		list = append(list, Piece{Kind: Close, Choice: n, Index: a.next})
-		a.next++
-		a.calls++
+		a.ended, a.why = true, geminiStops[why]
+	}
+	return list
+}
+
+// text is more of a text, which begins if another part was open.
+func (a *geminiAnswer) text(list []Piece, n int, kind PartKind, text string) []Piece {
+	if text == "" {
 		return list
 	}
-	text := v.Get("text")
-	if !text.Exists() {
-		return list // pictures, and what the vendor has run by itself
-	}
-	kind := Text
-	if v.Get("thought").Bool() {
-		kind = Thought
-	}
-	if text.Str == "" && signature == "" {
-		return list
-	}
-	if a.open < 0 || a.kind != kind && text.Str != "" {
+	if a.open < 0 || a.kind != kind {
 		list = a.shut(list, n)
 		a.open, a.kind = a.next, kind
 		a.next++
 		list = append(list, Piece{Kind: Open, Choice: n, Index: a.open, Part: Part{Kind: kind}})
 	}
-	if text.Str != "" {
-		list = append(list, Piece{Kind: Delta, Choice: n, Index: a.open, Text: text.Str})
-	}
-	if signature != "" {
-		list = append(list, Piece{Kind: Sign, Choice: n, Index: a.open, Part: Part{Signature: signature, Vendor: vendorGoogle}})
-	}
-	return list
+	return append(list, Piece{Kind: Delta, Choice: n, Index: a.open, Text: text})
 }
 
-func (a *geminiAnswer) shut(list []Piece, n int) []Piece {
-	if a.open < 0 {
+// sign is the signature of the thought that is open. On anything else it stands for
+// itself.
+func (a *geminiAnswer) sign(list []Piece, n int, signature string) []Piece {
+	of := Part{Kind: Redacted, Signature: signature, Vendor: vendorGoogle}
+	switch {
+	case signature == "":
 		return list
+	case a.open >= 0 && a.kind == Thought:
+		list = append(list, Piece{Kind: Sign, Choice: n, Index: a.open, Part: Part{Signature: signature, Vendor: vendorGoogle}})
+		return a.shut(list, n)
 	}
-	list = append(list, Piece{Kind: Close, Choice: n, Index: a.open})
-	a.open = -1
+	list = a.shut(list, n)
+	list = append(list, Piece{Kind: Open, Choice: n, Index: a.next, Part: of}, Piece{Kind: Close, Choice: n, Index: a.next})
+	a.next++
 	return list
 }
 
-// Over ends what has a finishReason: nothing else says that the stream is complete.
-func (d *geminiDecoder) Over(list []Piece) ([]Piece, error) {
-	if len(d.answers) == 0 {
-		return list, &Unreadable{Gemini, "", "there are no candidates"}
+// shut says that the part that is open is complete.
+func (a *geminiAnswer) shut(list []Piece, n int) []Piece {
+	if a.open >= 0 {
+		list = append(list, Piece{Kind: Close, Choice: n, Index: a.open})
+		a.open = -1
 	}
-	for _, a := range d.answers {
-		if !a.ended {
-			return list, &Unreadable{Gemini, "", "the stream has no end"}
-		}
+	return list
+}
+
+// Over ends what has a finishReason: nothing else ends a stream.
+func (d *geminiDecoder) Over(list []Piece) ([]Piece, error) {
+	if len(d.answers) == 0 && d.blocked {
+		d.answers = []*geminiAnswer{{open: -1, ended: true, why: Filtered}}
+	}
+	if len(d.answers) == 0 || slices.ContainsFunc(d.answers, func(a *geminiAnswer) bool { return !a.ended }) {
+		return list, &Unreadable{Gemini, "", "the stream has no end"}
 	}
 	if d.usage != nil {
 		list = append(list, Piece{Kind: Total, Usage: d.usage})
 	}
 	for n, a := range d.answers {
+		list = a.shut(list, n)
+		if a.called && a.why == EndTurn {
+			a.why = ToolUse
+		}
 		list = append(list, Piece{Kind: End, Choice: n, Reason: a.why})
 	}
 	return list, nil
 }
 
-// A geminiEncoder writes generateContent.
+// A geminiEncoder writes as Google answers: each event is a document.
 type geminiEncoder struct {
-	model string
-	id    string
-	kinds map[[2]int]*Part // that are open, with the arguments of calls so far in Text
-	total *Usage
-	left  map[int]bool // candidates that have not ended
+	id, model string
+	total     *Usage
+	open      map[[2]int]*Part // parts that are not complete, with what there is of them
+	begun     map[int]bool
+	left      int // answers that have not ended
 }
 
 func (e *geminiEncoder) Whole(r *Reply) []byte {
 	candidates := []object{}
-	for n := range r.Choices {
-		a := &r.Choices[n]
+	for n, a := range r.Choices {
 		parts := []object{}
 		for i := range a.Parts {
-			if o := geminiPart(&a.Parts[i], a.Parts[i].Args); o != nil {
-				parts = append(parts, o)
-			}
+			parts = append(parts, geminiPartOf(&a.Parts[i]))
 		}
 		candidates = append(candidates, object{"content": object{"role": "model", "parts": parts}, "finishReason": geminiStop(a.Reason), "index": n})
 	}
 	return encode(object{"candidates": candidates, "usageMetadata": geminiUsageOf(r.Usage), "modelVersion": cmp.Or(r.Model, e.model), "responseId": r.ID})
 }
 
-// geminiPart is p as a part of a reply; nil if there is nothing in it.
-func geminiPart(p *Part, args json.RawMessage) object {
-	var o object
+// geminiPartOf is a part of a reply.
+func geminiPartOf(p *Part) object {
+	doc := object{"text": p.Text}
 	switch p.Kind {
-	case Text, Refusal:
-		if p.Text == "" && p.Signature == "" {
-			return nil
-		}
-		o = object{"text": p.Text}
-	case Thought, Redacted:
-		o = object{"text": p.Text, "thought": true}
 	case ToolCall:
-		o = object{"functionCall": object{"id": p.ID, "name": p.Name, "args": objectOf(args)}}
-	default:
-		return nil
+		doc = object{"functionCall": object{"id": p.ID, "name": p.Name, "args": objectOf(p.Args)}}
+	case Thought:
+		doc["thought"] = true
 	}
-	if s := gemini(p); s != "" {
-		o["thoughtSignature"] = s
+	if p.Signature != "" {
+		doc["thoughtSignature"] = googleSignature(p)
 	}
-	return o
+	return doc
 }
 
-// chunk is one response of a stream.
-func (e *geminiEncoder) chunk(n int, parts []object, more object) Frame {
-	if parts == nil {
-		parts = []object{}
-	}
-	candidate := object{"content": object{"role": "model", "parts": parts}, "index": n}
-	doc := object{"candidates": []object{candidate}, "modelVersion": e.model, "responseId": e.id}
-	for name, v := range more {
-		if name == "finishReason" {
-			candidate[name] = v
-		} else {
-			doc[name] = v
-		}
+// chunk is an event that brings a part of an answer.
+func (e *geminiEncoder) chunk(n int, part object, why string) Frame {
+	c := object{"content": object{"role": "model", "parts": []object{part}}, "index": n}
+	doc := object{"candidates": []object{c}, "modelVersion": e.model, "responseId": e.id}
+	if why != "" {
+		c["finishReason"] = why
+		doc["usageMetadata"] = geminiUsageOf(e.total)
 	}
 	return Frame{Data: encode(doc)}
 }
 
 func (e *geminiEncoder) Event(list []Frame, p Piece) []Frame {
-	if e.kinds == nil {
-		e.kinds, e.left = make(map[[2]int]*Part), make(map[int]bool)
+	if e.open == nil {
+		e.open, e.begun = make(map[[2]int]*Part), make(map[int]bool)
 	}
 	at := [2]int{p.Choice, p.Index}
-	part := e.kinds[at]
+	if p.Kind != Begin && p.Kind != Total && p.Kind != Fail && !e.begun[p.Choice] {
+		e.begun[p.Choice] = true
+		e.left++
+	}
+	part := e.open[at]
 	switch p.Kind {
 	case Begin:
 		e.id, e.model = p.ID, cmp.Or(p.Model, e.model)
 	case Open:
-		e.left[p.Choice] = true
-		own := p.Part
-		e.kinds[at] = &own
-		if own.Kind == Redacted {
-			list = append(list, e.chunk(p.Choice, []object{geminiPart(&own, nil)}, nil))
-		}
+		part := p.Part
+		e.open[at] = &part
 	case Delta:
-		if part == nil {
-			break
-		}
-		if part.Kind == ToolCall {
+		switch {
+		case part == nil:
+		case part.Kind == ToolCall: // which is told when it is whole
 			part.Text += p.Text
-			break
+		default:
+			list = append(list, e.chunk(p.Choice, geminiPartOf(&Part{Kind: part.Kind, Text: p.Text}), ""))
 		}
-		list = append(list, e.chunk(p.Choice, []object{geminiPart(&Part{Kind: part.Kind, Text: p.Text}, nil)}, nil))
 	case Sign:
-		if part == nil {
-			break
-		}
-		part.Signature, part.Vendor = part.Signature+p.Part.Signature, p.Part.Vendor
-		if part.Kind != ToolCall {
-			own := Part{Kind: part.Kind, Signature: p.Part.Signature, Vendor: p.Part.Vendor}
-			list = append(list, e.chunk(p.Choice, []object{geminiPart(&own, nil)}, nil))
+		if part != nil {
+			part.Signature, part.Vendor = part.Signature+p.Part.Signature, p.Part.Vendor
 		}
 	case Close:
-		if part != nil && part.Kind == ToolCall {
-			list = append(list, e.chunk(p.Choice, []object{geminiPart(part, arguments(part.Text))}, nil))
+		switch {
+		case part == nil:
+		case part.Kind == ToolCall:
+			part.Args, part.Text = arguments(part.Text), ""
+			list = append(list, e.chunk(p.Choice, geminiPartOf(part), ""))
+		case part.Signature != "":
+			list = append(list, e.chunk(p.Choice, geminiPartOf(part), ""))
 		}
-		delete(e.kinds, at)
+		delete(e.open, at)
 	case Total:
 		e.total = p.Usage
 	case End:
-		delete(e.left, p.Choice)
-		last := e.chunk(p.Choice, nil, object{"finishReason": geminiStop(p.Reason), "usageMetadata": geminiUsageOf(e.total)})
-		last.Last = len(e.left) == 0
-		list = append(list, last)
+		list = append(list, e.chunk(p.Choice, object{"text": ""}, geminiStop(p.Reason)))
+		e.left--
+		list[len(list)-1].Last = e.left == 0
 	case Fail:
 		list = append(list, Frame{Data: WriteFailure(Gemini, p.Failed), Last: true})
 	}

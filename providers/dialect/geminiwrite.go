@@ -2,64 +2,69 @@ package dialect
 
 import (
 	"encoding/json"
+	"math"
+	"path"
 	"slices"
 	"strings"
 
 	"github.com/tidwall/gjson"
 )
 
-// anySignature is what Google's documentation gives for calls that its models have not
-// signed, since others made them.
-const anySignature = "skip_thought_signature_validator"
+// unsigned stands in the place of a signature, which the newer models want of each call
+// that began a step: as Google documents it, for calls that another model made.
+const unsigned = "skip_thought_signature_validator"
+
+// olderGemini says whether a model is of a generation that counts what it thinks in
+// tokens, takes texts alone from tools, and does not ask for signatures.
+func olderGemini(model string) bool {
+	name := path.Base(model)
+	return strings.HasPrefix(name, "gemini-1") || strings.HasPrefix(name, "gemini-2")
+}
 
 func writeGemini(p *Prompt, to Target) ([]byte, Losses, error) {
 	l := slices.Clone(p.Losses)
 	p.extras(&l, Gemini)
+	w := geminiWriter{to: to, old: olderGemini(to.Model), losses: &l, names: make(map[string]string)}
 	doc := object{}
-	if len(p.System) > 0 {
-		doc["systemInstruction"] = object{"parts": geminiParts(p.System, to, nil, "system", &l)}
+	if parts := w.parts(p.System, "system"); len(parts) > 0 {
+		doc["systemInstruction"] = object{"parts": parts}
 	}
-	names := make(map[string]string) // of tools, by the ids of calls
-	var contents []object
+	contents := []object{}
+	last := ""
 	for i := range p.Turns {
-		t := &p.Turns[i]
-		role := "user"
-		switch t.Role {
-		case Assistant:
-			role = "model"
-		case Developer:
-			l.Add("messages.*.role.developer", "gemini has instructions only at the beginning: they are the user's here")
+		role, parts := w.turn(&p.Turns[i])
+		switch {
+		case len(parts) == 0:
+		case role == last: // what tools have answered to one turn stands in one
+			c := contents[len(contents)-1]
+			c["parts"] = append(c["parts"].([]object), parts...)
+		default:
+			contents = append(contents, object{"role": role, "parts": parts})
+			last = role
 		}
-		if t.Name != "" {
-			l.Add("messages.*.name", "gemini has no such thing")
-		}
-		parts := t.Parts
-		if role == "user" {
-			parts = slices.Clone(parts)
-			slices.SortStableFunc(parts, func(a, b Part) int { return order(a.Kind) - order(b.Kind) })
-		}
-		written := geminiParts(parts, to, names, "messages.*.content", &l)
-		if len(written) == 0 {
-			continue
-		}
-		if n := len(contents) - 1; n >= 0 && contents[n]["role"] == role {
-			contents[n]["parts"] = append(contents[n]["parts"].([]object), written...)
-			continue
-		}
-		contents = append(contents, object{"role": role, "parts": written})
+	}
+	if !w.old {
+		unsignedCalls(contents)
 	}
 	doc["contents"] = contents
-	geminiWriteTools(p, doc, &l)
-	if c := geminiWriteConfig(p, to, &l); len(c) > 0 {
-		doc["generationConfig"] = c
+	if config := w.config(p); len(config) > 0 {
+		doc["generationConfig"] = config
+	}
+	w.tools(p, doc)
+	user := "user"
+	if p.From == Messages {
+		user = "metadata.user_id"
 	}
 	for _, no := range []struct {
 		name string
 		has  bool
-	}{{"user", p.User != ""}, {"prompt_cache_key", p.CacheKey != ""}} {
+	}{{user, p.User != ""}, {"prompt_cache_key", p.CacheKey != ""}} {
 		if no.has {
 			l.Add(no.name, "gemini has no such thing")
 		}
+	}
+	if p.Cache != nil {
+		l.Add("cache_control", "gemini caches by itself")
 	}
 	if p.From == Gemini {
 		for name, v := range p.Extra {
@@ -69,207 +74,297 @@ func writeGemini(p *Prompt, to Target) ([]byte, Losses, error) {
 	return encode(doc), l.in(p.From), nil
 }
 
-// geminiParts is parts as Google has them. names is filled with the names of tools by the
-// ids of their calls, and read for their results.
-func geminiParts(parts []Part, to Target, names map[string]string, path string, l *Losses) []object {
+// A geminiWriter writes a request.
+type geminiWriter struct {
+	to     Target
+	old    bool
+	losses *Losses
+	names  map[string]string // of the tools that were called, by the ids of the calls
+}
+
+func (w *geminiWriter) turn(t *Turn) (role string, parts []object) {
+	role = "user"
+	switch {
+	case t.Role == Assistant:
+		role = "model"
+	case t.Role == Developer:
+		w.losses.Add("messages.*.role.developer", "gemini has instructions only at the beginning: they are the user's here")
+	}
+	if t.Name != "" {
+		w.losses.Add("messages.*.name", "gemini has no such thing")
+	}
+	said := t.Parts
+	if role == "user" { // what tools have answered comes first
+		said = slices.Clone(said)
+		slices.SortStableFunc(said, func(a, b Part) int { return order(a.Kind) - order(b.Kind) })
+	}
+	return role, w.parts(said, "messages.*.content")
+}
+
+func (w *geminiWriter) parts(said []Part, path string) []object {
 	list := []object{}
-	signed := false
-	for i := range parts {
-		p := &parts[i]
-		var o object
+	for i := range said {
+		p := &said[i]
+		if p.Cache != nil {
+			w.losses.Add(path+".cache_control", "gemini caches by itself")
+		}
+		own := p.Signature != "" && p.Vendor == vendorGoogle && w.to.Vendor == vendorGoogle
 		switch p.Kind {
 		case Text, Refusal:
-			if p.Text == "" && p.Signature == "" {
-				continue
+			if p.Text != "" {
+				list = append(list, object{"text": p.Text})
 			}
-			o = object{"text": p.Text}
-		case Thought, Redacted:
-			if p.Vendor != vendorGoogle || to.Vendor != vendorGoogle || p.Text == "" {
-				l.Add(path+".reasoning", notTheirs)
-				continue
-			}
-			o = object{"text": p.Text, "thought": true}
 		case Image, Audio, Document:
-			if o = geminiWriteMedia(p.Media); o == nil {
-				l.Add(path+".file", "files at one vendor are not at another")
-				continue
+			if m := w.media(p, path); m != nil {
+				list = append(list, m)
 			}
-			if p.Media.Detail != "" && p.Media.Detail != "auto" {
-				l.Add(path+".image_url.detail", "gemini has no such thing for one image")
+		case Thought, Redacted:
+			n := len(list) - 1
+			switch {
+			case !own:
+				w.losses.Add(path+".thinking", notTheirs)
+			case p.Kind == Thought:
+				list = append(list, object{"text": p.Text, "thought": true, "thoughtSignature": p.Signature})
+			case n >= 0 && list[n]["text"] != nil && list[n]["thoughtSignature"] == nil:
+				list[n]["thoughtSignature"] = p.Signature // it was on that part
+			default:
+				list = append(list, object{"text": "", "thoughtSignature": p.Signature})
 			}
 		case ToolCall:
-			names[p.ID] = p.Name
-			call := object{"name": p.Name, "args": objectOf(p.Args)}
-			if p.ID != "" && !strings.HasPrefix(p.ID, madeCall) {
-				call["id"] = p.ID
+			w.names[p.ID] = p.Name
+			part := object{"functionCall": named(p.ID, object{"name": p.Name, "args": objectOf(p.Args)})}
+			if own {
+				part["thoughtSignature"] = p.Signature
 			}
-			o = object{"functionCall": call}
-			if !signed && p.Signature == "" && strings.Contains(to.Model, "gemini-3") {
-				o["thoughtSignature"] = anySignature
-			}
-			signed = true
+			list = append(list, part)
 		case ToolResult:
-			o = geminiResult(p, names, path, l)
+			list = append(list, w.result(p, path+".tool_result.content")...)
 		}
-		if p.Signature != "" && p.Vendor == vendorGoogle && to.Vendor == vendorGoogle {
-			o["thoughtSignature"] = p.Signature
-		}
-		if p.Cache != nil {
-			l.Add(path+".cache_control", "gemini has no such thing in a request")
-		}
-		list = append(list, o)
 	}
 	return list
 }
 
-func geminiResult(p *Part, names map[string]string, path string, l *Losses) object {
-	name := p.Name
-	if name == "" {
-		name = names[p.ID]
+// named is what, with an id that is not one of callgate's.
+func named(id string, what object) object {
+	if id != "" && !strings.HasPrefix(id, made) {
+		what["id"] = id
 	}
-	text := textOf(p.Parts)
-	response := json.RawMessage(text)
-	if !gjson.Valid(text) || !gjson.Parse(text).IsObject() {
-		response = encode(object{"result": text})
-	}
-	if p.Failed {
-		response = encode(object{"error": text})
-	}
-	if !only(p.Parts, Text) {
-		l.Add(path+".tool_result.content.image", "gemini takes results of tools as JSON only")
-	}
-	r := object{"name": name, "response": response}
-	if p.ID != "" && !strings.HasPrefix(p.ID, madeCall) {
-		r["id"] = p.ID
-	}
-	return object{"functionResponse": r}
+	return what
 }
 
-func geminiWriteMedia(m *Media) object {
+// result is what a tool answered, and what goes behind it.
+func (w *geminiWriter) result(p *Part, path string) []object {
+	name := p.Name
+	if name == "" {
+		if name = w.names[p.ID]; name == "" {
+			name = "tool"
+		}
+	}
+	text := textOf(p.Parts)
+	answer := named(p.ID, object{"name": name, "response": object{"output": text}})
+	switch {
+	case p.Failed:
+		answer["response"] = object{"error": text}
+	case gjson.Valid(text) && gjson.Parse(text).IsObject():
+		answer["response"] = json.RawMessage(text)
+	}
+	list := []object{{"functionResponse": answer}}
+	var media []object
+	for i := range p.Parts {
+		switch p.Parts[i].Kind {
+		case Image, Audio, Document:
+			if m := w.media(&p.Parts[i], path); m != nil {
+				media = append(media, m)
+			}
+		}
+	}
+	switch {
+	case media == nil:
+	case w.old:
+		list = append(list, media...)
+	default:
+		answer["parts"] = media
+	}
+	return list
+}
+
+func (w *geminiWriter) media(p *Part, path string) object {
+	m := p.Media
+	if m.Detail != "" && m.Detail != "auto" {
+		w.losses.Add(path+".image_url.detail", "gemini has no such thing")
+	}
+	kind := m.Type
 	switch {
 	case m.Data != "":
-		return object{"inlineData": object{"mimeType": m.Type, "data": m.Data}}
-	case m.URL != "":
-		o := object{"fileUri": m.URL}
-		if m.Type != "" {
-			o["mimeType"] = m.Type
+		if kind == "" {
+			kind = "application/octet-stream"
 		}
-		return object{"fileData": o}
+		return object{"inlineData": object{"mimeType": kind, "data": m.Data}}
+	case m.URL != "" || m.File != "" && m.Vendor == vendorGoogle:
+		uri := m.URL
+		if uri == "" {
+			uri = m.File
+		}
+		file := object{"fileUri": uri}
+		if kind == "" {
+			kind = mediaTypes[strings.ToLower(extension(uri))]
+		}
+		if kind != "" {
+			file["mimeType"] = kind
+		}
+		return object{"fileData": file}
 	}
+	w.losses.Add(path+".file", "files at one vendor are not at another")
 	return nil
 }
 
-func geminiWriteTools(p *Prompt, doc object, l *Losses) {
-	var functions []object
-	var tools []any
-	for _, t := range p.Tools {
+// mediaTypes are those of files at a URL, by how their names end.
+var mediaTypes = map[string]string{".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif", ".webp": "image/webp", ".pdf": "application/pdf"}
+
+// extension is how the path of a URL ends.
+func extension(uri string) string {
+	uri, _, _ = strings.Cut(uri, "?")
+	return path.Ext(uri)
+}
+
+// unsignedCalls puts into each step of the model's since the user spoke last what stands
+// for a signature that is missing: on the first call of the step, as Google's are.
+func unsignedCalls(contents []object) {
+	for n := len(contents) - 1; n >= 0; n-- {
+		parts := contents[n]["parts"].([]object)
+		if contents[n]["role"] == "user" {
+			if !slices.ContainsFunc(parts, func(p object) bool { return p["functionResponse"] != nil }) {
+				return
+			}
+			continue
+		}
+		if i := slices.IndexFunc(parts, func(p object) bool { return p["functionCall"] != nil }); i >= 0 && parts[i]["thoughtSignature"] == nil {
+			parts[i]["thoughtSignature"] = unsigned
+		}
+	}
+}
+
+func (w *geminiWriter) config(p *Prompt) object {
+	doc := object{}
+	set(doc, "temperature", p.Temperature)
+	set(doc, "topP", p.TopP)
+	set(doc, "topK", p.TopK)
+	set(doc, "presencePenalty", p.Presence)
+	set(doc, "frequencyPenalty", p.Frequency)
+	if s := p.Seed; s != nil {
+		if *s < math.MinInt32 || *s > math.MaxInt32 {
+			w.losses.Add("seed", "gemini takes 32 bits")
+		} else {
+			doc["seed"] = *s
+		}
+	}
+	if p.MaxTokens > 0 {
+		doc["maxOutputTokens"] = p.MaxTokens
+	}
+	if len(p.Stop) > 0 {
+		doc["stopSequences"] = p.Stop
+	}
+	if p.Replies > 1 {
+		doc["candidateCount"] = p.Replies
+	}
+	if f := p.Format; f != nil {
+		doc["responseMimeType"] = "application/json"
+		if f.Schema != nil {
+			doc["responseJsonSchema"] = schemaForGemini(f.Schema)
+		}
+	}
+	if p.Reasoning != nil {
+		if t := w.thinking(p.Reasoning); len(t) > 0 {
+			doc["thinkingConfig"] = t
+		}
+	}
+	return doc
+}
+
+// budgets are efforts in tokens, as Google counts them.
+var budgets = map[string]int{"minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}
+
+func (w *geminiWriter) thinking(r *Reasoning) object {
+	t := object{}
+	word := r.Effort
+	if word != "" && budgets[word] == 0 && !r.Off {
+		w.losses.Add("reasoning_effort", "gemini knows minimal, low, medium and high")
+		word = "high"
+	}
+	switch {
+	case r.Off && w.old:
+		t["thinkingBudget"] = 0
+	case r.Off:
+		w.losses.Add("reasoning_effort", "the model always thinks: as little as it can")
+		t["thinkingLevel"] = "low"
+	case r.Tokens > 0:
+		t["thinkingBudget"] = r.Tokens
+	case word != "" && w.old:
+		t["thinkingBudget"] = budgets[word]
+	case word != "":
+		t["thinkingLevel"] = word
+	}
+	if r.Summary && !r.Off {
+		t["includeThoughts"] = true
+	}
+	return t
+}
+
+func (w *geminiWriter) tools(p *Prompt, doc object) {
+	var list []object
+	for i := range p.Tools {
+		t := &p.Tools[i]
+		c := p.Choice
 		switch {
-		case t.Hosted != nil && p.From == Gemini:
-			tools = append(tools, t.Hosted)
-			continue
+		case len(c.Only) > 0 && c.Mode == Auto && !slices.Contains(c.Only, t.Name):
+			continue // which comes to the same
 		case t.Hosted != nil:
-			l.Add("tools.*."+t.Name, "a tool that the vendor runs is known to no other")
+			w.losses.Add("tools.*."+t.Name, "a tool that the vendor runs is known to no other")
 			continue
-		case t.Custom != nil:
-			l.Add("tools.*.custom", "gemini has functions only: its text is the argument input")
-			t.Schema = customSchema(&t)
+		}
+		schema := t.Schema
+		if t.Custom != nil {
+			w.losses.Add("tools.*.custom", "gemini has functions only: its text is the argument input")
+			schema = customSchema(t)
+		}
+		if t.Cache != nil {
+			w.losses.Add("tools.*.cache_control", "gemini caches by itself")
+		}
+		if t.Strict {
+			w.losses.Add("tools.*.strict", "gemini has no such thing")
 		}
 		f := object{"name": t.Name}
 		if t.Description != "" {
 			f["description"] = t.Description
 		}
-		if t.Schema != nil {
-			f["parametersJsonSchema"] = t.Schema
+		if schema != nil {
+			f["parametersJsonSchema"] = schemaForGemini(schema)
 		}
-		if t.Strict {
-			l.Add("tools.*.strict", "gemini has no such thing")
-		}
-		if t.Cache != nil {
-			l.Add("tools.*.cache_control", "gemini has no such thing in a request")
-		}
-		functions = append(functions, f)
+		list = append(list, f)
 	}
-	if functions != nil {
-		tools = append(tools, object{"functionDeclarations": functions})
-	}
-	if tools == nil {
+	if list == nil {
 		return
 	}
-	doc["tools"] = tools
-	c := object{}
-	switch p.Choice.Mode {
-	case NoTool:
-		c["mode"] = "NONE"
-	case AnyTool:
-		c["mode"] = "ANY"
-	case Named:
-		c["mode"], c["allowedFunctionNames"] = "ANY", []string{p.Choice.Name}
-	}
-	if len(p.Choice.Only) > 0 {
-		c["allowedFunctionNames"] = p.Choice.Only
-		if p.Choice.Mode == Auto {
-			c["mode"] = "VALIDATED"
-		}
-	}
-	if len(c) > 0 {
-		doc["toolConfig"] = object{"functionCallingConfig": c}
-	}
+	doc["tools"] = []object{{"functionDeclarations": list}}
 	if p.Parallel != nil && !*p.Parallel {
-		l.Add("parallel_tool_calls", "gemini has no such thing")
+		name := "parallel_tool_calls"
+		if p.From == Messages {
+			name = "tool_choice.disable_parallel_tool_use"
+		}
+		w.losses.Add(name, "gemini has no such thing")
 	}
-}
-
-func geminiWriteConfig(p *Prompt, to Target, l *Losses) object {
 	c := object{}
-	if p.MaxTokens > 0 {
-		c["maxOutputTokens"] = p.MaxTokens
-	}
-	set(c, "temperature", p.Temperature)
-	set(c, "topP", p.TopP)
-	set(c, "topK", p.TopK)
-	set(c, "seed", p.Seed)
-	set(c, "presencePenalty", p.Presence)
-	set(c, "frequencyPenalty", p.Frequency)
-	if len(p.Stop) > 0 {
-		c["stopSequences"] = p.Stop
-	}
-	if p.Replies > 1 {
-		c["candidateCount"] = p.Replies
-	}
-	if f := p.Format; f != nil {
-		c["responseMimeType"] = "application/json"
-		if f.Schema != nil {
-			c["responseJsonSchema"] = f.Schema
+	switch {
+	case p.Choice.Mode == NoTool:
+		c["mode"] = "NONE"
+	case p.Choice.Mode == Named:
+		c["mode"], c["allowedFunctionNames"] = "ANY", []string{p.Choice.Name}
+	case p.Choice.Mode == AnyTool:
+		if c["mode"] = "ANY"; len(p.Choice.Only) > 0 {
+			c["allowedFunctionNames"] = p.Choice.Only
 		}
-	}
-	r := p.Reasoning
-	if r == nil {
-		return c
-	}
-	t := object{}
-	switch effort := map[string]string{"minimal": "low", "none": "low", "xhigh": "high", "max": "high"}[r.Effort]; {
-	case r.Off:
-		t["thinkingBudget"] = 0
-	case r.Tokens > 0:
-		t["thinkingBudget"] = r.Tokens
-	case r.Effort == "":
-	case strings.Contains(to.Model, "gemini-2"): // which knows budgets only
-		t["thinkingBudget"] = map[string]int{"minimal": 512, "low": 1024, "medium": 8192}[r.Effort]
-		if t["thinkingBudget"] == 0 {
-			t["thinkingBudget"] = 24576
-		}
-		l.Add("reasoning_effort", "models of gemini-2 know budgets: it is one")
-	case effort != "":
-		t["thinkingLevel"] = effort
-		l.Add("reasoning_effort", "gemini knows low, medium and high: it is "+effort)
 	default:
-		t["thinkingLevel"] = r.Effort
+		return
 	}
-	if r.Summary || p.From == Messages && !r.Off {
-		t["includeThoughts"] = true
-	}
-	if len(t) > 0 {
-		c["thinkingConfig"] = t
-	}
-	return c
+	doc["toolConfig"] = object{"functionCallingConfig": c}
 }

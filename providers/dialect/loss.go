@@ -35,6 +35,9 @@ func (l Losses) String() string {
 // in is l by the paths of the dialect that the request came in, where writers note them
 // by those of chat and messages.
 func (l Losses) in(from Name) Losses {
+	if from == Gemini {
+		return l.inGemini()
+	}
 	if from != Responses {
 		return l
 	}
@@ -58,4 +61,33 @@ var responsesPaths = map[string]string{
 	"messages.*.content.thinking": "input.*.reasoning", "messages.*.content.reasoning": "input.*.reasoning", "messages.*.content.file": "input.*.content.input_file",
 	"messages.*.content.image.file": "input.*.content.input_image", "messages.*.content.document": "input.*.content.input_file", "messages.*.content.image_url.detail": "input.*.content.input_image.detail",
 	"response_format.json_object": "text.format.json_object", "reasoning_effort": "reasoning.effort", "verbosity": "text.verbosity", "max_tokens": "max_output_tokens",
+}
+
+// inGemini is l by the paths of a request to Google.
+func (l Losses) inGemini() Losses {
+	var own Losses
+	for _, loss := range l {
+		path := loss.Path
+		if named, ok := geminiPaths[path]; ok {
+			path = named
+		} else if rest, ok := strings.CutPrefix(path, "messages.*.content.tool_result.content"); ok {
+			path = "contents.*.parts.functionResponse.parts" + rest
+		} else if rest, ok := strings.CutPrefix(path, "messages.*.content"); ok {
+			path = "contents.*.parts" + rest
+		}
+		own.Add(path, loss.Why)
+	}
+	return own
+}
+
+// geminiPaths are what Google calls otherwise.
+var geminiPaths = map[string]string{
+	"messages.*.content.thinking": "contents.*.parts.thoughtSignature", "messages.*.content.reasoning": "contents.*.parts.thoughtSignature",
+	"messages.*.content.file": "contents.*.parts.fileData", "messages.*.content.image.file": "contents.*.parts.fileData", "messages.*.content.document": "contents.*.parts.fileData",
+	"messages.*.content.input_audio": "contents.*.parts.inlineData", "messages.*.content.tool_result.is_error": "contents.*.parts.functionResponse.response.error",
+	"messages.*.content.media":    "contents.*.parts.inlineData",
+	"response_format.json_object": "generationConfig.responseMimeType", "reasoning_effort": "generationConfig.thinkingConfig.thinkingLevel",
+	"thinking.budget_tokens": "generationConfig.thinkingConfig.thinkingBudget", "max_tokens": "generationConfig.maxOutputTokens", "temperature": "generationConfig.temperature",
+	"top_k": "generationConfig.topK", "seed": "generationConfig.seed", "n": "generationConfig.candidateCount", "stop": "generationConfig.stopSequences",
+	"presence_penalty": "generationConfig.presencePenalty", "frequency_penalty": "generationConfig.frequencyPenalty",
 }

@@ -186,7 +186,7 @@ func (p *Prompt) blocks(v gjson.Result, path string) (parts []Part) {
 		}
 		parts = append(parts, part)
 	})
-	return parts
+	return signCalls(parts)
 }
 
 func (p *Prompt) source(v gjson.Result, path string) *Media {

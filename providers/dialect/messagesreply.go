@@ -169,6 +169,8 @@ type messagesEncoder struct {
 	model string
 	total *Usage
 	kinds map[int]Part
+	at    map[int]int // indexes of blocks, by those of parts
+	next  int
 }
 
 func (e *messagesEncoder) Whole(r *Reply) []byte {
@@ -186,6 +188,9 @@ func (e *messagesEncoder) Whole(r *Reply) []byte {
 		case Redacted:
 			content = append(content, object{"type": "redacted_thinking", "data": sealed(&p, vendorAnthropic)})
 		case ToolCall:
+			if s := sealed(&p, vendorAnthropic); s != "" {
+				content = append(content, object{"type": "redacted_thinking", "data": s}) // a call has no place for it
+			}
 			content = append(content, object{"type": "tool_use", "id": p.ID, "name": p.Name, "input": objectOf(p.Args)})
 		}
 	}
@@ -215,7 +220,7 @@ func event(name string, doc object) Frame {
 
 func (e *messagesEncoder) Event(list []Frame, p Piece) []Frame {
 	if e.kinds == nil {
-		e.kinds = make(map[int]Part)
+		e.kinds, e.at = make(map[int]Part), make(map[int]int)
 	}
 	if p.Choice > 0 {
 		return list
@@ -233,9 +238,15 @@ func (e *messagesEncoder) Event(list []Frame, p Piece) []Frame {
 		case Redacted:
 			b = object{"type": "redacted_thinking", "data": sealed(&p.Part, vendorAnthropic)}
 		case ToolCall:
+			if s := sealed(&p.Part, vendorAnthropic); s != "" { // see Whole
+				list = append(list, event("content_block_start", object{"index": e.next, "content_block": object{"type": "redacted_thinking", "data": s}}), event("content_block_stop", object{"index": e.next}))
+				e.next++
+			}
 			b = object{"type": "tool_use", "id": p.Part.ID, "name": p.Part.Name, "input": object{}}
 		}
-		list = append(list, event("content_block_start", object{"index": p.Index, "content_block": b}))
+		e.at[p.Index] = e.next
+		e.next++
+		list = append(list, event("content_block_start", object{"index": e.at[p.Index], "content_block": b}))
 	case Delta:
 		delta := object{"type": "text_delta", "text": p.Text}
 		switch e.kinds[p.Index].Kind {
@@ -244,14 +255,14 @@ func (e *messagesEncoder) Event(list []Frame, p Piece) []Frame {
 		case ToolCall:
 			delta = object{"type": "input_json_delta", "partial_json": p.Text}
 		}
-		list = append(list, event("content_block_delta", object{"index": p.Index, "delta": delta}))
+		list = append(list, event("content_block_delta", object{"index": e.at[p.Index], "delta": delta}))
 	case Sign:
 		p.Part.Kind = e.kinds[p.Index].Kind
 		if p.Part.Kind == Thought {
-			list = append(list, event("content_block_delta", object{"index": p.Index, "delta": object{"type": "signature_delta", "signature": sealed(&p.Part, vendorAnthropic)}}))
+			list = append(list, event("content_block_delta", object{"index": e.at[p.Index], "delta": object{"type": "signature_delta", "signature": sealed(&p.Part, vendorAnthropic)}}))
 		}
 	case Close:
-		list = append(list, event("content_block_stop", object{"index": p.Index}))
+		list = append(list, event("content_block_stop", object{"index": e.at[p.Index]}))
 	case Total:
 		e.total = p.Usage
 	case End:

@@ -14,10 +14,27 @@ import (
 // vendor would refuse them. Nothing else changes.
 func Own(of Name, doc []byte) ([]byte, Losses) {
 	var l Losses
-	if of == Chat || !bytes.Contains(doc, []byte(foreign)) {
+	if of == Gemini {
+		return ownGemini(doc)
+	}
+	if !bytes.Contains(doc, []byte(foreign)) {
 		return doc, nil
 	}
 	switch of {
+	case Chat:
+		doc = keeping(doc, "messages", func(v gjson.Result) json.RawMessage {
+			return keeping([]byte(v.Raw), "tool_calls", func(v gjson.Result) json.RawMessage {
+				if !strings.HasPrefix(v.Get("extra_content.google.thought_signature").Str, foreign) {
+					return json.RawMessage(v.Raw)
+				}
+				l.Add("messages.*.tool_calls.*.extra_content", notTheirs)
+				call, err := sjson.DeleteBytes([]byte(v.Raw), "extra_content")
+				if err != nil {
+					return json.RawMessage(v.Raw) // it was parsed: there is no such error
+				}
+				return call
+			})
+		})
 	case Responses:
 		doc = keeping(doc, "input", func(v gjson.Result) json.RawMessage {
 			if strings.HasPrefix(v.Get("encrypted_content").Str, foreign) {
@@ -69,4 +86,36 @@ func keeping(doc []byte, at string, f func(gjson.Result) json.RawMessage) []byte
 		return doc // it was parsed: there is no such error
 	}
 	return out
+}
+
+// ownGemini is Own for Google.
+func ownGemini(doc []byte) ([]byte, Losses) {
+	var l Losses
+	if !bytes.Contains(doc, []byte(foreignBase64)) {
+		return doc, nil
+	}
+	doc = keeping(doc, "contents", func(v gjson.Result) json.RawMessage {
+		turn := keeping([]byte(v.Raw), "parts", func(v gjson.Result) json.RawMessage {
+			if !strings.HasPrefix(either(v, "thoughtSignature").Str, foreignBase64) {
+				return json.RawMessage(v.Raw)
+			}
+			l.Add("contents.*.parts.thoughtSignature", notTheirs)
+			if v.Get("thought").Bool() || v.Get("text").Str == "" && v.Get("text").Exists() {
+				return nil
+			}
+			part := object{} // a call: it stays, without
+			v.ForEach(func(key, v gjson.Result) bool {
+				if camel(key.Str) != "thoughtSignature" {
+					part[key.Str] = raw(v)
+				}
+				return true
+			})
+			return encode(part)
+		})
+		if v.Get("parts.0").Exists() && !gjson.GetBytes(turn, "parts.0").Exists() {
+			return nil // Google takes no turn without parts
+		}
+		return turn
+	})
+	return doc, l
 }

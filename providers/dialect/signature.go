@@ -78,3 +78,41 @@ func thoughtText(v gjson.Result) string {
 	}
 	return strings.Join(list, between)
 }
+
+// chatSigned is call, a tool's call of chat completions, with a signature where Google
+// has a place for it.
+func chatSigned(call object, signature string) object {
+	if signature != "" {
+		call["extra_content"] = object{"google": object{"thought_signature": signature}}
+	}
+	return call
+}
+
+// chatUnsigned puts into p, a tool's call, the signature that stands in v.
+func chatUnsigned(p Part, v gjson.Result) Part {
+	if s := v.Get("extra_content.google.thought_signature").Str; s != "" {
+		id := p.ID
+		unsealed(&p, s, vendorGoogle)
+		p.Kind, p.ID = ToolCall, id
+	}
+	return p
+}
+
+// signCalls takes out of parts, which a client of messages sent, what only says whose the
+// calls behind it are, and puts it there.
+func signCalls(parts []Part) []Part {
+	signs := make(map[string]Part)
+	kept := parts[:0]
+	for _, p := range parts {
+		switch {
+		case p.Kind != ToolCall:
+		case p.Name == "" && p.Signature != "":
+			signs[p.ID] = p
+			continue
+		default:
+			p.Signature, p.Vendor = signs[p.ID].Signature, signs[p.ID].Vendor
+		}
+		kept = append(kept, p)
+	}
+	return kept
+}
