@@ -24,8 +24,11 @@ type account struct {
 func (x *exchange) hear(ev *firewall.Event) {
 	if x.translation == nil && ev.Mark&markUsage != 0 {
 		speaks := dialect.Chat
-		if _, ok := x.reading.(*messages); ok {
+		switch x.reading.(type) {
+		case *messages:
 			speaks = dialect.Messages
+		case *gemini:
+			speaks = dialect.Gemini
 		}
 		x.account.take(speaks, ev.Body.JSON)
 	}
@@ -92,6 +95,12 @@ func (x *exchange) complete(call *firewall.Call, doc []byte) []byte {
 	switch vendor := x.to.lists(); {
 	case x.back.at.method == "responses" && x.unbounded && call.Rationed():
 		set("max_output_tokens", x.to.ReplyTokens)
+	case x.back.at.method == "gemini" && x.unbounded && call.Rationed():
+		name := "generationConfig"
+		if gjson.GetBytes(doc, "generation_config").Exists() {
+			name = "generation_config"
+		}
+		set(name+".maxOutputTokens", x.to.ReplyTokens)
 	case x.back.at.method != "chat": // where it must be said, or where replies have a length of their own
 	default:
 		if x.unbounded && call.Rationed() {

@@ -149,11 +149,11 @@ func (h *Handler) judgeLine(ctx context.Context, call *firewall.Call, x *exchang
 func inBatch(path string) (endpoint, bool) {
 	switch path {
 	case "/v1/chat/completions":
-		return endpoint{firewall.Model, path, "chat", OpenAI}, true
+		return endpoint{kind: firewall.Model, route: path, method: "chat", speaks: OpenAI}, true
 	case "/v1/responses":
-		return endpoint{firewall.Model, path, "responses", OpenAI}, true
+		return endpoint{kind: firewall.Model, route: path, method: "responses", speaks: OpenAI}, true
 	case "/v1/embeddings":
-		return endpoint{firewall.Model, path, "embeddings", OpenAI}, true
+		return endpoint{kind: firewall.Model, route: path, method: "embeddings", speaks: OpenAI}, true
 	case "/v1/completions", "/v1/moderations":
 		return mediaEndpoint(path)
 	}

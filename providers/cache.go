@@ -78,7 +78,7 @@ func (x *exchange) recollect(call *firewall.Call) *recollection {
 			add(name, strings.Join(up[name], ","))
 		}
 	}
-	add(strconv.FormatBool(x.unbounded && call.Rationed())) // then the reply may be shorter
+	add(strconv.FormatBool(x.back.at.streams), strconv.FormatBool(x.unbounded && call.Rationed())) // then the reply may be shorter
 	add(string(call.Body.JSON))
 	of := sum.Sum(nil)
 	id, key := sha256.Sum256(append([]byte("id"), of...)), sha256.Sum256(append([]byte("key"), of...))

@@ -30,6 +30,7 @@ func cachedHouse(t *testing.T, cache providers.Cache, up string, now func() time
 	return newHouseWith(t, providers.Config{Cache: cache, Now: now}, map[string]providers.Provider{
 		"openai":    {BaseURL: up + "/v1", Models: []string{"gpt"}, Cache: time.Minute},
 		"anthropic": {BaseURL: up + "/v1", Models: []string{"claude"}, Cache: time.Minute},
+		"gemini":    {BaseURL: up + "/v1beta", Models: []string{"flash"}, Cache: time.Minute},
 		"fresh":     {Kind: "openai", BaseURL: up + "/v1", Models: []string{"new"}},
 	}, guards...)
 }
@@ -130,10 +131,10 @@ func TestStreamsAreReplayed(t *testing.T) {
 		events := strings.Join(s.stream(turn{"number NUMBER", [][2]string{{"f", `{"a":1}`}}}), "")
 		h := cachedHouse(t, providers.NewMemoryCache(1<<20, time.Now), serve(t, counting(&asked, 200, "text/event-stream", events)), time.Now)
 		url := h.url(t)
-		body := fmt.Sprintf(s.body, `,"stream":true`)
-		_, was := post(t, url, s.path, body)
+		path, body := s.streamed()
+		_, was := post(t, url, path, body)
 		h.busy.Wait()
-		resp, is := post(t, url, s.path, body)
+		resp, is := post(t, url, path, body)
 		if asked.Load() != 1 || was != is || resp.Header.Get("Callgate-Cache") != "hit" || resp.Header.Get("Content-Type") != "text/event-stream; charset=utf-8" {
 			t.Errorf("%s: asked %d times, %v\n%s\nthen\n%s", s.name, asked.Load(), resp.Header, was, is)
 		}

@@ -44,7 +44,8 @@ const (
 
 // A Handler is the front door for models: /v1/chat/completions, /v1/responses and
 // /v1/embeddings in the OpenAI dialect, /v1/messages and its count_tokens in the
-// Anthropic one, and /v1/models in both. It is used by many goroutines at once.
+// Anthropic one, /v1beta/models/MODEL:generateContent and what is beside it in Google's, and
+// the models in all three. It is used by many goroutines at once.
 type Handler struct {
 	cfg    Config
 	gate   *firewall.Gate
@@ -101,6 +102,9 @@ type endpoint struct {
 	route  string
 	method string
 	speaks string // dialect
+
+	model   string // that the path names; "" where the body does
+	streams bool   // the path asks for a stream
 }
 
 const modelsPath = "/v1/models"
@@ -109,15 +113,18 @@ func endpointOf(r *http.Request) endpoint {
 	path := r.URL.Path
 	switch path {
 	case "/v1/chat/completions":
-		return endpoint{firewall.Model, path, "chat", OpenAI}
+		return endpoint{kind: firewall.Model, route: path, method: "chat", speaks: OpenAI}
 	case "/v1/responses":
-		return endpoint{firewall.Model, path, "responses", OpenAI}
+		return endpoint{kind: firewall.Model, route: path, method: "responses", speaks: OpenAI}
 	case "/v1/embeddings":
-		return endpoint{firewall.Model, path, "embeddings", OpenAI}
+		return endpoint{kind: firewall.Model, route: path, method: "embeddings", speaks: OpenAI}
 	case "/v1/messages":
-		return endpoint{firewall.Model, path, "messages", Anthropic}
+		return endpoint{kind: firewall.Model, route: path, method: "messages", speaks: Anthropic}
 	case "/v1/messages/count_tokens":
-		return endpoint{firewall.Model, path, "count_tokens", Anthropic}
+		return endpoint{kind: firewall.Model, route: path, method: "count_tokens", speaks: Anthropic}
+	}
+	if at, ok := geminiEndpoint(path); ok {
+		return at
 	}
 	speaks := OpenAI
 	if r.Header.Get("Anthropic-Version") != "" || strings.HasPrefix(path, "/v1/messages/") {
@@ -154,6 +161,8 @@ func (e endpoint) reading() reading {
 		return new(responses)
 	case "messages":
 		return new(messages)
+	case "gemini":
+		return new(gemini)
 	case "completions":
 		return &completions{}
 	case "compact":
@@ -189,6 +198,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // enter completes call from the request and finds the way to where it is carried
 // out. Who calls is settled before anything else is looked at.
 func (h *Handler) enter(r *http.Request, at endpoint, call *firewall.Call, back *reply) (firewall.Upstream, error) {
+	if err := at.mayAsk(r); err != nil {
+		return nil, err
+	}
 	token, err := tokenOf(r.Header)
 	if err != nil {
 		return nil, err
@@ -199,11 +211,11 @@ func (h *Handler) enter(r *http.Request, at endpoint, call *firewall.Call, back 
 	}
 	switch {
 	case at.kind == 0:
-		return nil, firewall.Refuse(firewall.NotFound, "there is nothing at this path: models are at /v1/chat/completions, /v1/responses, /v1/embeddings, /v1/messages, /v1/images, /v1/audio and /v1/models")
+		return nil, firewall.Refuse(firewall.NotFound, "there is nothing at this path: models are at /v1/chat/completions, /v1/responses, /v1/embeddings, /v1/messages, /v1/images, /v1/audio, /v1/models and /v1beta/models")
 	case r.Method != at.verb():
 		return nil, &firewall.Error{Code: firewall.Invalid, Reason: "this path takes " + at.verb() + " only", Err: errMethod}
 	case at.kind == firewall.List:
-		return &listing{h, h.behind.Load(), strings.Trim(r.URL.Path[len(modelsPath):], "/"), at.speaks, back}, nil
+		return &listing{h, h.behind.Load(), strings.Trim(strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, geminiModels), modelsPath), "/"), at.speaks, back}, nil
 	case strings.Contains(r.URL.RawQuery, token):
 		return nil, firewall.Refuse(firewall.Invalid, "the access token must not stand in the URL: it would go on to the provider")
 	case at.method == "realtime":
@@ -216,7 +228,7 @@ func (h *Handler) enter(r *http.Request, at endpoint, call *firewall.Call, back 
 	if err != nil {
 		return nil, err
 	}
-	said, err := readRequest(call.Body.JSON)
+	said, err := at.read(call.Body.JSON)
 	call.Resource = clip(said.model)
 	if err != nil {
 		return nil, err
@@ -279,7 +291,7 @@ func (h *Handler) route(call *firewall.Call, at endpoint, behind *catalog, said 
 		return nil, err
 	case to == nil:
 		return nil, h.unknown(&call.Caller, behind, said.model)
-	case model != said.model:
+	case model != said.model && said.modelAt >= 0:
 		call.Body.Rewrite(func(_ int, s firewall.Span) (string, bool) { return model, s.At == said.modelAt })
 	}
 	call.Price = to.price(model, h.cfg.Now())

@@ -67,6 +67,7 @@ func newHouseBy(t testing.TB, policy firewall.Policy, upstream string, guards ..
 	if err := h.door.SetProviders(map[string]providers.Provider{
 		"openai":    {BaseURL: upstream + "/v1", Models: []string{"gpt"}},
 		"anthropic": {BaseURL: upstream + "/v1", Models: []string{"claude"}},
+		"gemini":    {BaseURL: upstream + "/v1beta", Models: []string{"flash"}},
 	}, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -88,10 +89,19 @@ type surface struct {
 	stops            [2]string // with calls, without
 }
 
+// streamed is the path and the body of a request for a stream.
+func (s *surface) streamed() (path, body string) {
+	if s.name == "gemini" {
+		return strings.Replace(s.path, ":generateContent", ":streamGenerateContent?alt=sse", 1), fmt.Sprintf(s.body, "")
+	}
+	return s.path, fmt.Sprintf(s.body, `,"stream":true`)
+}
+
 var surfaces = []surface{
 	{"chat", "/v1/chat/completions", `{"model":"gpt","messages":[{"role":"user","content":"hi"}]%s}`, chatPlain, chatStream, readChat, [2]string{"tool_calls", "stop"}},
 	{"messages", "/v1/messages", `{"model":"claude","max_tokens":9,"messages":[{"role":"user","content":"hi"}]%s}`, messagesPlain, messagesStream, readMessages, [2]string{"tool_use", "end_turn"}},
 	{"responses", "/v1/responses", `{"model":"gpt","input":"hi"%s}`, responsesPlain, responsesStream, readResponses, [2]string{"completed", "completed"}},
+	{"gemini", "/v1beta/models/flash:generateContent", `{"contents":[{"parts":[{"text":"hi"}]}]%s}`, geminiPlain, geminiStream, readGemini, [2]string{"STOP", "STOP"}},
 }
 
 // What a model asks for is taken out of the reply where its agent may not do it, and the
@@ -121,12 +131,13 @@ func TestToolCallsThatAnAgentMayNotMakeNeverReachIt(t *testing.T) {
 			for _, streamed := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/%s/streamed=%v", tt.name, s.name, streamed), func(t *testing.T) {
 					said := turn{"Well.", tt.asked}
-					kind, reply, more := "application/json", s.plain(said), ""
+					kind, reply, path, body := "application/json", s.plain(said), s.path, fmt.Sprintf(s.body, "")
 					if streamed {
-						kind, reply, more = "text/event-stream", strings.Join(s.stream(said), ""), `,"stream":true`
+						kind, reply = "text/event-stream", strings.Join(s.stream(said), "")
+						path, body = s.streamed()
 					}
 					h := newFilesHouse(t, serve(t, answer(200, kind, reply)))
-					resp, got := post(t, h.url(t), s.path, fmt.Sprintf(s.body, more))
+					resp, got := post(t, h.url(t), path, body)
 					if resp.StatusCode != http.StatusOK {
 						t.Fatalf("%d %s", resp.StatusCode, got)
 					}
@@ -196,7 +207,8 @@ func TestTextFlowsWhileAToolCallIsWritten(t *testing.T) {
 				}
 			}))
 			h := newFilesHouse(t, up)
-			req, _ := http.NewRequest(http.MethodPost, h.url(t)+s.path, strings.NewReader(fmt.Sprintf(s.body, `,"stream":true`)))
+			path, body := s.streamed()
+			req, _ := http.NewRequest(http.MethodPost, h.url(t)+path, strings.NewReader(body))
 			req.Header.Set("Authorization", "Bearer "+token)
 			resp, err := http.DefaultClient.Do(req)
 			if err != nil {
@@ -211,7 +223,7 @@ func TestTextFlowsWhileAToolCallIsWritten(t *testing.T) {
 					t.Fatalf("%v after %s", err, got.String())
 				}
 			}
-			if strings.Contains(got.String(), "files__write") {
+			if s.name != "gemini" && strings.Contains(got.String(), "files__write") { // whose calls are whole where they begin
 				t.Errorf("a call that is not whole went down: %s", got.String())
 			}
 			close(step)
@@ -238,7 +250,8 @@ func TestHalfAToolCallIsNone(t *testing.T) {
 				_ = http.NewResponseController(w).Flush()
 				panic(http.ErrAbortHandler)
 			})))
-			_, got := post(t, h.url(t), s.path, fmt.Sprintf(s.body, `,"stream":true`))
+			path, body := s.streamed()
+			_, got := post(t, h.url(t), path, body)
 			if strings.Contains(strings.ReplaceAll(got, "tool call files__delete", ""), "files__delete") {
 				t.Fatalf("%s cut at %d gives the call away: %s", s.name, end, got)
 			}

@@ -38,7 +38,7 @@ func mediaEndpoint(path string) (endpoint, bool) {
 	case "/v1/responses/compact":
 		method = "compact"
 	}
-	return endpoint{firewall.Model, path, method, OpenAI}, method != ""
+	return endpoint{kind: firewall.Model, route: path, method: method, speaks: OpenAI}, method != ""
 }
 
 // takesForm says whether requests are forms, since there are files in them.

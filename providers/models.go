@@ -204,8 +204,11 @@ func (l *listing) names(ctx context.Context, caller *identity.Principal) []name 
 
 func (l *listing) list(names []name) []byte {
 	doc := []byte(`{"object":"list","data":[`)
-	if l.speaks == Anthropic {
+	switch l.speaks {
+	case Anthropic:
 		doc = []byte(`{"data":[`)
+	case Gemini:
+		doc = []byte(`{"models":[`)
 	}
 	for i, n := range names {
 		if i > 0 {
@@ -213,8 +216,11 @@ func (l *listing) list(names []name) []byte {
 		}
 		doc = append(doc, l.item(n)...)
 	}
-	if l.speaks != Anthropic {
+	switch l.speaks {
+	case OpenAI:
 		return append(doc, "]}"...)
+	case Gemini:
+		return append(doc, `],"nextPageToken":""}`...)
 	}
 	first, last := []byte("null"), []byte("null")
 	if len(names) > 0 {
@@ -226,6 +232,11 @@ func (l *listing) list(names []name) []byte {
 
 // item tells of one model. When it was made is not known here.
 func (l *listing) item(n name) []byte {
+	if l.speaks == Gemini {
+		doc := append([]byte(`{"name":`), quote("models/"+n.String())...)
+		doc = append(append(doc, `,"displayName":`...), quote(n.model)...)
+		return append(doc, `,"version":"","description":"","supportedGenerationMethods":["generateContent","streamGenerateContent","countTokens"]}`...)
+	}
 	doc := append([]byte(`{"id":`), quote(n.String())...)
 	if l.speaks == Anthropic {
 		doc = append(append(doc, `,"type":"model","display_name":`...), quote(n.model)...)

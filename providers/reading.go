@@ -157,8 +157,11 @@ func (numbers) asking() bool { return false }
 func (numbers) mend(*firewall.Event) {}
 
 func (n numbers) broken(f failure) []byte {
-	if n.kind == Anthropic {
+	switch n.kind {
+	case Anthropic:
 		return new(messages).broken(f)
+	case Gemini:
+		return new(gemini).broken(f)
 	}
 	return new(chat).broken(f)
 }

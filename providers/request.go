@@ -160,6 +160,14 @@ type request struct {
 	only    string // the one provider that it can go to, since something is there that it names
 }
 
+// read reads doc, which was sent to the endpoint.
+func (e endpoint) read(doc []byte) (request, error) {
+	if e.model != "" {
+		return readGemini(doc, e)
+	}
+	return readRequest(doc)
+}
+
 // readRequest reads doc, which has been parsed strictly.
 func readRequest(doc []byte) (request, error) {
 	r := request{modelAt: -1}
@@ -204,15 +212,20 @@ func readRequest(doc []byte) (request, error) {
 			c.skip()
 		}
 	}
+	return r, r.check()
+}
+
+// check says what no request may be.
+func (r *request) check() error {
 	switch {
 	case len(r.hosted) > maxHosted:
-		return r, firewall.Refuse(firewall.Invalid, "the body names more than %d tools that the provider would run", maxHosted)
-	case r.modelAt < 0 || r.model == "":
-		return r, firewall.Refuse(firewall.Invalid, "model is missing")
+		return firewall.Refuse(firewall.Invalid, "the body names more than %d tools that the provider would run", maxHosted)
+	case r.model == "":
+		return firewall.Refuse(firewall.Invalid, "model is missing")
 	case len(r.model) > maxModel || strings.ContainsFunc(r.model, func(c rune) bool { return c <= ' ' || c == 0x7f }):
-		return r, firewall.Refuse(firewall.Invalid, "model must be a name of at most %d bytes without spaces", maxModel)
+		return firewall.Refuse(firewall.Invalid, "model must be a name of at most %d bytes without spaces", maxModel)
 	}
-	return r, nil
+	return nil
 }
 
 // turns reads the messages of chat completions and of Anthropic messages.

@@ -128,6 +128,7 @@ func routes(models, tools, tokens, logins http.Handler) http.Handler {
 	mux.Handle("/sse", tools) // for clients of 2024-11-05
 	mux.Handle("/sse/{server}", tools)
 	mux.Handle("/v1/", models)
+	mux.Handle("/v1beta/", models) // Google's
 	mux.Handle("/oauth/", tokens)
 	mux.Handle("/oauth/callback", logins)
 	mux.Handle("/oauth/client-metadata.json", logins)
