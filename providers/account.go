@@ -27,7 +27,7 @@ func (x *exchange) hear(ev *firewall.Event) {
 		switch x.reading.(type) {
 		case *messages:
 			speaks = dialect.Messages
-		case *gemini:
+		case *google:
 			speaks = dialect.Gemini
 		}
 		x.account.take(speaks, ev.Body.JSON)
@@ -93,14 +93,10 @@ func (x *exchange) complete(call *firewall.Call, doc []byte) []byte {
 		}
 	}
 	switch vendor := x.to.lists(); {
+	case x.back.at.method == "gemini" && x.unbounded && call.Rationed():
+		set("generationConfig.maxOutputTokens", x.to.ReplyTokens)
 	case x.back.at.method == "responses" && x.unbounded && call.Rationed():
 		set("max_output_tokens", x.to.ReplyTokens)
-	case x.back.at.method == "gemini" && x.unbounded && call.Rationed():
-		name := "generationConfig"
-		if gjson.GetBytes(doc, "generation_config").Exists() {
-			name = "generation_config"
-		}
-		set(name+".maxOutputTokens", x.to.ReplyTokens)
 	case x.back.at.method != "chat": // where it must be said, or where replies have a length of their own
 	default:
 		if x.unbounded && call.Rationed() {

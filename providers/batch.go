@@ -137,9 +137,8 @@ func (h *Handler) judgeLine(ctx context.Context, call *firewall.Call, x *exchang
 		return nil, firewall.Refuse(firewall.Denied, "a guard changed the name of the model, so that it is not what was decided on")
 	}
 	o.Path, o.Model = path, model
-	input := int64(len(part.Body.JSON)+bytesPerToken-1) / bytesPerToken
-	o.Input += input
-	o.Output += max(part.Estimate.Tokens-input, 0)
+	o.Input += part.Estimate.Input
+	o.Output += part.Estimate.Output
 	out := append(append([]byte(`{"custom_id":`), quote(id)...), `,"method":"POST","url":`...)
 	out = append(append(append(out, quote(path)...), `,"body":`...), bytes.TrimSpace(part.Body.JSON)...)
 	return append(out, '}'), nil
@@ -149,11 +148,11 @@ func (h *Handler) judgeLine(ctx context.Context, call *firewall.Call, x *exchang
 func inBatch(path string) (endpoint, bool) {
 	switch path {
 	case "/v1/chat/completions":
-		return endpoint{kind: firewall.Model, route: path, method: "chat", speaks: OpenAI}, true
+		return endpoint{firewall.Model, path, "chat", OpenAI}, true
 	case "/v1/responses":
-		return endpoint{kind: firewall.Model, route: path, method: "responses", speaks: OpenAI}, true
+		return endpoint{firewall.Model, path, "responses", OpenAI}, true
 	case "/v1/embeddings":
-		return endpoint{kind: firewall.Model, route: path, method: "embeddings", speaks: OpenAI}, true
+		return endpoint{firewall.Model, path, "embeddings", OpenAI}, true
 	case "/v1/completions", "/v1/moderations":
 		return mediaEndpoint(path)
 	}
@@ -183,7 +182,7 @@ func (h *Handler) enterBatch(r *http.Request, at endpoint, _ errand, call *firew
 		return nil, err
 	}
 	call.Resource, call.Price = o.Model, x.to.price(o.Model, h.cfg.Now())
-	call.Estimate = call.Price.Estimate(firewall.Usage{Input: o.Input, Output: o.Output})
+	call.Estimate = call.Price.Estimate(firewall.Usage{Input: o.Input, Output: o.Output, Tier: firewall.TierBatch})
 	call.Estimate.Calls = o.Calls
 	return &keeping{Proposer: &unlike{x, "input_file_id", file}, note: func(ctx context.Context, _ *firewall.Call, ev *firewall.Event) error {
 		b := firewall.Property{Owner: o.Owner, Kind: ofBatch, Target: o.Target, Model: o.Model, Path: o.Path, ID: strings.Clone(gjson.GetBytes(ev.Body.JSON, "id").Str)}
@@ -193,6 +192,7 @@ func (h *Handler) enterBatch(r *http.Request, at endpoint, _ errand, call *firew
 		if err := h.bind(ctx, b); err != nil {
 			return err
 		}
+		x.account.told = firewall.Usage{Input: o.Input, Output: o.Output, Tier: firewall.TierBatch, Estimated: true} // it is done later, and tells nobody
 		return h.outcomes(ctx, b, ev.Body.JSON)
 	}}, nil
 }

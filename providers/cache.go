@@ -57,7 +57,7 @@ type kept struct {
 // is not configured so, or the client says so (Cache-Control: no-store).
 func (x *exchange) recollect(call *firewall.Call) *recollection {
 	ttl := cmp.Or(x.cacheFor, x.to.Cache)
-	if x.cfg.Cache == nil || ttl <= 0 {
+	if x.cfg.Cache == nil || ttl <= 0 || x.path != "" { // what is about objects is done each time
 		return nil
 	}
 	if directs(x.asked, "no-store") {
@@ -78,7 +78,7 @@ func (x *exchange) recollect(call *firewall.Call) *recollection {
 			add(name, strings.Join(up[name], ","))
 		}
 	}
-	add(strconv.FormatBool(x.back.at.streams), strconv.FormatBool(x.unbounded && call.Rationed())) // then the reply may be shorter
+	add(strconv.FormatBool(x.unbounded && call.Rationed())) // then the reply may be shorter
 	add(string(call.Body.JSON))
 	of := sum.Sum(nil)
 	id, key := sha256.Sum256(append([]byte("id"), of...)), sha256.Sum256(append([]byte("key"), of...))

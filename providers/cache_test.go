@@ -131,7 +131,7 @@ func TestStreamsAreReplayed(t *testing.T) {
 		events := strings.Join(s.stream(turn{"number NUMBER", [][2]string{{"f", `{"a":1}`}}}), "")
 		h := cachedHouse(t, providers.NewMemoryCache(1<<20, time.Now), serve(t, counting(&asked, 200, "text/event-stream", events)), time.Now)
 		url := h.url(t)
-		path, body := s.streamed()
+		path, body := s.ask(true)
 		_, was := post(t, url, path, body)
 		h.busy.Wait()
 		resp, is := post(t, url, path, body)

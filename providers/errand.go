@@ -48,7 +48,7 @@ func errandEndpoint(verb, path string) (endpoint, bool) {
 		return endpoint{}, false
 	}
 	route := "/v1/" + list[found].about()
-	return endpoint{kind: firewall.Model, route: route, method: list[found].method, speaks: OpenAI}, true
+	return endpoint{firewall.Model, route, list[found].method, OpenAI}, true
 }
 
 // errandOf is the errand of a method.

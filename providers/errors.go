@@ -129,49 +129,12 @@ func (f failure) why(b []byte) []byte {
 	return b
 }
 
-// gemini is the body of an error in Google's dialect.
-func (f failure) gemini() []byte {
-	b := append([]byte(`{"error":{"code":`), strconv.Itoa(f.status)...)
-	b = append(append(b, `,"message":`...), quote(f.message)...)
-	b = append(append(b, `,"status":`...), quote(googleStatus(f.status))...)
-	if f.rule != "" || f.approval != "" {
-		b = append(append(b, `,"details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","domain":"callgate","reason":`...), quote(f.code)...)
-		b = append(b, `,"metadata":{"call":`...)
-		b = append(append(f.why(append(b, quote(f.call)...)), '}'), "}]"...)
-	}
-	return append(b, "}}"...)
-}
-
-// googleStatus is Google's word for an HTTP status.
-func googleStatus(status int) string {
-	switch status {
-	case http.StatusUnauthorized:
-		return "UNAUTHENTICATED"
-	case http.StatusForbidden:
-		return "PERMISSION_DENIED"
-	case http.StatusNotFound:
-		return "NOT_FOUND"
-	case http.StatusConflict:
-		return "ABORTED"
-	case http.StatusTooManyRequests:
-		return "RESOURCE_EXHAUSTED"
-	case http.StatusServiceUnavailable:
-		return "UNAVAILABLE"
-	case http.StatusRequestTimeout, http.StatusGatewayTimeout:
-		return "DEADLINE_EXCEEDED"
-	}
-	if status >= 500 {
-		return "INTERNAL"
-	}
-	return "INVALID_ARGUMENT"
-}
-
 func (f failure) body(dialect string) []byte {
 	switch dialect {
 	case Anthropic:
 		return f.anthropic()
-	case Gemini:
-		return f.gemini()
+	case Google:
+		return f.google()
 	}
 	return f.openAI()
 }

@@ -75,7 +75,7 @@ func (x *exchange) Forward(ctx context.Context, call *firewall.Call) firewall.Ev
 
 // carry sends the call and yields its reply, until it is told to stop.
 func (x *exchange) carry(ctx context.Context, call *firewall.Call, watch *watch, yield func(firewall.Event) bool) error {
-	if call.Body.Edited && x.path == "" && x.back.at.model == "" && gjson.GetBytes(call.Body.JSON, "model").Str != cmp.Or(x.named, call.Resource) {
+	if call.Body.Edited && x.path == "" && gjson.GetBytes(call.Body.JSON, "model").Str != cmp.Or(x.named, call.Resource) {
 		return firewall.Refuse(firewall.Denied, "a guard changed the name of the model, so that it is not what was decided on")
 	}
 	if err := x.translate(call); err != nil {
@@ -198,8 +198,6 @@ func (x *exchange) request(ctx context.Context, call *firewall.Call) (*http.Requ
 	case x.translation != nil:
 		x.translation.head(header, x.to.speaks)
 		doc, query = x.translation.doc, "" // which is of the client's dialect
-	case x.back.at.model != "":
-		doc, query = geminiNamed(x.complete(call, doc), call.Resource), ""
 	case x.named != "":
 		doc = x.complete(call, renamed(doc, call.Resource))
 	default:
@@ -251,7 +249,7 @@ func (x *exchange) streams(call *firewall.Call) bool {
 	if x.translation != nil {
 		return x.translation.prompt.Stream
 	}
-	return x.back.at.streams || x.back.at.model == "" && gjson.GetBytes(call.Body.JSON, "stream").Bool()
+	return gjson.GetBytes(call.Body.JSON, "stream").Bool()
 }
 
 // plain yields a reply that is one document.
@@ -322,13 +320,13 @@ func (x *exchange) tells(doc []byte) bool {
 const minKey = 8 // characters of a key that is looked for in what comes back
 
 // isError says whether a document is an error of the dialect. The OpenAI one is
-// spoken with accents.
+// spoken with accents; Amazon and Cohere have a message only.
 func isError(kind string, doc []byte) bool {
 	r := gjson.ParseBytes(doc)
 	if !r.IsObject() {
 		return false
 	}
-	return r.Get("error").Exists() || kind == OpenAI && (r.Get("message").Exists() || r.Get("detail").Exists())
+	return r.Get("error").Exists() || kind != Anthropic && (r.Get("message").Exists() || r.Get("detail").Exists())
 }
 
 // stream yields a reply event by event.
@@ -393,8 +391,6 @@ func (x *exchange) document(ev *firewall.Event, data []byte, t *texts) error {
 func (x *exchange) Read(ev *firewall.Event) {
 	if ev.Body.Edited && x.back.at.speaks == OpenAI {
 		ev.Body.JSON = withoutLogprobs(ev.Body.JSON)
-	} else if ev.Body.Edited && x.back.at.speaks == Gemini {
-		ev.Body.JSON = withoutTokens(ev.Body.JSON)
 	}
 	switch {
 	case ev.Media || ev.Mark == markText || ev.Mark == markLine:

@@ -15,7 +15,7 @@ import (
 // fit is doc as the provider wants it at an endpoint, whose path names the model or does
 // not: Claude at clouds, which take its API with small changes. Elsewhere it is doc itself.
 func (v *vendor) fit(doc []byte, h http.Header, at string, named bool) []byte {
-	if at != "messages" && at != "count_tokens" || v.body == nil && v.drop == nil && !v.betas {
+	if !v.fits(at) || v.body == nil && v.drop == nil && !v.betas {
 		return doc
 	}
 	if v.betas {
@@ -32,6 +32,15 @@ func (v *vendor) fit(doc []byte, h http.Header, at string, named bool) []byte {
 		}
 	}
 	return doc
+}
+
+// fits says whether bodies at an endpoint are made to fit.
+func (v *vendor) fits(at string) bool {
+	switch at {
+	case "messages", "count_tokens", "gemini", "gemini_count":
+		return true
+	}
+	return false
 }
 
 // without is doc, an object, without a member.

@@ -1,8 +1,8 @@
 package providers
 
 import (
-	"bytes"
-	"errors"
+	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,235 +12,284 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// gemini reads what Google's models answer: each event of a stream is a document like a
-// plain one. What one text is stands in each candidate, and ends with the stream. A tool
-// call is whole where it stands.
-type gemini struct {
-	calls    map[int]int  // tool calls that were read, by the candidates that ask for them
-	begun    map[int]bool // candidates, which have ended or not
-	unsigned map[int]bool // candidates of which a call was taken out that had a signature
+// googlePath begins the paths of Google's dialect at the door. Its SDKs send the same
+// below /v1 for what is not in beta.
+const googlePath = "/v1beta/models"
+
+// googleEndpoint is the endpoint of a path of Google's dialect: <models>/<model>:<what>.
+// The model, and whether the reply streams, stand in the path there and nowhere else; in
+// the document that is judged they are members, as in other dialects.
+func googleEndpoint(path string) (at endpoint, model string, ok bool) {
+	rest, ok := strings.CutPrefix(path, googlePath)
+	if !ok {
+		if rest, ok = strings.CutPrefix(path, modelsPath); !ok || !strings.Contains(rest, ":") {
+			return at, "", false
+		}
+	}
+	at = endpoint{route: googlePath, speaks: Google}
+	cut := strings.LastIndexByte(rest, ':')
+	if rest == "" || cut < 0 && rest[0] == '/' {
+		at.kind, at.method = firewall.List, "models"
+		return at, "", true
+	}
+	if cut < 2 || rest[0] != '/' {
+		return at, "", true
+	}
+	switch rest[cut+1:] {
+	case "generateContent", "streamGenerateContent":
+		at.kind, at.method = firewall.Model, "gemini"
+	case "countTokens":
+		at.kind, at.method = firewall.Model, "gemini_count"
+	}
+	return at, rest[1:cut], true
 }
 
-var errPartialCall = errors.New("a tool call comes in pieces")
+// googleBody is body as it is judged: with the model, and whether the reply streams.
+func googleBody(r *http.Request, body []byte) ([]byte, error) {
+	_, model, _ := googleEndpoint(r.URL.Path)
+	streams := strings.HasSuffix(r.URL.Path, ":streamGenerateContent")
+	if streams && r.URL.Query().Get("alt") != "sse" {
+		return nil, firewall.Refuse(firewall.Invalid, "callgate streams events only: ask for streamGenerateContent?alt=sse, as Google's SDKs do")
+	}
+	at := 0
+	for at < len(body) && strings.IndexByte(" \t\r\n", body[at]) >= 0 {
+		at++
+	}
+	if at == len(body) || body[at] != '{' {
+		return nil, firewall.Refuse(firewall.Invalid, "the body must be a JSON object")
+	}
+	head := append([]byte(`{"model":`), quote(model)...)
+	if streams {
+		head = append(head, `,"stream":true`...)
+	}
+	rest := body[at+1:]
+	if trimmed := strings.TrimLeft(string(rest[:min(len(rest), 64)]), " \t\r\n"); trimmed != "" && trimmed[0] != '}' {
+		head = append(head, ',')
+	}
+	return append(head, rest...), nil
+}
 
-func (r *gemini) event(ev *firewall.Event, t *texts) error {
+// google reads Google's generateContent. Each event of a stream is a whole response with
+// what is new in it; a call stands in one.
+type google struct {
+	calls, out int          // that were asked for, and of these, that were taken out
+	ended      map[int]bool // candidates, and whether they have
+}
+
+func (r *google) event(ev *firewall.Event, t *texts) error {
+	doc := at(ev.Body.JSON, "@this")
+	if r.ended == nil {
+		r.ended = make(map[int]bool)
+	}
+	blocked := doc.Get("promptFeedback.blockReason").Str != ""
+	for n, candidate := range doc.Get("candidates").Array() {
+		blocked = false
+		if i := candidate.Get("index"); i.Exists() {
+			n = int(i.Int())
+		}
+		r.ended[n] = r.ended[n] || candidate.Get("finishReason").Str != ""
+		for _, part := range candidate.Get("content.parts").Array() {
+			if part.Get("functionCall").Exists() {
+				ev.Mark |= markCalls
+			}
+		}
+	}
+	if doc.Get("usageMetadata").Exists() {
+		ev.Mark |= markUsage
+	}
+	if doc.Get("error").Exists() {
+		ev.Mark |= markError
+	}
+	ev.Last = blocked || len(r.ended) > 0
+	for _, over := range r.ended {
+		ev.Last = ev.Last && over
+	}
 	c := &cursor{doc: ev.Body.JSON}
-	blocked := false
-	err := t.object(c, func(name string) (bool, error) {
+	return t.object(c, func(name string) (bool, error) {
 		switch name {
 		case "candidates":
-			return true, t.array(c, func(int) error { return r.candidate(ev, c, t) })
-		case "usageMetadata":
-			if c.kind() == '{' {
-				ev.Mark |= markUsage
-			}
-		case "promptFeedback":
-			ahead := *c
-			blocked = gjson.ParseBytes(ahead.raw()).Get("blockReason").Str != ""
-			return false, nil
-		case "error":
-			ev.Mark |= markError
-			return false, nil
-		case "modelVersion", "responseId", "createTime":
+			return true, t.array(c, func(n int) error { return r.candidate(c, n, t) })
+		case "usageMetadata", "modelVersion", "responseId", "createTime":
 		default:
 			return false, nil
 		}
 		c.skip()
 		return true, nil
 	})
-	// There is no other sign of the end.
-	ended := len(r.begun) > 0
-	for _, over := range r.begun {
-		ended = ended && over
-	}
-	ev.Last = ev.Last || ended || blocked && len(r.begun) == 0 || ev.Mark&markError != 0
-	return err
 }
 
-func (r *gemini) candidate(ev *firewall.Event, c *cursor, t *texts) error {
-	index, over, content := 0, false, cursor{}
-	err := t.object(c, func(name string) (bool, error) {
+func (r *google) candidate(c *cursor, n int, t *texts) error {
+	head := *c
+	head.members(func(name string) {
+		if name == "index" {
+			n = head.integer()
+		} else {
+			head.skip()
+		}
+	})
+	return t.object(c, func(name string) (bool, error) {
 		switch name {
 		case "content":
-			content = *c // its lanes need the index, which may come behind it
-		case "index":
-			index = c.integer()
+			return true, t.object(c, func(name string) (bool, error) {
+				if name != "parts" {
+					return false, nil
+				}
+				return true, t.array(c, func(int) error { return r.part(c, n, t) })
+			})
+		case "index", "finishReason", "tokenCount", "avgLogprobs":
+			c.skip()
 			return true, nil
-		case "finishReason":
-			over = c.str() != ""
-			return true, nil
-		case "avgLogprobs", "tokenCount", "safetyRatings":
-		default:
-			return false, nil
-		}
-		c.skip()
-		return true, nil
-	})
-	if r.begun == nil {
-		r.begun = make(map[int]bool)
-	}
-	if len(r.begun) < maxLanes {
-		r.begun[index] = r.begun[index] || over
-	}
-	if err != nil || content.doc == nil {
-		return err
-	}
-	return t.object(&content, func(name string) (bool, error) {
-		switch name {
-		case "role":
-			content.skip()
-			return true, nil
-		case "parts":
-			return true, t.array(&content, func(int) error { return r.part(ev, &content, index, t) })
 		}
 		return false, nil
 	})
 }
 
-func (r *gemini) part(ev *firewall.Event, c *cursor, candidate int, t *texts) error {
-	kind := "candidates.#.text"
-	ahead := *c
-	ahead.members(func(name string) {
-		if name == "thought" && ahead.kind() == 't' {
-			kind = "candidates.#.thought"
+func (r *google) part(c *cursor, n int, t *texts) error {
+	l := lane{"candidates.#.text", n, 0}
+	head := *c
+	head.members(func(name string) {
+		if name == "thought" {
+			if string(head.raw()) == "true" {
+				l.kind = "candidates.#.thought"
+			}
+		} else {
+			head.skip()
 		}
-		ahead.skip()
 	})
 	return t.object(c, func(name string) (bool, error) {
 		switch name {
 		case "text":
-			return true, t.slice(c, lane{kind, candidate, 0})
+			return true, t.slice(c, l)
 		case "thought", "thoughtSignature":
 			c.skip()
 			return true, nil
 		case "functionCall":
-			ev.Mark |= markCalls
-			return true, r.call(c, t)
+			return true, t.object(c, func(name string) (bool, error) {
+				if name == "id" || name == "name" {
+					c.skip()
+					return true, nil
+				}
+				return true, t.all(c) // a model chose the names in there
+			})
 		}
 		return false, nil
 	})
 }
 
-func (r *gemini) call(c *cursor, t *texts) error {
-	return t.object(c, func(name string) (bool, error) {
-		switch name {
-		case "id", "name":
-			c.skip()
-			return true, nil
-		case "args":
-			return true, t.all(c) // a model chose the names in there
-		case "partialArgs", "willContinue":
-			return false, errPartialCall // which nobody asked for, see readGemini
-		}
-		return false, nil
-	})
-}
-
-func (r *gemini) read(ev *firewall.Event) {
+func (r *google) read(ev *firewall.Event) {
 	if ev.Mark&markError != 0 {
 		ev.Fault = faultOf(strings.ToLower(at(ev.Body.JSON, "error.status").Str))
 	}
-	if ev.Mark&markCalls != 0 {
-		r.asks(ev)
+	r.wants(ev)
+}
+
+func (r *google) whole(ev *firewall.Event) {
+	doc := at(ev.Body.JSON, "@this")
+	ev.Usage = geminiUsage(doc.Get("usageMetadata"))
+	if doc.Get("error").IsObject() {
+		ev.Fault = faultOf(strings.ToLower(doc.Get("error.status").Str))
 	}
+	r.wants(ev)
 }
 
-// asks notes the tool calls that ev asks for.
-func (r *gemini) asks(ev *firewall.Event) {
-	eachCall(ev.Body.JSON, func(_ string, candidate int, part gjson.Result) {
-		call := part.Get("functionCall")
-		if r.calls == nil {
-			r.calls = make(map[int]int)
-		}
-		w := want(call.Get("id").Str, call.Get("name").Str, []byte(call.Get("args").Raw))
-		w.Place = [2]int{candidate, r.calls[candidate]}
-		r.calls[candidate]++
-		ev.Wants, ev.Begins = append(ev.Wants, w), append(ev.Begins, w.Name)
-	})
-}
-
-// eachCall finds the parts of a reply that ask for a tool, and where they stand.
-func eachCall(doc []byte, f func(path string, candidate int, part gjson.Result)) {
-	for n, c := range at(doc, "candidates").Array() {
-		for i, part := range c.Get("content.parts").Array() {
-			if part.Get("functionCall").IsObject() {
-				f("candidates."+strconv.Itoa(n)+".content.parts."+strconv.Itoa(i), int(c.Get("index").Int()), part)
+// wants notes the calls that ev asks for: each is whole.
+func (r *google) wants(ev *firewall.Event) {
+	for n, candidate := range at(ev.Body.JSON, "candidates").Array() {
+		for i, part := range candidate.Get("content.parts").Array() {
+			call := part.Get("functionCall")
+			if !call.IsObject() {
+				continue
 			}
+			w := want(call.Get("id").Str, call.Get("name").Str, argsOf(call.Get("args")))
+			w.Place = [2]int{n, i}
+			ev.Wants = append(ev.Wants, w)
+			r.calls++
 		}
 	}
 }
 
-func (r *gemini) whole(ev *firewall.Event) {
-	if e := at(ev.Body.JSON, "error"); e.IsObject() {
-		ev.Fault = faultOf(strings.ToLower(e.Get("status").Str))
-	}
-	var t tally
-	t.take(dialect.Gemini, ev.Body.JSON)
-	ev.Usage = t.told
-	r.asks(ev)
-	ev.Begins = nil
-}
+func (*google) asking() bool { return false }
 
-// without makes texts of the calls that are refused. Google's signature is on the first
-// call of a step: where that is one of them, the next one has what Google documents for
-// calls without.
-func (r *gemini) without(events []firewall.Event, wants []firewall.Want) []firewall.Event {
-	n := 0
-	for i := range events {
-		doc := events[i].Body.JSON
-		eachCall(events[i].Body.JSON, func(path string, candidate int, part gjson.Result) {
-			if n >= len(wants) {
-				return
-			}
-			w := &wants[n]
-			n++
-			signed := part.Get("thoughtSignature").Str
-			switch {
-			case w.Refused == nil && r.unsigned[candidate] && signed == "":
-				doc = set(doc, path+".thoughtSignature", dialect.Unsigned)
-				delete(r.unsigned, candidate)
-			case w.Refused == nil:
-				delete(r.unsigned, candidate)
-			default:
-				if signed != "" {
-					if r.unsigned == nil {
-						r.unsigned = make(map[int]bool)
-					}
-					r.unsigned[candidate] = true
-				}
-				doc = setRaw(doc, path, `{"text":`+string(quote(refusal(w)))+`}`)
-			}
-		})
-		if !bytes.Equal(doc, events[i].Body.JSON) {
-			events[i] = edited(events[i], doc)
+// without makes texts of the calls that are refused.
+func (r *google) without(events []firewall.Event, wants []firewall.Want) []firewall.Event {
+	ev := &events[len(events)-1]
+	doc := ev.Body.JSON
+	for i := range wants {
+		if w := &wants[i]; w.Refused != nil {
+			r.out++
+			doc = setRaw(doc, "candidates."+strconv.Itoa(w.Place[0])+".content.parts."+strconv.Itoa(w.Place[1]), `{"text":`+string(quote(refusal(w)))+`}`)
 		}
 	}
+	*ev = edited(*ev, doc)
 	return events
 }
 
-// mend gives the next call that may be made a signature, where the one that had it was
-// taken out of an event before.
-func (r *gemini) mend(ev *firewall.Event) {
-	if len(r.unsigned) == 0 || len(ev.Wants) == 0 {
-		return
+func (*google) mend(*firewall.Event) {} // its calls have no reason to end of their own
+
+func (*google) broken(f failure) []byte {
+	return append(append([]byte("data: "), f.google()...), "\n\n"...)
+}
+
+// google is the body of an error in Google's dialect.
+func (f failure) google() []byte {
+	status := map[int]string{400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 409: "ABORTED", 429: "RESOURCE_EXHAUSTED", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED"}[f.status]
+	if status == "" {
+		status = "INTERNAL"
 	}
-	allowed := r.without([]firewall.Event{*ev}, make([]firewall.Want, len(ev.Wants)))
-	*ev = allowed[0]
+	b := append([]byte(`{"error":{"code":`), strconv.Itoa(f.status)...)
+	b = append(append(b, `,"message":`...), quote(f.message)...)
+	b = append(append(b, `,"status":`...), quote(status)...)
+	return append(f.why(b), "}}"...)
 }
 
-func (r *gemini) asking() bool { return false }
+// googleHosted are tools that Google runs by itself, by the names of their members, as
+// policies name them.
+var googleHosted = []string{"google_search", "google_search_retrieval", "url_context", "code_execution", "google_maps", "file_search", "enterprise_web_search", "retrieval", "mcp_servers"}
 
-func (r *gemini) broken(f failure) []byte {
-	return append(append([]byte("data: "), f.gemini()...), "\n\n"...)
-}
-
-// withoutTokens is doc without the probabilities of the tokens, which tell a text once
-// more.
-func withoutTokens(doc []byte) []byte {
-	for n, c := range at(doc, "candidates").Array() {
-		if c.Get("logprobsResult").Exists() {
-			doc = drop(doc, "candidates."+strconv.Itoa(n)+".logprobsResult")
+// googleTools notes which tools of a request Google would run: all of its members that are
+// no functions, nor known to be carried out by the client.
+func (r *request) googleTools(tool gjson.Result) {
+	plain := func(s string) string { return strings.ToLower(strings.ReplaceAll(s, "_", "")) }
+	named := tool.Get("name").Exists() // it is a function of another dialect
+	tool.ForEach(func(key, v gjson.Result) bool {
+		name := plain(key.Str)
+		at := slices.IndexFunc(googleHosted, func(known string) bool { return plain(known) == name })
+		switch {
+		case at < 0 && (named || name == "functiondeclarations" || name == "computeruse"):
+		case at < 0:
+			r.hosts(firewall.Hosted{Name: clip(key.Str)})
+		case googleHosted[at] != "mcp_servers":
+			r.hosts(firewall.Hosted{Name: googleHosted[at]})
+		default:
+			for _, server := range v.Array() {
+				url := server.Get("streamableHttpTransport.url").Str + server.Get("streamable_http_transport.url").Str
+				r.hosts(firewall.Hosted{Name: "mcp/" + hostOf(url, "?"), Remote: true})
+			}
 		}
-	}
-	return doc
+		return true
+	})
 }
+
+// googleConfig reads how long the reply may be.
+func (r *request) googleConfig(c *cursor) {
+	c.members(func(name string) {
+		switch name {
+		case "maxOutputTokens", "max_output_tokens":
+			r.most = max(r.most, c.integer())
+		case "candidateCount", "candidate_count":
+			r.replies = max(r.replies, c.integer())
+		default:
+			c.skip()
+		}
+	})
+}
+
+// hosts notes a tool that the provider runs, once.
+func (r *request) hosts(h firewall.Hosted) {
+	if !slices.Contains(r.hosted, h) {
+		r.hosted = append(r.hosted, h)
+	}
+}
+
+// Google is the dialect of Google's generateContent.
+const Google = string(dialect.Gemini)

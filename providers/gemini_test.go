@@ -1,389 +1,187 @@
 package providers_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
 
-	"callgate/audit"
-	"callgate/firewall"
 	"callgate/identity"
 	"callgate/providers"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/tidwall/gjson"
 )
 
-func geminiParts(s turn) []m {
-	parts := []m{{"text": s.text}}
-	for i, c := range s.calls {
-		args := json.RawMessage(c[1])
-		if !json.Valid(args) {
-			args = json.RawMessage(js(c[1]))
-		}
-		parts = append(parts, m{"functionCall": m{"id": fmt.Sprint("call_", i), "name": c[0], "args": args}})
-	}
-	return parts
-}
-
-func geminiPlain(s turn) string {
-	return js(m{"candidates": []m{{"content": m{"role": "model", "parts": geminiParts(s)}, "finishReason": "STOP", "index": 0}}, "usageMetadata": m{"promptTokenCount": 3, "candidatesTokenCount": 2, "totalTokenCount": 5}, "modelVersion": "flash", "responseId": "r1"})
-}
-
-// geminiStream has a text, then each call whole; the last chunk has nothing but the end.
-func geminiStream(s turn) (events []string) {
-	say := func(part m, why string) {
-		c := m{"content": m{"role": "model", "parts": []m{part}}, "index": 0}
-		if why != "" {
-			c["finishReason"] = why
-		}
-		events = append(events, "data: "+js(m{"candidates": []m{c}, "usageMetadata": m{"promptTokenCount": 3, "candidatesTokenCount": 2, "totalTokenCount": 5}, "modelVersion": "flash", "responseId": "r1"})+"\n\n")
-	}
-	for _, part := range geminiParts(s) {
-		say(part, "")
-	}
-	say(m{"text": ""}, "STOP")
-	return events
-}
-
-func readGemini(t testing.TB, streamed bool, reply string) (texts string, calls [][2]string, stop string) {
-	docs := []string{reply}
-	if streamed {
-		docs = nil
-		for _, block := range strings.Split(strings.TrimSuffix(reply, "\n\n"), "\n\n") {
-			doc, ok := strings.CutPrefix(block, "data: ") // the SDK for Go takes nothing else
-			if !ok || strings.Contains(doc, "\n") || !gjson.Valid(doc) {
-				t.Errorf("an event that is none: %s", block)
-			}
-			docs = append(docs, doc)
-		}
-	}
-	for _, doc := range docs {
-		c := gjson.Get(doc, "candidates.0")
-		for _, part := range c.Get("content.parts").Array() {
-			texts += part.Get("text").Str
-			if call := part.Get("functionCall"); call.Exists() {
-				calls = append(calls, [2]string{call.Get("name").Str, call.Get("args").Raw})
-			}
-		}
-		stop += c.Get("finishReason").Str
-	}
-	return texts, calls, stop
-}
-
-const keyGemini = "AIza-0123456789"
-
-// trilingual is a house with a provider of each dialect, all at w.
-func trilingual(t *testing.T, w http.Handler, guards ...firewall.Guard) *house {
-	at := serve(t, w)
-	return newHouseWith(t, providers.Config{}, map[string]providers.Provider{
-		"anthropic": {BaseURL: at + "/v1", APIKey: identity.NewSecret("sk-ant-0123456789"), Models: []string{"claude"}},
-		"openai":    {BaseURL: at + "/v1", APIKey: identity.NewSecret("sk-0123456789"), Models: []string{"gpt"}},
-		"gemini":    {BaseURL: at + "/v1beta", APIKey: identity.NewSecret(keyGemini), Models: []string{"gemini-3-pro", "flash"}},
-	}, guards...)
-}
-
-// What a client of Google's says to Google, and gets back, is not touched.
-func TestAGeminiClientPassesToGeminiAsItIs(t *testing.T) {
-	var uri, body string
-	var header http.Header
-	stream := strings.Join(geminiStream(turn{"Well.", [][2]string{{"f", `{"a":1}`}}}), "")
-	plain := geminiPlain(turn{"Well.", nil})
-	h := trilingual(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+// googled is a house with Google's API and others, which all are up, and what up got last.
+func googled(t *testing.T, reply http.HandlerFunc) (h *house, seen func() (path, query, key, body string)) {
+	t.Helper()
+	var path, query, key, body string
+	up := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
-		uri, body, header = r.URL.RequestURI(), string(b), r.Header
-		switch {
-		case strings.Contains(uri, "stream"):
-			answer(200, "text/event-stream", stream)(w, r)
-		case strings.Contains(uri, "countTokens"):
-			answer(200, "application/json", `{"totalTokens":7}`)(w, r)
-		default:
-			answer(200, "application/json; charset=UTF-8", plain)(w, r)
-		}
+		path, query, key, body = r.URL.EscapedPath(), r.URL.RawQuery, r.Header.Get("X-Goog-Api-Key"), string(b)
+		reply(w, r)
 	}))
-	door := h.url(t)
-	const asked = ` {"contents": [ {"parts":[{"text":"hi", "thoughtSignature":"c2ln"}]} ],"unknownMember":{"a":[1]}}`
-	for _, tt := range []struct{ path, body, uri, seen, reply string }{
-		{"/v1beta/models/flash:generateContent", asked, "/v1beta/models/flash:generateContent", asked, plain},
-		{"/v1/models/flash:generateContent", asked, "/v1beta/models/flash:generateContent", asked, plain},
-		{"/v1beta/models/gemini/flash:generateContent", asked, "/v1beta/models/flash:generateContent", asked, plain},
-		{"/v1beta/models/gemini%2Fflash:streamGenerateContent?alt=sse", asked, "/v1beta/models/flash:streamGenerateContent?alt=sse", asked, stream},
-		{"/v1beta/models/flash:countTokens", asked, "/v1beta/models/flash:countTokens", asked, `{"totalTokens":7}`},
-		{"/v1beta/models/gemini/flash:countTokens", `{"generateContentRequest":{"model":"models/gemini/flash","contents":[]}}`, "/v1beta/models/flash:countTokens", `{"generateContentRequest":{"model":"models/flash","contents":[]}}`, `{"totalTokens":7}`},
-		{"/v1beta/models/flash:embedContent", `{"content":{"parts":[{"text":"x"}]}}`, "/v1beta/models/flash:embedContent", `{"content":{"parts":[{"text":"x"}]}}`, plain},
-		{"/v1beta/models/gemini/flash:batchEmbedContents", `{"requests":[{"model":"models/gemini/flash","content":{}},{"content":{}}]}`, "/v1beta/models/flash:batchEmbedContents", `{"requests":[{"model":"models/flash","content":{}},{"content":{}}]}`, plain},
-	} {
-		resp, got := post(t, door, tt.path, tt.body, "Authorization", "", "X-Goog-Api-Key", token)
-		if resp.StatusCode != 200 || got != tt.reply || uri != tt.uri || body != tt.seen {
-			t.Errorf("%s: HTTP %d\n%s\nwant\n%s\nasked %s\nwant  %s\n%s", tt.path, resp.StatusCode, got, tt.reply, uri, tt.uri, body)
-		}
-		if header.Get("X-Goog-Api-Key") != keyGemini || header.Get("Authorization") != "" {
-			t.Errorf("asked with %v", header)
+	h = newHouseWith(t, providers.Config{}, map[string]providers.Provider{
+		"gemini":    {BaseURL: up + "/v1beta", APIKey: identity.NewSecret("g-key-0123"), Models: []string{"flash"}},
+		"openai":    {BaseURL: up + "/v1", Models: []string{"gpt"}},
+		"anthropic": {BaseURL: up + "/v1", Models: []string{"claude"}},
+	})
+	return h, func() (string, string, string, string) { return path, query, key, body }
+}
+
+// A client of Google's that asks Google's models: what it says and hears passes as it is.
+func TestGooglesClientsReachGoogle(t *testing.T) {
+	body := `{ "contents" : [{"parts":[{"text":"h\u00e9"}]}], "safetySettings":[] }`
+	plain := geminiPlain(turn{"hello", nil})
+	h, seen := googled(t, answer(200, "application/json; charset=UTF-8", plain))
+	url := h.url(t)
+	for _, model := range []string{"flash", "gemini/flash"} {
+		resp, got := post(t, url, "/v1beta/models/"+model+":generateContent", body, "Authorization", "", "X-Goog-Api-Key", token)
+		path, query, key, sent := seen()
+		if resp.StatusCode != 200 || got != plain || path != "/v1beta/models/flash:generateContent" || query != "" || key != "g-key-0123" || sent != body {
+			t.Errorf("%s: %d %s\nasked %s?%s with %s: %s", model, resp.StatusCode, got, path, query, key, sent)
 		}
 	}
-	methods := make(map[string]bool)
-	for _, r := range h.records() {
-		if r.Type == audit.Opened {
-			methods[r.Call] = r.Method == "gemini"
-		}
-		if r.Type == audit.Closed && methods[r.Call] && (r.Usage == nil || r.Usage.Input != 3 || r.Usage.Output != 2 || r.Outcome != "ok") {
-			t.Errorf("on record: %+v %+v", r, r.Usage)
-		}
+	if r := h.records(); r[0].Resource != "flash" || r[0].Method != "gemini" || r[1].Usage.Input != 3 || r[1].Usage.Output != 2 {
+		t.Errorf("on record: %+v, %+v", r[0], r[1])
+	}
+	stream := strings.Join(geminiStream(turn{"hello", [][2]string{{"f", `{"a":1}`}}}), "")
+	h, seen = googled(t, answer(200, "text/event-stream", stream))
+	resp, got := post(t, h.url(t), "/v1beta/models/flash:streamGenerateContent?alt=sse", body)
+	if path, query, _, sent := seen(); resp.StatusCode != 200 || got != stream || path != "/v1beta/models/flash:streamGenerateContent" || query != "alt=sse" || sent != body {
+		t.Errorf("%d %s\nasked %s?%s: %s", resp.StatusCode, got, path, query, sent)
+	}
+	if r := h.records(); r[len(r)-1].Usage == nil || r[len(r)-1].Usage.Output != 2 || r[len(r)-1].Usage.Estimated {
+		t.Errorf("on record: %+v", r[len(r)-1])
+	}
+	h, seen = googled(t, answer(200, "application/json", `{"totalTokens":7}`))
+	if resp, got := post(t, h.url(t), "/v1beta/models/flash:countTokens", `{"contents":[]}`); resp.StatusCode != 200 || got != `{"totalTokens":7}` {
+		t.Errorf("%d %s", resp.StatusCode, got)
+	}
+	if path, _, _, sent := seen(); path != "/v1beta/models/flash:countTokens" || sent != `{"contents":[]}` {
+		t.Errorf("asked %s: %s", path, sent)
 	}
 }
 
-func TestWhatAGeminiClientMayNotAsk(t *testing.T) {
-	asked := 0
-	h := trilingual(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked++
-		answer(200, "application/json", geminiPlain(turn{"Well.", nil}))(w, r)
-	}))
-	door := h.url(t)
-	for _, tt := range []struct {
-		path, body   string
-		status       int
-		word, reason string
-	}{
-		{"/v1beta/models/flash:streamGenerateContent", `{}`, 400, "INVALID_ARGUMENT", "alt=sse"},
-		{"/v1beta/models/flash:generateContent?key=" + token, `{}`, 400, "INVALID_ARGUMENT", "x-goog-api-key"},
-		{"/v1beta/models/flash:generateContent", `{"model":"models/other"}`, 400, "INVALID_ARGUMENT", "leave out model"},
-		{"/v1beta/models/flash:countTokens", `{"generate_content_request":{"model":"models/other"}}`, 400, "INVALID_ARGUMENT", "generate_content_request.model"},
-		{"/v1beta/models/flash:batchEmbedContents", `{"requests":[{"model":"models/flash"},{"model":"models/other"}]}`, 400, "INVALID_ARGUMENT", "requests.1.model"},
-		{"/v1beta/models/flash:generateContent", `[]`, 400, "INVALID_ARGUMENT", "JSON object"},
-		{"/v1beta/models/flash:generateContent", `{"tools":[],"tools":[]}`, 400, "INVALID_ARGUMENT", "cannot be read"},
-		{"/v1beta/models/flash:generateContent", `{"cached_content":"cachedContents/x"}`, 404, "NOT_FOUND", "send it as contents"},
-		{"/v1beta/models/flash:generateContent", `{"tool_config":{"function_calling_config":{"stream_function_call_arguments":true}}}`, 400, "INVALID_ARGUMENT", "streamFunctionCallArguments"},
-		{"/v1beta/models/gemini/..:generateContent", `{}`, 400, "INVALID_ARGUMENT", "cannot stand"},
-		{"/v1beta/models/flash:predict", `{}`, 405, "INVALID_ARGUMENT", "GET only"},
-		{"/v1beta/cachedContents", `{}`, 404, "NOT_FOUND", "/v1beta/models"},
-		{"/v1beta/models/nobody/x:countTokens", `{}`, 200, "", ""}, // the only provider that there is of the dialect has it, or says that it has not
-		{"/v1beta/models/gpt:countTokens", `{}`, 400, "INVALID_ARGUMENT", "provider openai"},
-		{"/v1beta/models/openai/secret:generateContent", `{"contents":[{"parts":[{"text":"x"}]}]}`, 403, "PERMISSION_DENIED", "rule R9"},
-	} {
-		asked = 0
-		resp, got := post(t, door, tt.path, tt.body)
-		e := gjson.Get(got, "error")
-		if tt.status == 200 {
-			if resp.StatusCode != 200 {
-				t.Errorf("%s: HTTP %d %s", tt.path, resp.StatusCode, got)
+// Google's dialect in front of others, and behind others.
+func TestGooglesDialectIsTranslated(t *testing.T) {
+	calls := [][2]string{{"f", `{"a":1}`}}
+	for _, front := range surfaces {
+		for _, back := range surfaces {
+			if (front.name == "gemini") == (back.name == "gemini") || back.name == "responses" { // OpenAI is asked at chat
+				continue
 			}
-			continue
-		}
-		if resp.StatusCode != tt.status || asked != 0 || e.Get("status").Str != tt.word || int(e.Get("code").Int()) != tt.status || !strings.Contains(e.Get("message").Str, tt.reason) {
-			t.Errorf("%s %s: HTTP %d %s", tt.path, tt.body, resp.StatusCode, got)
-		}
-	}
-	resp, got := post(t, door, "/v1beta/models/flash:generateContent", `{}`, "Authorization", "", "X-Goog-Api-Key", "wrong")
-	if resp.StatusCode != 401 || gjson.Get(got, "error.status").Str != "UNAUTHENTICATED" {
-		t.Errorf("HTTP %d %s", resp.StatusCode, got)
-	}
-}
-
-func TestModelsInGooglesShape(t *testing.T) {
-	h := trilingual(t, answer(200, "application/json", `{}`))
-	door := h.url(t)
-	_, got := get(t, door, "/v1beta/models?pageSize=1000")
-	var names []string
-	for _, v := range gjson.Get(got, "models.#.name").Array() {
-		names = append(names, v.Str)
-	}
-	if diff := cmp.Diff([]string{"models/anthropic/claude", "models/gemini/gemini-3-pro", "models/gemini/flash", "models/openai/gpt"}, names); diff != "" {
-		t.Error(diff, got)
-	}
-	if resp, got := get(t, door, "/v1beta/models/flash"); resp.StatusCode != 200 || gjson.Get(got, "name").Str != "models/gemini/flash" {
-		t.Errorf("HTTP %d %s", resp.StatusCode, got)
-	}
-	if resp, got := get(t, door, "/v1beta/models/none"); resp.StatusCode != 404 || gjson.Get(got, "error.status").Str != "NOT_FOUND" {
-		t.Errorf("HTTP %d %s", resp.StatusCode, got)
-	}
-}
-
-// A guard sees the texts of a stream of Google's as one, however they are cut, and what
-// the model thought as another.
-func TestGuardsReadGemini(t *testing.T) {
-	event := func(text string, thought bool, why string) string {
-		part := m{"text": text}
-		if thought {
-			part["thought"] = true
-		}
-		c := m{"content": m{"parts": []m{part}, "role": "model"}}
-		if why != "" {
-			c["finishReason"] = why
-		}
-		return "data: " + js(m{"candidates": []m{c}}) + "\r\n\r\n"
-	}
-	const text = "the secret is swordfish, I think"
-	for cut := range text {
-		stream := event("sword", true, "") + event(text[:cut], false, "") + event(text[cut:], false, "STOP")
-		h := trilingual(t, answer(200, "text/event-stream", stream), mask{"swordfish"})
-		resp, got := post(t, h.url(t), "/v1beta/models/flash:streamGenerateContent?alt=sse", `{"contents":[{"parts":[{"text":"a swordfish"}]}]}`)
-		texts, _, stop := readGemini(t, true, strings.ReplaceAll(got, "\r\n", "\n"))
-		if resp.StatusCode != 200 || texts != "swordthe secret is [masked], I think" || stop != "STOP" {
-			t.Errorf("cut at %d: HTTP %d %q %s\n%s", cut, resp.StatusCode, texts, stop, got)
-		}
-	}
-	h := trilingual(t, answer(200, "application/json", `{"candidates":[{"content":{"parts":[{"text":"swordfish","functionCall":{"name":"f","args":{"q":"swordfish"}}}]},"finishReason":"STOP","logprobsResult":{"chosenCandidates":[{"token":"sword"},{"token":"fish"}]}}]}`), mask{"swordfish"})
-	if _, got := post(t, h.url(t), "/v1beta/models/flash:generateContent", `{"contents":[]}`); strings.Contains(got, "fish") || !strings.Contains(got, `"[masked]"`) {
-		t.Error(got)
-	}
-}
-
-// Clients of each dialect use models of each.
-func TestGeminiBothWays(t *testing.T) {
-	thought := `{"candidates":[{"content":{"role":"model","parts":[{"text":"hm","thought":true}]},"index":0}],"modelVersion":"gemini-3-pro","responseId":"r1"}`
-	gemini := "data: " + thought + "\n\n" + strings.Join(geminiStream(turn{"the secret is swordfish", [][2]string{{"look", `{"q":1}`}}}), "")
-	w := &witness{}
-	h := trilingual(t, w, mask{"swordfish"})
-	door := h.url(t)
-	for _, tt := range []struct {
-		path, body string
-		read       func(testing.TB, bool, string) (string, [][2]string, string)
-		stop       string
-	}{
-		{"/v1/chat/completions", `{"model":"gemini-3-pro","messages":[{"role":"user","content":"a swordfish"}]%s}`, readChat, "tool_calls"},
-		{"/v1/responses", `{"model":"gemini-3-pro","input":"a swordfish"%s}`, readResponses, "completed"},
-	} {
-		for _, streamed := range []bool{false, true} {
-			w.answers(answer(200, "application/json", geminiPlain(turn{"the secret is swordfish", [][2]string{{"look", `{"q":1}`}}})))
-			more, verb := "", "generateContent"
-			if streamed {
-				w.answers(answer(200, "text/event-stream", gemini))
-				if tt.stop == "completed" { // what reads responses here takes thoughts for texts
-					w.answers(answer(200, "text/event-stream", strings.TrimPrefix(gemini, "data: "+thought+"\n\n")))
+			for _, streamed := range []bool{false, true} {
+				said := turn{"Well.", calls}
+				kind, reply := "application/json", back.plain(said)
+				if streamed {
+					kind, reply = "text/event-stream", strings.Join(back.stream(said), "")
 				}
-				more, verb = `,"stream":true`, "streamGenerateContent"
+				h, seen := googled(t, answer(200, kind, reply))
+				path, body := front.ask(streamed)
+				model := map[string]string{"chat": "gpt", "messages": "claude", "gemini": "flash"}[back.name]
+				own := map[string]string{"chat": "gpt", "responses": "gpt", "messages": "claude", "gemini": "flash"}[front.name]
+				path, body = strings.Replace(path, "/"+own+":", "/"+model+":", 1), strings.Replace(body, `"model":"`+own+`"`, `"model":"`+model+`"`, 1)
+				resp, got := post(t, h.url(t), path, body)
+				if resp.StatusCode != 200 {
+					t.Fatalf("%s behind %s: %d %s", back.name, front.name, resp.StatusCode, got)
+				}
+				texts, asked, _ := front.read(t, streamed, got)
+				if texts != "Well." || fmt.Sprint(asked) != fmt.Sprint(calls) {
+					t.Errorf("%s behind %s, streamed=%v: %q %v\n%s", back.name, front.name, streamed, texts, asked, got)
+				}
+				to, query, _, sent := seen()
+				if back.name == "gemini" && (to != map[bool]string{false: "/v1beta/models/flash:generateContent", true: "/v1beta/models/flash:streamGenerateContent"}[streamed] || gjson.Get(sent, "contents.0.parts.0.text").Str != "hi" || gjson.Get(sent, "model").Exists() || query != map[bool]string{true: "alt=sse"}[streamed]) {
+					t.Errorf("Google was asked %s?%s: %s", to, query, sent)
+				}
+				if r := h.records(); r[len(r)-1].Outcome != "ok" || r[len(r)-1].Usage == nil || !r[len(r)-1].Usage.Estimated && (r[len(r)-1].Usage.Input != 3 || r[len(r)-1].Usage.Output != 2) {
+					t.Errorf("%s behind %s, streamed=%v: on record %+v %+v", back.name, front.name, streamed, r[len(r)-1], r[len(r)-1].Usage)
+				}
 			}
-			resp, got := post(t, door, tt.path, fmt.Sprintf(tt.body, more))
-			texts, calls, stop := tt.read(t, streamed, got)
-			if resp.StatusCode != 200 || texts != "the secret is [masked]" || len(calls) != 1 || calls[0] != [2]string{"look", `{"q":1}`} || stop != tt.stop {
-				t.Errorf("%s, streamed %v: HTTP %d %q %q %s\n%s", tt.path, streamed, resp.StatusCode, texts, calls, stop, got)
-			}
-			if w.path != "/v1beta/models/gemini-3-pro:"+verb || w.header.Get("X-Goog-Api-Key") != keyGemini || gjson.Get(w.body, "contents.0.parts.0.text").Str != "a [masked]" {
-				t.Errorf("asked at %s: %s", w.path, w.body)
-			}
 		}
-	}
-	w.answers(answer(200, "text/event-stream", gemini))
-	if _, got := post(t, door, "/v1/messages", `{"model":"gemini-3-pro","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"q"}]}`); !strings.Contains(got, "message_stop") || !strings.Contains(got, `"name":"look"`) || !strings.Contains(got, "thinking_delta") {
-		t.Error(got)
-	}
-	for model, replies := range map[string][2]string{
-		"claude": {messagesPlain(turn{"the secret is swordfish", [][2]string{{"look", `{"q":1}`}}}), anthropicStream},
-		"gpt":    {chatPlain(turn{"the secret is swordfish", [][2]string{{"look", `{"q":1}`}}}), strings.Join(chatStream(turn{"the secret is swordfish", [][2]string{{"look", `{"q":1}`}}}), "")},
-	} {
-		w.answers(answer(200, "application/json", replies[0]))
-		resp, got := post(t, door, "/v1beta/models/"+model+":generateContent", `{"contents":[{"parts":[{"text":"a swordfish"}]}],"safetySettings":[]}`)
-		texts, calls, stop := readGemini(t, false, got)
-		if resp.StatusCode != 200 || texts != "the secret is [masked]" || len(calls) != 1 || stop != "STOP" || gjson.Get(w.body, "model").Str != model || gjson.Get(w.body, "stream").Bool() || resp.Header.Get("Callgate-Lossy") != "safetySettings" {
-			t.Errorf("%s: HTTP %d %v %s\nasked %s", model, resp.StatusCode, resp.Header, got, w.body)
-		}
-		w.answers(answer(200, "text/event-stream", replies[1]))
-		resp, got = post(t, door, "/v1beta/models/"+model+":streamGenerateContent?alt=sse", `{"contents":[{"parts":[{"text":"q"}]}]}`)
-		texts, calls, stop = readGemini(t, true, got)
-		if resp.StatusCode != 200 || !strings.HasPrefix(texts, "the secret is [masked]") || len(calls) != 1 || calls[0] != [2]string{"look", `{"q":1}`} || stop != "STOP" || !gjson.Get(w.body, "stream").Bool() {
-			t.Errorf("%s, streamed: HTTP %d %s\nasked %s", model, resp.StatusCode, got, w.body)
-		}
-		w.answers(says(429, `{"error":{"message":"slow down","type":"rate_limit_error"}}`))
-		if resp, got = post(t, door, "/v1beta/models/"+model+":generateContent", `{"contents":[{"parts":[{"text":"q"}]}]}`); resp.StatusCode != 429 || gjson.Get(got, "error.status").Str != "RESOURCE_EXHAUSTED" || gjson.Get(got, "error.message").Str != "slow down" {
-			t.Errorf("%s: HTTP %d %s", model, resp.StatusCode, got)
-		}
-	}
-	w.answers(says(400, `{"error":{"code":400,"message":"The input token count (9) exceeds the maximum number of tokens allowed (1).","status":"INVALID_ARGUMENT"}}`))
-	if resp, got := post(t, door, "/v1/chat/completions", `{"model":"gemini-3-pro","messages":[]}`); resp.StatusCode != 400 || gjson.Get(got, "error.code").Str != "context_length_exceeded" {
-		t.Errorf("HTTP %d %s", resp.StatusCode, got)
 	}
 }
 
-// A stream that Google cuts anywhere ends as the client's dialect ends one that failed.
-func TestAGeminiStreamEndsWellWhereverItIsCut(t *testing.T) {
-	stream := strings.Join(geminiStream(turn{"Well.", [][2]string{{"look", `{"q":1}`}}}), "")
-	w := &witness{}
-	door := trilingual(t, w).url(t)
-	for cut := 0; cut <= len(stream); cut += 5 {
-		w.answers(func(rw http.ResponseWriter, _ *http.Request) {
-			rw.Header().Set("Content-Type", "text/event-stream")
-			rw.WriteHeader(200)
-			io.WriteString(rw, stream[:cut])
-			rw.(http.Flusher).Flush()
-			if cut%2 == 0 {
+// However a stream of Google's is cut, a client of another dialect gets a good end of its
+// own; so does Google's client of what others cut.
+func TestCutStreamsEndWellForGoogle(t *testing.T) {
+	for _, tt := range []struct {
+		stream, path, body string
+		ends               []string // any of these
+	}{
+		{strings.Join(geminiStream(turn{"Well.", [][2]string{{"f", `{"a":1}`}}}), ""), "/v1/chat/completions", `{"model":"flash","stream":true,"messages":[{"role":"user","content":"hi"}]}`, []string{"data: [DONE]\n\n"}},
+		{strings.Join(messagesStream(turn{"Well.", nil}), ""), "/v1beta/models/claude:streamGenerateContent?alt=sse", `{"contents":[]}`, []string{`"status":"UNAVAILABLE"}}` + "\n\n"}},
+		{strings.Join(geminiStream(turn{"Well.", nil}), ""), "/v1beta/models/flash:streamGenerateContent?alt=sse", `{"contents":[]}`, []string{`"status":"UNAVAILABLE"}}` + "\n\n"}},
+	} {
+		for end := 1; end < len(tt.stream)-2; end += 17 {
+			h, _ := googled(t, func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", "text/event-stream")
+				_, _ = io.WriteString(w, tt.stream[:end])
+				_ = http.NewResponseController(w).Flush()
 				panic(http.ErrAbortHandler)
+			})
+			resp, got := post(t, h.url(t), tt.path, tt.body)
+			if resp.StatusCode == 503 && gjson.Valid(got) {
+				continue // nothing had gone down
 			}
-		})
-		whole := strings.Contains(stream[:cut], "STOP") && strings.HasSuffix(strings.TrimSpace(stream[:cut]), "}") && gjson.Valid(stream[strings.LastIndex(stream[:cut], "data: ")+6:cut])
-		_, got := post(t, door, "/v1/chat/completions", `{"model":"gemini-3-pro","stream":true,"messages":[{"role":"user","content":"q"}]}`)
-		if whole == strings.Contains(got, `"error"`) && cut < len(stream)-2 {
-			t.Errorf("chat, cut at %d: %s", cut, got)
-		}
-		_, got = post(t, door, "/v1beta/models/flash:streamGenerateContent?alt=sse", `{"contents":[{"parts":[{"text":"q"}]}]}`)
-		if strings.HasPrefix(got, "data: ") {
-			readGemini(t, true, got)
-		}
-		if cut%2 == 0 && cut < len(stream)-2 && !strings.Contains(got, `"error"`) && !strings.Contains(got, "STOP") {
-			t.Errorf("gemini, cut at %d: %s", cut, got)
+			if !strings.HasSuffix(got, tt.ends[0]) {
+				t.Fatalf("%s cut at %d: %q", tt.path, end, got)
+			}
+			h.busy.Wait()
 		}
 	}
 }
 
-// A signature that was on a call that is refused leaves the next call without one, which
-// Google would not take back.
-func TestACallBehindOneThatWasRefusedHasASignature(t *testing.T) {
-	gone := `{"functionCall":{"name":"files__delete","args":{}},"thoughtSignature":"c2ln"}`
-	own := `{"functionCall":{"name":"Bash","args":{}}}`
-	for name, stream := range map[string]string{
-		"in one event": `data: {"candidates":[{"content":{"parts":[` + gone + `,` + own + `]},"finishReason":"STOP"}]}` + "\n\n",
-		"in two":       `data: {"candidates":[{"content":{"parts":[` + gone + `]}}]}` + "\n\n" + `data: {"candidates":[{"content":{"parts":[` + own + `]},"finishReason":"STOP"}]}` + "\n\n",
+func TestGooglesClientsAreToldInTheirDialect(t *testing.T) {
+	h, _ := googled(t, answer(429, "application/json", `{"type":"error","error":{"type":"rate_limit_error","message":"slow down"}}`))
+	url := h.url(t)
+	for _, tt := range []struct {
+		what, path, body string
+		header           []string
+		status           int
+		word, says       string
+	}{
+		{"no token", "/v1beta/models/flash:generateContent?key=" + token, `{}`, []string{"Authorization", ""}, 401, "UNAUTHENTICATED", "access token"},
+		{"the token in the URL", "/v1beta/models/flash:generateContent?key=" + token, `{}`, nil, 400, "INVALID_ARGUMENT", "must not stand in the URL"},
+		{"an array", "/v1beta/models/flash:streamGenerateContent", `{}`, nil, 400, "INVALID_ARGUMENT", "alt=sse"},
+		{"no such method", "/v1beta/models/flash:predict", `{}`, nil, 404, "NOT_FOUND", "nothing at this path"},
+		{"two models", "/v1beta/models/flash:generateContent", `{"model":"gpt"}`, nil, 400, "INVALID_ARGUMENT", "cannot be read"},
+		{"no object", "/v1beta/models/flash:generateContent", `[]`, nil, 400, "INVALID_ARGUMENT", "JSON object"},
+		{"denied", "/v1beta/models/openai/secret:generateContent", `{"contents":[]}`, nil, 403, "PERMISSION_DENIED", "R9"},
+		{"another vendor's error", "/v1beta/models/claude:generateContent", `{"contents":[]}`, nil, 429, "RESOURCE_EXHAUSTED", "slow down"},
+		{"what Google keeps, asked of another", "/v1beta/models/claude:generateContent", `{"contents":[],"cachedContent":"c/1"}`, nil, 400, "INVALID_ARGUMENT", "cachedContent"},
+		{"a way out", "/v1beta/models/gemini/..%2f..%2fx:generateContent", `{"contents":[]}`, nil, 400, "INVALID_ARGUMENT", "cannot stand"},
 	} {
-		h := newFilesHouse(t, serve(t, answer(200, "text/event-stream", stream)))
-		_, got := post(t, h.url(t), "/v1beta/models/flash:streamGenerateContent?alt=sse", `{"contents":[]}`)
-		if !strings.Contains(got, "skip_thought_signature_validator") || strings.Contains(got, "c2ln") || !strings.Contains(got, "Bash") {
-			t.Errorf("%s: %s", name, got)
+		resp, got := post(t, url, tt.path, tt.body, tt.header...)
+		if e := gjson.Get(got, "error"); resp.StatusCode != tt.status || e.Get("status").Str != tt.word || int(e.Get("code").Int()) != tt.status || !strings.Contains(e.Get("message").Str, tt.says) {
+			t.Errorf("%s: %d %s", tt.what, resp.StatusCode, got)
 		}
+	}
+	resp, got := get(t, url, "/v1beta/models", "Authorization", "", "X-Goog-Api-Key", token)
+	if resp.StatusCode != 200 || gjson.Get(got, "models.#").Int() != 3 || !strings.Contains(got, `"name":"models/gemini/flash"`) {
+		t.Errorf("%d %s", resp.StatusCode, got)
+	}
+	if resp, got := get(t, url, "/v1beta/models/gemini/flash"); resp.StatusCode != 200 || gjson.Get(got, "displayName").Str != "flash" {
+		t.Errorf("%d %s", resp.StatusCode, got)
 	}
 }
 
-func TestResultsAndHostedToolsOfGemini(t *testing.T) {
-	seen := new(hints)
-	h := trilingual(t, answer(200, "application/json", geminiPlain(turn{"Well.", nil})), seen)
-	post(t, h.url(t), "/v1beta/models/flash:generateContent", `{"contents":[{"parts":[{"functionResponse":{"id":"old"}}]},{"role":"model","parts":[]},{"parts":[{"functionResponse":{"id":"a","name":"f"}},{"function_response":{"id":"b"}},{"functionResponse":{"name":"g"}}]}]}`)
-	if diff := cmp.Diff([]string{"a", "b"}, seen.results); diff != "" {
-		t.Error(diff)
-	}
-	policy := ruled{says: map[string]bool{"tool:gemini/google_search": false, "tool:gemini/mcp/good.example": true}}
+// Tools that Google runs are judged before it gets them.
+func TestToolsThatGoogleRunsAreJudged(t *testing.T) {
+	policy := ruled{says: map[string]bool{"tool:gemini/code_execution": false, "tool:gemini/mcp/good.example": true, "tool:gemini/newThing": false}}
 	for tools, want := range map[string]string{
-		`[{"functionDeclarations":[{"name":"f"}]},{"urlContext":{}},{"computerUse":{}}]`: "",
-		`[{"functionDeclarations":[]},{"googleSearch":{}}]`:                              "rule R4",
-		`{"google_search":{}}`: "rule R4",
-		`[{"mcpServers":[{"name":"x","streamableHttpTransport":{"url":"https://good.example/m"}}]}]`: "",
-		`[{"mcp_servers":[{"name":"x","streamable_http_transport":{"url":"https://e.example/m"}}]}]`: "tool:gemini/mcp/e.example",
+		`[{"functionDeclarations":[{"name":"f"}]},{"googleSearch":{}}]`: "",
+		`[{"codeExecution":{}}]`:                            "rule R4",
+		`[{"functionDeclarations":[],"code_execution":{}}]`: "rule R4",
+		`[{"newThing":{}}]`:                                 "rule R4",
+		`[{"mcpServers":[{"name":"x","streamableHttpTransport":{"url":"https://good.example/mcp"}}]}]`:  "",
+		`[{"mcp_servers":[{"name":"x","streamable_http_transport":{"url":"https://evil.example/m"}}]}]`: "tool:gemini/mcp/evil.example",
 	} {
-		h := newHouseBy(t, policy, serve(t, answer(200, "application/json", `{}`)))
+		h := newHouseBy(t, policy, serve(t, answer(200, "application/json", geminiPlain(turn{"a", nil}))))
 		resp, got := post(t, h.url(t), "/v1beta/models/flash:generateContent", `{"contents":[],"tools":`+tools+`}`)
 		if want == "" && resp.StatusCode != 200 || want != "" && (resp.StatusCode != 403 || !strings.Contains(got, want)) {
-			t.Errorf("%s: HTTP %d %s", tools, resp.StatusCode, got)
+			t.Errorf("%s: %d %s", tools, resp.StatusCode, got)
 		}
-	}
-}
-
-// A name that stands for several is told to each as its own.
-func TestANameForSeveralAtTheGeminiDoor(t *testing.T) {
-	busyOne := serve(t, says(503, `{"error":{"code":503,"message":"busy","status":"UNAVAILABLE"}}`))
-	w := &witness{answer: answer(200, "text/event-stream", anthropicStream)}
-	other := &witness{answer: answer(200, "text/event-stream", strings.Join(geminiStream(turn{"Well.", nil}), ""))}
-	list := map[string]providers.Provider{"gemini": {BaseURL: busyOne + "/v1beta"}, "anthropic": {BaseURL: serve(t, w) + "/v1"}, "google": {Kind: "gemini", BaseURL: serve(t, other) + "/v1beta"}}
-	h := newHouseWith(t, providers.Config{}, list)
-	for first, want := range map[string]string{"anthropic/claude": "ordfish", "google/flash": "Well."} {
-		if err := h.door.SetProviders(list, map[string]providers.Model{"best": {Targets: []providers.Target{{Model: "gemini/pro"}, {Model: first}}}}); err != nil {
-			t.Fatal(err)
-		}
-		resp, got := post(t, h.url(t), "/v1beta/models/best:streamGenerateContent?alt=sse", `{"contents":[{"parts":[{"text":"q"}]}]}`)
-		if texts, _, stop := readGemini(t, true, got); resp.StatusCode != 200 || !strings.Contains(texts, want) || stop != "STOP" || resp.Header.Get("Callgate-Model") != first {
-			t.Errorf("HTTP %d %v %s", resp.StatusCode, resp.Header, got)
-		}
-	}
-	if gjson.Get(w.body, "model").Str != "claude" || other.path != "/v1beta/models/flash:streamGenerateContent" || gjson.Get(other.body, "model").Exists() {
-		t.Errorf("asked %s; at %s %s", w.body, other.path, other.body)
 	}
 }

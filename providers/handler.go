@@ -44,8 +44,7 @@ const (
 
 // A Handler is the front door for models: /v1/chat/completions, /v1/responses and
 // /v1/embeddings in the OpenAI dialect, /v1/messages and its count_tokens in the
-// Anthropic one, /v1beta/models/MODEL:generateContent and what is beside it in Google's, and
-// the models in all three. It is used by many goroutines at once.
+// Anthropic one, and /v1/models in both. It is used by many goroutines at once.
 type Handler struct {
 	cfg    Config
 	gate   *firewall.Gate
@@ -102,9 +101,6 @@ type endpoint struct {
 	route  string
 	method string
 	speaks string // dialect
-
-	model   string // that the path names; "" where the body does
-	streams bool   // the path asks for a stream
 }
 
 const modelsPath = "/v1/models"
@@ -113,17 +109,17 @@ func endpointOf(r *http.Request) endpoint {
 	path := r.URL.Path
 	switch path {
 	case "/v1/chat/completions":
-		return endpoint{kind: firewall.Model, route: path, method: "chat", speaks: OpenAI}
+		return endpoint{firewall.Model, path, "chat", OpenAI}
 	case "/v1/responses":
-		return endpoint{kind: firewall.Model, route: path, method: "responses", speaks: OpenAI}
+		return endpoint{firewall.Model, path, "responses", OpenAI}
 	case "/v1/embeddings":
-		return endpoint{kind: firewall.Model, route: path, method: "embeddings", speaks: OpenAI}
+		return endpoint{firewall.Model, path, "embeddings", OpenAI}
 	case "/v1/messages":
-		return endpoint{kind: firewall.Model, route: path, method: "messages", speaks: Anthropic}
+		return endpoint{firewall.Model, path, "messages", Anthropic}
 	case "/v1/messages/count_tokens":
-		return endpoint{kind: firewall.Model, route: path, method: "count_tokens", speaks: Anthropic}
+		return endpoint{firewall.Model, path, "count_tokens", Anthropic}
 	}
-	if at, ok := geminiEndpoint(path); ok {
+	if at, _, ok := googleEndpoint(path); ok {
 		return at
 	}
 	speaks := OpenAI
@@ -162,7 +158,7 @@ func (e endpoint) reading() reading {
 	case "messages":
 		return new(messages)
 	case "gemini":
-		return new(gemini)
+		return new(google)
 	case "completions":
 		return &completions{}
 	case "compact":
@@ -198,9 +194,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // enter completes call from the request and finds the way to where it is carried
 // out. Who calls is settled before anything else is looked at.
 func (h *Handler) enter(r *http.Request, at endpoint, call *firewall.Call, back *reply) (firewall.Upstream, error) {
-	if err := at.mayAsk(r); err != nil {
-		return nil, err
-	}
 	token, err := tokenOf(r.Header)
 	if err != nil {
 		return nil, err
@@ -211,11 +204,11 @@ func (h *Handler) enter(r *http.Request, at endpoint, call *firewall.Call, back 
 	}
 	switch {
 	case at.kind == 0:
-		return nil, firewall.Refuse(firewall.NotFound, "there is nothing at this path: models are at /v1/chat/completions, /v1/responses, /v1/embeddings, /v1/messages, /v1/images, /v1/audio, /v1/models and /v1beta/models")
+		return nil, firewall.Refuse(firewall.NotFound, "there is nothing at this path: models are at /v1/chat/completions, /v1/responses, /v1/embeddings, /v1/messages, /v1beta/models, /v1/images, /v1/audio and /v1/models")
 	case r.Method != at.verb():
 		return nil, &firewall.Error{Code: firewall.Invalid, Reason: "this path takes " + at.verb() + " only", Err: errMethod}
 	case at.kind == firewall.List:
-		return &listing{h, h.behind.Load(), strings.Trim(strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, geminiModels), modelsPath), "/"), at.speaks, back}, nil
+		return &listing{h, h.behind.Load(), strings.Trim(r.URL.Path[len(at.route):], "/"), at.speaks, back}, nil
 	case strings.Contains(r.URL.RawQuery, token):
 		return nil, firewall.Refuse(firewall.Invalid, "the access token must not stand in the URL: it would go on to the provider")
 	case at.method == "realtime":
@@ -228,7 +221,7 @@ func (h *Handler) enter(r *http.Request, at endpoint, call *firewall.Call, back 
 	if err != nil {
 		return nil, err
 	}
-	said, err := at.read(call.Body.JSON)
+	said, err := readRequest(call.Body.JSON)
 	call.Resource = clip(said.model)
 	if err != nil {
 		return nil, err
@@ -268,6 +261,9 @@ func (h *Handler) read(r *http.Request, at endpoint, call *firewall.Call) (*form
 	} else {
 		doc, err = readBody(r, h.cfg.Limits.Bytes)
 	}
+	if err == nil && at.speaks == Google {
+		doc, err = googleBody(r, doc)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -291,7 +287,7 @@ func (h *Handler) route(call *firewall.Call, at endpoint, behind *catalog, said 
 		return nil, err
 	case to == nil:
 		return nil, h.unknown(&call.Caller, behind, said.model)
-	case model != said.model && said.modelAt >= 0:
+	case model != said.model:
 		call.Body.Rewrite(func(_ int, s firewall.Span) (string, bool) { return model, s.At == said.modelAt })
 	}
 	call.Price = to.price(model, h.cfg.Now())

@@ -2,7 +2,6 @@ package providers
 
 import (
 	"net/url"
-	"slices"
 	"strings"
 
 	"callgate/firewall"
@@ -23,7 +22,10 @@ func (r *request) tools(c *cursor) {
 	for c.more() {
 		c.kind()
 		from := c.at
-		if kind, _, _ := block(c, "name"); !atClient(kind) {
+		switch kind, _, _ := block(c, "name"); {
+		case kind == "":
+			r.googleTools(gjson.ParseBytes(c.doc[from:c.at]))
+		case !atClient(kind):
 			r.host(kind, gjson.ParseBytes(c.doc[from:c.at]))
 		}
 	}
@@ -38,19 +40,13 @@ func (r *request) host(kind string, tool gjson.Result) {
 	if kind == "mcp" {
 		name, remote = "mcp/"+hostOf(tool.Get("server_url").Str, tool.Get("connector_id").Str), true
 	}
-	h := firewall.Hosted{Name: strings.Clone(name), Remote: remote}
-	if !slices.Contains(r.hosted, h) {
-		r.hosted = append(r.hosted, h)
-	}
+	r.hosts(firewall.Hosted{Name: strings.Clone(name), Remote: remote})
 }
 
 // servers reads the MCP servers that the provider would ask by itself.
 func (r *request) servers(c *cursor) {
 	gjson.ParseBytes(c.raw()).ForEach(func(_, server gjson.Result) bool {
-		h := firewall.Hosted{Name: "mcp/" + hostOf(server.Get("url").Str, ""), Remote: true}
-		if !slices.Contains(r.hosted, h) {
-			r.hosted = append(r.hosted, h)
-		}
+		r.hosts(firewall.Hosted{Name: "mcp/" + hostOf(server.Get("url").Str, ""), Remote: true})
 		return true
 	})
 }

@@ -38,7 +38,7 @@ func mediaEndpoint(path string) (endpoint, bool) {
 	case "/v1/responses/compact":
 		method = "compact"
 	}
-	return endpoint{kind: firewall.Model, route: path, method: method, speaks: OpenAI}, method != ""
+	return endpoint{firewall.Model, path, method, OpenAI}, method != ""
 }
 
 // takesForm says whether requests are forms, since there are files in them.
@@ -173,7 +173,14 @@ func (media) whole(ev *firewall.Event) {
 	c.members(func(name string) {
 		switch name {
 		case "usage":
+			images := ev.Usage.Images
 			ev.Usage = openAIUsage(&c)
+			ev.Usage.Images += images
+		case "data": // of pictures, some of which have a price each
+			c.items(func() {
+				ev.Usage.Images++
+				c.skip()
+			})
 		case "error":
 			if e := gjson.ParseBytes(c.raw()); e.IsObject() {
 				ev.Fault = openAIFault(e)

@@ -207,7 +207,7 @@ func (l *listing) list(names []name) []byte {
 	switch l.speaks {
 	case Anthropic:
 		doc = []byte(`{"data":[`)
-	case Gemini:
+	case Google:
 		doc = []byte(`{"models":[`)
 	}
 	for i, n := range names {
@@ -216,11 +216,8 @@ func (l *listing) list(names []name) []byte {
 		}
 		doc = append(doc, l.item(n)...)
 	}
-	switch l.speaks {
-	case OpenAI:
+	if l.speaks != Anthropic {
 		return append(doc, "]}"...)
-	case Gemini:
-		return append(doc, `],"nextPageToken":""}`...)
 	}
 	first, last := []byte("null"), []byte("null")
 	if len(names) > 0 {
@@ -232,10 +229,10 @@ func (l *listing) list(names []name) []byte {
 
 // item tells of one model. When it was made is not known here.
 func (l *listing) item(n name) []byte {
-	if l.speaks == Gemini {
+	if l.speaks == Google {
 		doc := append([]byte(`{"name":`), quote("models/"+n.String())...)
 		doc = append(append(doc, `,"displayName":`...), quote(n.model)...)
-		return append(doc, `,"version":"","description":"","supportedGenerationMethods":["generateContent","streamGenerateContent","countTokens"]}`...)
+		return append(doc, `,"supportedGenerationMethods":["generateContent","countTokens"]}`...)
 	}
 	doc := append([]byte(`{"id":`), quote(n.String())...)
 	if l.speaks == Anthropic {

@@ -18,7 +18,6 @@ import (
 const (
 	OpenAI    = "openai"    // chat completions, responses, embeddings
 	Anthropic = "anthropic" // messages
-	Gemini    = "gemini"    // generateContent
 )
 
 // A Provider is a model API that calls may go to. All of it may change at reload.

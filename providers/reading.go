@@ -160,8 +160,8 @@ func (n numbers) broken(f failure) []byte {
 	switch n.kind {
 	case Anthropic:
 		return new(messages).broken(f)
-	case Gemini:
-		return new(gemini).broken(f)
+	case Google:
+		return new(google).broken(f)
 	}
 	return new(chat).broken(f)
 }

@@ -15,6 +15,7 @@ import (
 
 	"callgate/audit"
 	"callgate/firewall"
+	"callgate/identity"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/gorilla/websocket"
@@ -37,7 +38,8 @@ type realtime struct {
 	said   string // the model as the client names it
 	call   *firewall.Call
 
-	to             *provider // from the handshake on
+	to             *provider       // from the handshake on
+	key            identity.Secret // that was sent
 	client, server *socket
 	reading        *spoken // of what is no response's
 	texts          texts   // of the same
@@ -188,6 +190,7 @@ func (s *realtime) reach(ctx context.Context) (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
+		s.key = key.Value
 		conn, resp, err := dialer.DialContext(ctx, at.String(), header)
 		switch {
 		case err == nil:
@@ -198,6 +201,11 @@ func (s *realtime) reach(ctx context.Context) (*http.Response, error) {
 		case !errors.Is(err, websocket.ErrBadHandshake) || resp == nil:
 			return nil, &firewall.Error{Code: firewall.Unavailable, Reason: "provider " + s.to.name + " cannot be reached", Err: err}
 		case again || resp.StatusCode != http.StatusUnauthorized || !key.Refused(ctx):
+			if k != nil {
+				if why, passed := k.answered(resp, s.call.Resource, now); !passed {
+					k.refused(ctx, s.h.cfg.Logger, s.to.name, s.call.Resource, why)
+				}
+			}
 			return resp, nil
 		}
 	}
@@ -205,7 +213,7 @@ func (s *realtime) reach(ctx context.Context) (*http.Response, error) {
 
 // fault answers with the provider's refusal of a session.
 func (s *realtime) fault(ctx context.Context, resp *http.Response, yield func(firewall.Event, error) bool) {
-	x := exchange{cfg: &s.h.cfg, to: s.to, back: s.back}
+	x := exchange{cfg: &s.h.cfg, to: s.to, back: s.back, key: s.key} // so that nothing repeats it
 	if resp.StatusCode < 400 {
 		yield(firewall.Event{}, x.unavailable(fmt.Sprintf("answered HTTP %d to a WebSocket", resp.StatusCode), nil))
 		return

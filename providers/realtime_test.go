@@ -380,6 +380,7 @@ func TestASessionIsRefusedInTheHandshake(t *testing.T) {
 		{"for no model", "?model=lab/x", bearer, nil, nil, 200, "", "realtime opened, realtime closed:ok"},
 		{"by the provider", "?model=gpt", bearer, nil, answer(429, "application/json", `{"error":{"message":"slow down","type":"rate_limit_error"}}`), 429, "slow down", "realtime opened, realtime closed:fault"},
 		{"by a provider with a page", "?model=gpt", bearer, nil, answer(502, "text/html", "<html>"), 502, "nothing that its API defines", "realtime opened, realtime closed:fault"},
+		{"by a provider that repeats the key", "?model=gpt", bearer, nil, answer(401, "application/json", `{"error":{"message":"Incorrect API key provided: sk-real-key"}}`), 401, "nothing that its API defines", "realtime opened, realtime closed:fault"},
 		{"by a provider that knows no sessions", "?model=gpt", bearer, nil, answer(200, "application/json", `{}`), 503, "HTTP 200 to a WebSocket", "realtime opened, realtime closed:unavailable"},
 		{"by a provider that hangs up", "?model=gpt", bearer, nil, cut(func(http.ResponseWriter, *http.Request) {}), 503, "cannot be reached", "realtime opened, realtime closed:unavailable"},
 	} {
@@ -387,7 +388,7 @@ func TestASessionIsRefusedInTheHandshake(t *testing.T) {
 			s := newStudio(t, providers.Config{}, func(*voiced, string) {})
 			s.allow = func(call *firewall.Call) bool { return call.Resource != "secret" }
 			if tt.up != nil {
-				if err := s.door.SetProviders(map[string]providers.Provider{"openai": {BaseURL: serve(t, tt.up)}}, nil); err != nil {
+				if err := s.door.SetProviders(map[string]providers.Provider{"openai": {BaseURL: serve(t, tt.up), APIKey: identity.NewSecret("sk-real-key")}}, nil); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -160,14 +160,6 @@ type request struct {
 	only    string // the one provider that it can go to, since something is there that it names
 }
 
-// read reads doc, which was sent to the endpoint.
-func (e endpoint) read(doc []byte) (request, error) {
-	if e.model != "" {
-		return readGemini(doc, e)
-	}
-	return readRequest(doc)
-}
-
 // readRequest reads doc, which has been parsed strictly.
 func readRequest(doc []byte) (request, error) {
 	r := request{modelAt: -1}
@@ -205,6 +197,8 @@ func readRequest(doc []byte) (request, error) {
 			r.tools(&c)
 		case "mcp_servers":
 			r.servers(&c)
+		case "generationConfig", "generation_config":
+			r.googleConfig(&c)
 		default:
 			if strings.EqualFold(name, "model") { // some servers would take it for the model
 				return r, firewall.Refuse(firewall.Invalid, "the body names its model twice: write model in lower case, once")
@@ -212,20 +206,15 @@ func readRequest(doc []byte) (request, error) {
 			c.skip()
 		}
 	}
-	return r, r.check()
-}
-
-// check says what no request may be.
-func (r *request) check() error {
 	switch {
 	case len(r.hosted) > maxHosted:
-		return firewall.Refuse(firewall.Invalid, "the body names more than %d tools that the provider would run", maxHosted)
-	case r.model == "":
-		return firewall.Refuse(firewall.Invalid, "model is missing")
+		return r, firewall.Refuse(firewall.Invalid, "the body names more than %d tools that the provider would run", maxHosted)
+	case r.modelAt < 0 || r.model == "":
+		return r, firewall.Refuse(firewall.Invalid, "model is missing")
 	case len(r.model) > maxModel || strings.ContainsFunc(r.model, func(c rune) bool { return c <= ' ' || c == 0x7f }):
-		return firewall.Refuse(firewall.Invalid, "model must be a name of at most %d bytes without spaces", maxModel)
+		return r, firewall.Refuse(firewall.Invalid, "model must be a name of at most %d bytes without spaces", maxModel)
 	}
-	return nil
+	return r, nil
 }
 
 // turns reads the messages of chat completions and of Anthropic messages.

@@ -59,9 +59,6 @@ func (x *exchange) translate(call *firewall.Call) error {
 		return &firewall.Error{Code: firewall.Invalid, Reason: err.Error(), Err: err}
 	}
 	prompt.At = x.cfg.Now().Unix()
-	if x.back.at.model != "" {
-		prompt.Model, prompt.Stream = x.back.at.model, x.back.at.streams
-	}
 	if prompt.MaxTokens == 0 && call.Rationed() {
 		prompt.MaxTokens = int(x.to.ReplyTokens)
 	}

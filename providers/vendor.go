@@ -102,8 +102,8 @@ func speaker(method string) string {
 	switch strings.TrimSuffix(method, streamed) {
 	case "messages", "count_tokens":
 		return Anthropic
-	case "gemini", "gemini_count", "gemini_embed", "gemini_embeds":
-		return Gemini
+	case "gemini", "gemini_count":
+		return string(dialect.Gemini)
 	case "converse":
 		return string(dialect.Converse)
 	case "cohere":
@@ -126,11 +126,8 @@ func (p *provider) serves(at endpoint) error {
 
 // doorOf is the path at the door of a method.
 func doorOf(method string) string {
-	switch method {
-	case "messages":
+	if method == "messages" {
 		return "/v1/messages"
-	case "gemini":
-		return geminiModels
 	}
 	return "/v1/chat/completions"
 }

@@ -23,7 +23,8 @@ const (
 	Cohere    Name = "cohere"    // Cohere chat, version 2
 )
 
-// A Dialect is one language. All of its functions may be called by many goroutines at
+// A Dialect is one language. One that only providers speak has no Read and no NewEncoder.
+// All of its functions may be called by many goroutines at
 // once; what NewDecoder and NewEncoder return belongs to one reply.
 type Dialect struct {
 	Name Name
@@ -102,6 +103,10 @@ func Of(name Name) *Dialect {
 		return &messagesDialect
 	case Gemini:
 		return &geminiDialect
+	case Converse:
+		return &converseDialect
+	case Cohere:
+		return &cohereDialect
 	}
 	return nil
 }

@@ -26,7 +26,7 @@ func ReadFailure(of Name, status int, doc []byte) *Failed {
 		}
 	}
 	switch {
-	case strings.HasPrefix(f.Message, "prompt is too long"), strings.HasPrefix(f.Message, "The input token count"): // Anthropic, Google
+	case strings.HasPrefix(f.Message, "prompt is too long"), strings.HasPrefix(strings.ToLower(f.Message), "input is too long"), strings.HasPrefix(f.Message, "The input token count"): // Anthropic, Google
 		f.Kind = TooLong
 	case of == Gemini && strings.HasPrefix(f.Message, "API key"): // which it answers with 400
 		f.Kind = BadKey

@@ -26,9 +26,11 @@ func readGemini(doc []byte) (*Prompt, error) {
 	}
 	g := geminiReader{p: p, names: make(map[string][]string)}
 	members(v, "", &p.Losses, func(name string, v gjson.Result) bool {
-		switch name = Camel(name); name {
+		switch name = camel(name); name {
 		case "model":
 			p.Model = strings.TrimPrefix(v.Str, "models/")
+		case "stream": // which the door puts there
+			p.Stream = v.Bool()
 		case "systemInstruction":
 			p.System = g.parts(v, "systemInstruction.parts")
 		case "contents":
@@ -51,8 +53,8 @@ func readGemini(doc []byte) (*Prompt, error) {
 	return p, nil
 }
 
-// Camel is the name of a member as Google writes it: it takes max_tokens for maxTokens.
-func Camel(name string) string {
+// camel is the name of a member as Google writes it: it takes max_tokens for maxTokens.
+func camel(name string) string {
 	if strings.IndexByte(name, '_') <= 0 {
 		return name
 	}
@@ -69,7 +71,7 @@ func Camel(name string) string {
 // either is the member of v that has a name, in one of the two ways to write it.
 func either(v gjson.Result, name string) (found gjson.Result) {
 	v.ForEach(func(key, v gjson.Result) bool {
-		if Camel(key.Str) == name {
+		if camel(key.Str) == name {
 			found = v
 		}
 		return !found.Exists()
@@ -124,7 +126,7 @@ func (g *geminiReader) parts(v gjson.Result, path string) (parts []Part) {
 func (g *geminiReader) part(v gjson.Result, path string) (part Part, ok bool) {
 	signature := either(v, "thoughtSignature").Str
 	v.ForEach(func(key, v gjson.Result) bool {
-		switch name := Camel(key.Str); name {
+		switch name := camel(key.Str); name {
 		case "text":
 			ok, part.Text = true, v.Str
 		case "inlineData":
@@ -223,14 +225,14 @@ func geminiArgs(v gjson.Result) json.RawMessage {
 
 func (p *Prompt) geminiTools(v gjson.Result) {
 	v.ForEach(func(key, v gjson.Result) bool {
-		if name := Camel(key.Str); name != "functionDeclarations" {
+		if name := camel(key.Str); name != "functionDeclarations" {
 			p.Tools = append(p.Tools, Tool{Name: clip(name), Hosted: encode(object{name: raw(v)})})
 			return true
 		}
 		each(v, func(v gjson.Result) {
 			t := Tool{}
 			members(v, "tools.*.functionDeclarations.*", &p.Losses, func(name string, v gjson.Result) bool {
-				switch Camel(name) {
+				switch camel(name) {
 				case "name":
 					t.Name = v.Str
 				case "description":
@@ -253,7 +255,7 @@ func (p *Prompt) geminiTools(v gjson.Result) {
 func (p *Prompt) geminiChoice(v gjson.Result) {
 	const path = "toolConfig"
 	members(v, path, &p.Losses, func(name string, v gjson.Result) bool {
-		if Camel(name) != "functionCallingConfig" {
+		if camel(name) != "functionCallingConfig" {
 			return false
 		}
 		only := texts(either(v, "allowedFunctionNames"))
@@ -279,7 +281,7 @@ func (p *Prompt) geminiConfig(v gjson.Result) {
 	var kind string
 	var schema json.RawMessage
 	members(v, path, &p.Losses, func(name string, v gjson.Result) bool {
-		switch Camel(name) {
+		switch camel(name) {
 		case "maxOutputTokens":
 			p.MaxTokens = int(v.Int())
 		case "temperature":
@@ -325,7 +327,7 @@ func (p *Prompt) geminiConfig(v gjson.Result) {
 func (p *Prompt) geminiThinking(v gjson.Result, path string) {
 	r := Reasoning{}
 	members(v, path, &p.Losses, func(name string, v gjson.Result) bool {
-		switch Camel(name) {
+		switch camel(name) {
 		case "thinkingBudget": // of which -1 is as the model likes
 			r.Tokens, r.Off = int(max(v.Int(), 0)), v.Int() == 0
 		case "thinkingLevel":

@@ -207,11 +207,11 @@ func TestOpenAIsGoSDKReadsRefusals(t *testing.T) {
 	params.PreviousResponseID = openai.String("resp_1")
 	_, err := client.Responses.New(within(t), params)
 	var e *openai.Error
-	if !errors.As(err, &e) || e.StatusCode != 400 || !strings.Contains(e.Message, "previous_response_id cannot be carried") {
+	if !errors.As(err, &e) || e.StatusCode != 404 || !strings.Contains(e.Message, "there is no response resp_1") {
 		t.Errorf("%v", err)
 	}
 	s := client.Responses.NewStreaming(within(t), params)
-	if s.Next() || !errors.As(s.Err(), &e) || e.StatusCode != 400 {
+	if s.Next() || !errors.As(s.Err(), &e) || e.StatusCode != 404 {
 		t.Errorf("%v", s.Err())
 	}
 }
