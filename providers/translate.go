@@ -20,6 +20,7 @@ type translation struct {
 	target *dialect.Dialect
 	prompt *dialect.Prompt
 	doc    []byte // the request as the provider gets it
+	id     string // of the reply, where the provider gives it none
 }
 
 // dialectAt is the dialect of a method of the door, nil if it is not translated.
@@ -70,7 +71,7 @@ func (x *exchange) translate(call *firewall.Call) error {
 	if x.to.Strict && len(losses) > 0 {
 		return firewall.Refuse(firewall.Invalid, "provider %s speaks another dialect, in which this cannot be said: %s (translate: strict)", x.to.name, clip(losses.String()))
 	}
-	x.translation = &translation{client, target, prompt, doc}
+	x.translation = &translation{client, target, prompt, doc, call.ID}
 	return nil
 }
 
@@ -100,6 +101,7 @@ func (t *translation) whole(doc []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.ID = cmp.Or(r.ID, t.id)
 	return t.client.NewEncoder(t.prompt).Whole(r), nil
 }
 
@@ -143,6 +145,9 @@ func (x *exchange) translated(watch *watch, body io.Reader, yield func(firewall.
 			return x.unavailable("sent a stream that cannot be read", err)
 		}
 		for _, p := range pieces {
+			if p.Kind == dialect.Begin {
+				p.ID = cmp.Or(p.ID, x.translation.id)
+			}
 			frames = out.Event(frames, p)
 		}
 		for i, f := range frames {

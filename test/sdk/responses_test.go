@@ -61,9 +61,13 @@ admin: {listen: "127.0.0.1:%s"}
 providers:
   anthropic: {api_key: "env:MODEL_KEY", base_url: "%s/v1"}
   openai: {api_key: "env:MODEL_KEY", base_url: "%s/v1"}
+  lab: {kind: openai-compatible, api_key: "env:MODEL_KEY", base_url: "%s/v1"}
+  gemini: {api_key: "env:MODEL_KEY", base_url: "%s/v1beta"}
+  bedrock: {api_key: "env:MODEL_KEY", base_url: "%s", params: {region: eu-central-1}}
+  cohere: {api_key: "env:MODEL_KEY", base_url: "%s"}
 identity: {default_agent: bot}
 policy: [policy.csv]
-`, port, data, admin, models.URL, models.URL),
+`, port, data, admin, models.URL, models.URL, models.URL, models.URL, models.URL, models.URL),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)

@@ -28,7 +28,7 @@ type Model struct {
 
 // A Turn is one request to the model.
 type Turn struct {
-	Dialect string // "chat", "responses", "messages"
+	Dialect string // "chat", "responses", "messages", "gemini", "converse", "cohere"
 	Model   string
 	Tools   []Tool
 	Results []Result // of tool calls, oldest first
@@ -76,8 +76,14 @@ func (t Turn) Find(suffix string) (Tool, bool) {
 
 func (m *Model) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	dialect := map[string]string{
-		"/v1/chat/completions": "chat", "/v1/responses": "responses", "/v1/messages": "messages", "/v1/messages/count_tokens": "count",
+		"/v1/chat/completions": "chat", "/v1/responses": "responses", "/v1/messages": "messages", "/v1/messages/count_tokens": "count", "/v2/chat": "cohere",
 	}[r.URL.Path]
+	model, streams, ok := googlePath(r.URL.Path)
+	if ok {
+		dialect = "gemini"
+	} else if model, streams, ok = amazonPath(r.URL.EscapedPath()); ok {
+		dialect = "converse"
+	}
 	body, err := io.ReadAll(r.Body)
 	switch {
 	case dialect == "" || r.Method != http.MethodPost:
@@ -86,7 +92,7 @@ func (m *Model) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case err != nil || !gjson.ValidBytes(body):
 		http.Error(w, `{"error":{"message":"bad request","type":"invalid_request_error"}}`, http.StatusBadRequest)
 		return
-	case m.Key != "" && r.Header.Get("x-api-key") != m.Key && r.Header.Get("Authorization") != "Bearer "+m.Key:
+	case m.Key != "" && r.Header.Get("x-api-key") != m.Key && r.Header.Get("x-goog-api-key") != m.Key && r.Header.Get("Authorization") != "Bearer "+m.Key:
 		http.Error(w, `{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}`, http.StatusUnauthorized)
 		return
 	case dialect == "count":
@@ -94,7 +100,16 @@ func (m *Model) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	turn := Turn{Dialect: dialect, Model: gjson.GetBytes(body, "model").Str, Header: r.Header.Clone(), Body: body}
-	turn.read()
+	switch dialect {
+	case "gemini":
+		turn.Model = model
+		turn.readGoogle()
+	case "converse":
+		turn.Model = model
+		turn.readAmazon()
+	default:
+		turn.read()
+	}
 	m.mu.Lock()
 	m.seen = append(m.seen, turn)
 	n := len(m.seen)
@@ -104,6 +119,17 @@ func (m *Model) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if say.Calls[i].ID == "" {
 			say.Calls[i].ID = fmt.Sprintf("toolu_%02d_%02d", n, i)
 		}
+	}
+	switch dialect {
+	case "gemini":
+		m.google(w, turn, n, streams, say)
+		return
+	case "converse":
+		m.amazon(w, streams, say)
+		return
+	case "cohere":
+		m.cohere(w, gjson.GetBytes(body, "stream").Bool(), n, say)
+		return
 	}
 	s := &sse{w: w}
 	stream := gjson.GetBytes(body, "stream").Bool()
