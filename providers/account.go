@@ -94,7 +94,11 @@ func (x *exchange) complete(call *firewall.Call, doc []byte) []byte {
 	}
 	switch vendor := x.to.lists(); {
 	case x.back.at.method == "gemini" && x.unbounded && call.Rationed():
-		set("generationConfig.maxOutputTokens", x.to.ReplyTokens)
+		name := "generationConfig"
+		if gjson.GetBytes(doc, "generation_config").Exists() {
+			name = "generation_config"
+		}
+		set(name+".maxOutputTokens", x.to.ReplyTokens)
 	case x.back.at.method == "responses" && x.unbounded && call.Rationed():
 		set("max_output_tokens", x.to.ReplyTokens)
 	case x.back.at.method != "chat": // where it must be said, or where replies have a length of their own

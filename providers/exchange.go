@@ -203,6 +203,12 @@ func (x *exchange) request(ctx context.Context, call *firewall.Call) (*http.Requ
 	default:
 		doc = x.complete(call, doc)
 	}
+	if x.back.at.speaks == Google {
+		query = "" // of which nothing is for others: fields= would leave out what the bill needs
+		if x.translation == nil {
+			doc = googleRenamed(doc, call.Resource)
+		}
+	}
 	at := x.to.place(x.back.at)
 	path := cmp.Or(x.path, x.to.paths[at])
 	if other := x.to.paths[at+streamed]; x.path == "" && other != "" && x.streams(call) {
@@ -391,6 +397,8 @@ func (x *exchange) document(ev *firewall.Event, data []byte, t *texts) error {
 func (x *exchange) Read(ev *firewall.Event) {
 	if ev.Body.Edited && x.back.at.speaks == OpenAI {
 		ev.Body.JSON = withoutLogprobs(ev.Body.JSON)
+	} else if ev.Body.Edited && x.back.at.speaks == Google {
+		ev.Body.JSON = withoutTokens(ev.Body.JSON)
 	}
 	switch {
 	case ev.Media || ev.Mark == markText || ev.Mark == markLine:

@@ -37,7 +37,7 @@ func (v *vendor) fit(doc []byte, h http.Header, at string, named bool) []byte {
 // fits says whether bodies at an endpoint are made to fit.
 func (v *vendor) fits(at string) bool {
 	switch at {
-	case "messages", "count_tokens", "gemini", "gemini_count":
+	case "messages", "count_tokens", "gemini", "gemini_count", "gemini_embed", "gemini_embeds":
 		return true
 	}
 	return false

@@ -1,6 +1,7 @@
 package providers
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -8,8 +9,6 @@ import (
 
 	"callgate/firewall"
 	"callgate/providers/dialect"
-
-	"github.com/tidwall/gjson"
 )
 
 // googlePath begins the paths of Google's dialect at the door. Its SDKs send the same
@@ -21,12 +20,16 @@ const googlePath = "/v1beta/models"
 // the document that is judged they are members, as in other dialects.
 func googleEndpoint(path string) (at endpoint, model string, ok bool) {
 	rest, ok := strings.CutPrefix(path, googlePath)
+	if !ok && strings.HasPrefix(path, "/v1beta/") {
+		return endpoint{route: "/v1", speaks: Google}, "", true
+	}
 	if !ok {
 		if rest, ok = strings.CutPrefix(path, modelsPath); !ok || !strings.Contains(rest, ":") {
 			return at, "", false
 		}
 	}
-	at = endpoint{route: googlePath, speaks: Google}
+	// The routes are below /v1, as the resource is that tokens for models are for.
+	at = endpoint{route: modelsPath, speaks: Google}
 	cut := strings.LastIndexByte(rest, ':')
 	if rest == "" || cut < 0 && rest[0] == '/' {
 		at.kind, at.method = firewall.List, "models"
@@ -37,9 +40,13 @@ func googleEndpoint(path string) (at endpoint, model string, ok bool) {
 	}
 	switch rest[cut+1:] {
 	case "generateContent", "streamGenerateContent":
-		at.kind, at.method = firewall.Model, "gemini"
+		at.kind, at.method, at.route = firewall.Model, "gemini", "/v1/generateContent"
 	case "countTokens":
-		at.kind, at.method = firewall.Model, "gemini_count"
+		at.kind, at.method, at.route = firewall.Model, "gemini_count", "/v1/countTokens"
+	case "embedContent":
+		at.kind, at.method, at.route = firewall.Model, "gemini_embed", "/v1/embedContent"
+	case "batchEmbedContents":
+		at.kind, at.method, at.route = firewall.Model, "gemini_embeds", "/v1/embedContent"
 	}
 	return at, rest[1:cut], true
 }
@@ -72,8 +79,8 @@ func googleBody(r *http.Request, body []byte) ([]byte, error) {
 // google reads Google's generateContent. Each event of a stream is a whole response with
 // what is new in it; a call stands in one.
 type google struct {
-	calls, out int          // that were asked for, and of these, that were taken out
-	ended      map[int]bool // candidates, and whether they have
+	ended    map[int]bool // candidates, and whether they have
+	unsigned map[int]bool // candidates of which a call was taken out that had the signature of its step
 }
 
 func (r *google) event(ev *firewall.Event, t *texts) error {
@@ -165,9 +172,12 @@ func (r *google) part(c *cursor, n int, t *texts) error {
 			return true, nil
 		case "functionCall":
 			return true, t.object(c, func(name string) (bool, error) {
-				if name == "id" || name == "name" {
+				switch name {
+				case "id", "name":
 					c.skip()
 					return true, nil
+				case "partialArgs", "willContinue":
+					return false, errPartialCall
 				}
 				return true, t.all(c) // a model chose the names in there
 			})
@@ -203,7 +213,6 @@ func (r *google) wants(ev *firewall.Event) {
 			w := want(call.Get("id").Str, call.Get("name").Str, argsOf(call.Get("args")))
 			w.Place = [2]int{n, i}
 			ev.Wants = append(ev.Wants, w)
-			r.calls++
 		}
 	}
 }
@@ -213,18 +222,59 @@ func (*google) asking() bool { return false }
 // without makes texts of the calls that are refused.
 func (r *google) without(events []firewall.Event, wants []firewall.Want) []firewall.Event {
 	ev := &events[len(events)-1]
-	doc := ev.Body.JSON
+	doc := r.signed(ev.Body.JSON, wants)
 	for i := range wants {
 		if w := &wants[i]; w.Refused != nil {
-			r.out++
-			doc = setRaw(doc, "candidates."+strconv.Itoa(w.Place[0])+".content.parts."+strconv.Itoa(w.Place[1]), `{"text":`+string(quote(refusal(w)))+`}`)
+			doc = setRaw(doc, partAt(w), `{"text":`+string(quote(refusal(w)))+`}`)
 		}
 	}
 	*ev = edited(*ev, doc)
 	return events
 }
 
-func (*google) mend(*firewall.Event) {} // its calls have no reason to end of their own
+func partAt(w *firewall.Want) string {
+	return "candidates." + strconv.Itoa(w.Place[0]) + ".content.parts." + strconv.Itoa(w.Place[1])
+}
+
+// signed is doc, in which the first call of a step that is left has a signature where the
+// one that is taken out had it: what Google documents for calls without, since it would
+// not take a conversation in which that has none.
+func (r *google) signed(doc []byte, wants []firewall.Want) []byte {
+	for i := range wants {
+		w := &wants[i]
+		n, has := w.Place[0], at(doc, partAt(w)+".thoughtSignature").Str != ""
+		switch {
+		case w.Refused != nil && has:
+			if r.unsigned == nil {
+				r.unsigned = make(map[int]bool)
+			}
+			r.unsigned[n] = true
+		case w.Refused == nil && r.unsigned[n]:
+			if delete(r.unsigned, n); !has {
+				doc = set(doc, partAt(w)+".thoughtSignature", dialect.Unsigned)
+			}
+		}
+	}
+	return doc
+}
+
+// mend is signed for a call in an event of its own.
+func (r *google) mend(ev *firewall.Event) {
+	if len(r.unsigned) > 0 && len(ev.Wants) > 0 {
+		*ev = edited(*ev, r.signed(ev.Body.JSON, ev.Wants))
+	}
+}
+
+// withoutTokens is doc without the probabilities of its tokens, which tell a text once
+// more: where a guard has changed the text, they would give it away.
+func withoutTokens(doc []byte) []byte {
+	for n, c := range at(doc, "candidates").Array() {
+		if c.Get("logprobsResult").Exists() {
+			doc = drop(doc, "candidates."+strconv.Itoa(n)+".logprobsResult")
+		}
+	}
+	return doc
+}
 
 func (*google) broken(f failure) []byte {
 	return append(append([]byte("data: "), f.google()...), "\n\n"...)
@@ -232,9 +282,11 @@ func (*google) broken(f failure) []byte {
 
 // google is the body of an error in Google's dialect.
 func (f failure) google() []byte {
-	status := map[int]string{400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 409: "ABORTED", 429: "RESOURCE_EXHAUSTED", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED"}[f.status]
+	status := map[int]string{401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 408: "DEADLINE_EXCEEDED", 409: "ABORTED", 429: "RESOURCE_EXHAUSTED", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED"}[f.status]
 	if status == "" {
-		status = "INTERNAL"
+		if status = "INTERNAL"; f.status < 500 {
+			status = "INVALID_ARGUMENT"
+		}
 	}
 	b := append([]byte(`{"error":{"code":`), strconv.Itoa(f.status)...)
 	b = append(append(b, `,"message":`...), quote(f.message)...)
@@ -242,47 +294,8 @@ func (f failure) google() []byte {
 	return append(f.why(b), "}}"...)
 }
 
-// googleHosted are tools that Google runs by itself, by the names of their members, as
-// policies name them.
-var googleHosted = []string{"google_search", "google_search_retrieval", "url_context", "code_execution", "google_maps", "file_search", "enterprise_web_search", "retrieval", "mcp_servers"}
-
-// googleTools notes which tools of a request Google would run: all of its members that are
-// no functions, nor known to be carried out by the client.
-func (r *request) googleTools(tool gjson.Result) {
-	plain := func(s string) string { return strings.ToLower(strings.ReplaceAll(s, "_", "")) }
-	named := tool.Get("name").Exists() // it is a function of another dialect
-	tool.ForEach(func(key, v gjson.Result) bool {
-		name := plain(key.Str)
-		at := slices.IndexFunc(googleHosted, func(known string) bool { return plain(known) == name })
-		switch {
-		case at < 0 && (named || name == "functiondeclarations" || name == "computeruse"):
-		case at < 0:
-			r.hosts(firewall.Hosted{Name: clip(key.Str)})
-		case googleHosted[at] != "mcp_servers":
-			r.hosts(firewall.Hosted{Name: googleHosted[at]})
-		default:
-			for _, server := range v.Array() {
-				url := server.Get("streamableHttpTransport.url").Str + server.Get("streamable_http_transport.url").Str
-				r.hosts(firewall.Hosted{Name: "mcp/" + hostOf(url, "?"), Remote: true})
-			}
-		}
-		return true
-	})
-}
-
-// googleConfig reads how long the reply may be.
-func (r *request) googleConfig(c *cursor) {
-	c.members(func(name string) {
-		switch name {
-		case "maxOutputTokens", "max_output_tokens":
-			r.most = max(r.most, c.integer())
-		case "candidateCount", "candidate_count":
-			r.replies = max(r.replies, c.integer())
-		default:
-			c.skip()
-		}
-	})
-}
+// errPartialCall is a call that comes in pieces, which callgate lets nobody ask for.
+var errPartialCall = errors.New("a tool call comes in pieces")
 
 // hosts notes a tool that the provider runs, once.
 func (r *request) hosts(h firewall.Hosted) {

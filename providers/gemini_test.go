@@ -142,8 +142,9 @@ func TestGooglesClientsAreToldInTheirDialect(t *testing.T) {
 		status           int
 		word, says       string
 	}{
-		{"no token", "/v1beta/models/flash:generateContent?key=" + token, `{}`, []string{"Authorization", ""}, 401, "UNAUTHENTICATED", "access token"},
-		{"the token in the URL", "/v1beta/models/flash:generateContent?key=" + token, `{}`, nil, 400, "INVALID_ARGUMENT", "must not stand in the URL"},
+		{"no token", "/v1beta/models/flash:generateContent", `{}`, []string{"Authorization", ""}, 401, "UNAUTHENTICATED", "access token"},
+		{"the token in the URL alone", "/v1beta/models/flash:generateContent?key=" + token, `{}`, []string{"Authorization", ""}, 400, "INVALID_ARGUMENT", "x-goog-api-key"},
+		{"the token in the URL", "/v1beta/models/flash:generateContent?key=" + token, `{}`, nil, 400, "INVALID_ARGUMENT", "stand in logs"},
 		{"an array", "/v1beta/models/flash:streamGenerateContent", `{}`, nil, 400, "INVALID_ARGUMENT", "alt=sse"},
 		{"no such method", "/v1beta/models/flash:predict", `{}`, nil, 404, "NOT_FOUND", "nothing at this path"},
 		{"two models", "/v1beta/models/flash:generateContent", `{"model":"gpt"}`, nil, 400, "INVALID_ARGUMENT", "cannot be read"},

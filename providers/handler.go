@@ -194,6 +194,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // enter completes call from the request and finds the way to where it is carried
 // out. Who calls is settled before anything else is looked at.
 func (h *Handler) enter(r *http.Request, at endpoint, call *firewall.Call, back *reply) (firewall.Upstream, error) {
+	if at.speaks == Google {
+		if err := googleMay(r); err != nil {
+			return nil, err
+		}
+	}
 	token, err := tokenOf(r.Header)
 	if err != nil {
 		return nil, err
@@ -208,7 +213,7 @@ func (h *Handler) enter(r *http.Request, at endpoint, call *firewall.Call, back 
 	case r.Method != at.verb():
 		return nil, &firewall.Error{Code: firewall.Invalid, Reason: "this path takes " + at.verb() + " only", Err: errMethod}
 	case at.kind == firewall.List:
-		return &listing{h, h.behind.Load(), strings.Trim(r.URL.Path[len(at.route):], "/"), at.speaks, back}, nil
+		return &listing{h, h.behind.Load(), strings.Trim(strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, googlePath), modelsPath), "/"), at.speaks, back}, nil
 	case strings.Contains(r.URL.RawQuery, token):
 		return nil, firewall.Refuse(firewall.Invalid, "the access token must not stand in the URL: it would go on to the provider")
 	case at.method == "realtime":
@@ -223,6 +228,9 @@ func (h *Handler) enter(r *http.Request, at endpoint, call *firewall.Call, back 
 	}
 	said, err := readRequest(call.Body.JSON)
 	call.Resource = clip(said.model)
+	if err == nil && at.speaks == Google {
+		err = googleNamed(call.Body.JSON, said.model)
+	}
 	if err != nil {
 		return nil, err
 	}

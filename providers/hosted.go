@@ -15,6 +15,10 @@ const maxHosted = 128
 // tools reads which tools of a request the provider would run by itself. All that is no
 // function of the client's, nor known to be carried out there, is one.
 func (r *request) tools(c *cursor) {
+	if c.kind() == '{' { // Google takes one that stands alone
+		r.googleTools(gjson.ParseBytes(c.raw()))
+		return
+	}
 	if !c.enter('[') {
 		c.skip()
 		return

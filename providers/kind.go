@@ -110,7 +110,7 @@ var usualPaths = map[string]string{
 }
 
 // otherPaths are the endpoints that have no usual path.
-var otherPaths = []string{"gemini", "gemini_count", "converse", "cohere"}
+var otherPaths = []string{"gemini", "gemini_count", "gemini_embed", "gemini_embeds", "converse", "cohere"}
 
 // streamed is the endpoint for replies that stream, where that is another one.
 const streamed = "_stream"

@@ -64,6 +64,9 @@ var doors = []struct{ path, body string }{
 	{"/v1/messages/count_tokens", `{"model":"p/m.1","messages":[{"role":"user","content":"x"}]}`},
 	{"/v1/responses", `{"model":"p/m.1","input":"x"}`},
 	{"/v1/embeddings", `{"model":"p/m.1","input":"x"}`},
+	{"/v1beta/models/p/m.1:generateContent", `{"contents":[{"parts":[{"text":"x"}]}],"generationConfig":{"maxOutputTokens":9}}`},
+	{"/v1beta/models/p/m.1:countTokens", `{"contents":[{"parts":[{"text":"x"}]}]}`},
+	{"/v1beta/models/p/m.1:embedContent", `{"content":{"parts":[{"text":"x"}]}}`},
 }
 
 // Each kind answers at each endpoint of the door that it serves. testdata/catalog.txt has

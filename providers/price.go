@@ -72,9 +72,9 @@ const (
 func (p *provider) estimate(call *firewall.Call, said *request, price *firewall.Price) firewall.Estimate {
 	u := firewall.Usage{Input: int64(len(call.Body.JSON)+bytesPerToken-1)/bytesPerToken + call.Unread/bytesPerHeard}
 	switch call.Method {
-	case "count_tokens", "input_tokens", "moderations": // are free
+	case "count_tokens", "input_tokens", "gemini_count", "moderations": // are free
 		return firewall.Estimate{Priced: true}
-	case "embeddings": // replies with numbers, which cost nothing
+	case "embeddings", "gemini_embed", "gemini_embeds": // replies with numbers, which cost nothing
 	default:
 		u.Output = p.ReplyTokens
 		if said.most > 0 {

@@ -197,9 +197,13 @@ func readRequest(doc []byte) (request, error) {
 			r.tools(&c)
 		case "mcp_servers":
 			r.servers(&c)
-		case "generationConfig", "generation_config":
-			r.googleConfig(&c)
 		default:
+			if known, err := r.googleMember(name, &c); known || err != nil {
+				if err != nil {
+					return r, err
+				}
+				continue
+			}
 			if strings.EqualFold(name, "model") { // some servers would take it for the model
 				return r, firewall.Refuse(firewall.Invalid, "the body names its model twice: write model in lower case, once")
 			}

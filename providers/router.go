@@ -334,7 +334,7 @@ func tooLong(doc []byte) bool {
 	case "context_length_exceeded", "string_above_max_length":
 		return true
 	}
-	return e.Get("type").Str == "request_too_large" || hasPrefix(e.Get("message").Str, "prompt is too long", "input length and `max_tokens` exceed")
+	return e.Get("type").Str == "request_too_large" || hasPrefix(e.Get("message").Str, "prompt is too long", "The input token count", "input length and `max_tokens` exceed")
 }
 
 // filtered says that the provider's content policy does not take the prompt.

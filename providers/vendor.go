@@ -102,7 +102,7 @@ func speaker(method string) string {
 	switch strings.TrimSuffix(method, streamed) {
 	case "messages", "count_tokens":
 		return Anthropic
-	case "gemini", "gemini_count":
+	case "gemini", "gemini_count", "gemini_embed", "gemini_embeds":
 		return string(dialect.Gemini)
 	case "converse":
 		return string(dialect.Converse)

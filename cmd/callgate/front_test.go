@@ -191,6 +191,7 @@ func TestRoutesLeadWhereTheDesignSays(t *testing.T) {
 		{"one server", "POST", "/mcp/files", "tools", 200},
 		{"nothing below a server", "POST", "/mcp/files/x", "nothing at this path", 404},
 		{"a model API", "POST", "/v1/chat/completions", "models", 200},
+		{"Google's model API", "POST", "/v1beta/models/x:generateContent", "models", 200},
 		{"tokens", "POST", "/oauth/token", "tokens", 200},
 		{"who comes back from a login", "GET", "/oauth/callback?code=1", "logins", 200},
 		{"what callgate says of itself", "GET", "/oauth/client-metadata.json", "logins", 200},

@@ -26,7 +26,7 @@ func readGemini(doc []byte) (*Prompt, error) {
 	}
 	g := geminiReader{p: p, names: make(map[string][]string)}
 	members(v, "", &p.Losses, func(name string, v gjson.Result) bool {
-		switch name = camel(name); name {
+		switch name = Camel(name); name {
 		case "model":
 			p.Model = strings.TrimPrefix(v.Str, "models/")
 		case "stream": // which the door puts there
@@ -53,8 +53,8 @@ func readGemini(doc []byte) (*Prompt, error) {
 	return p, nil
 }
 
-// camel is the name of a member as Google writes it: it takes max_tokens for maxTokens.
-func camel(name string) string {
+// Camel is the name of a member as Google writes it: it takes max_tokens for maxTokens.
+func Camel(name string) string {
 	if strings.IndexByte(name, '_') <= 0 {
 		return name
 	}
@@ -71,7 +71,7 @@ func camel(name string) string {
 // either is the member of v that has a name, in one of the two ways to write it.
 func either(v gjson.Result, name string) (found gjson.Result) {
 	v.ForEach(func(key, v gjson.Result) bool {
-		if camel(key.Str) == name {
+		if Camel(key.Str) == name {
 			found = v
 		}
 		return !found.Exists()
@@ -126,7 +126,7 @@ func (g *geminiReader) parts(v gjson.Result, path string) (parts []Part) {
 func (g *geminiReader) part(v gjson.Result, path string) (part Part, ok bool) {
 	signature := either(v, "thoughtSignature").Str
 	v.ForEach(func(key, v gjson.Result) bool {
-		switch name := camel(key.Str); name {
+		switch name := Camel(key.Str); name {
 		case "text":
 			ok, part.Text = true, v.Str
 		case "inlineData":
@@ -225,14 +225,14 @@ func geminiArgs(v gjson.Result) json.RawMessage {
 
 func (p *Prompt) geminiTools(v gjson.Result) {
 	v.ForEach(func(key, v gjson.Result) bool {
-		if name := camel(key.Str); name != "functionDeclarations" {
+		if name := Camel(key.Str); name != "functionDeclarations" {
 			p.Tools = append(p.Tools, Tool{Name: clip(name), Hosted: encode(object{name: raw(v)})})
 			return true
 		}
 		each(v, func(v gjson.Result) {
 			t := Tool{}
 			members(v, "tools.*.functionDeclarations.*", &p.Losses, func(name string, v gjson.Result) bool {
-				switch camel(name) {
+				switch Camel(name) {
 				case "name":
 					t.Name = v.Str
 				case "description":
@@ -255,7 +255,7 @@ func (p *Prompt) geminiTools(v gjson.Result) {
 func (p *Prompt) geminiChoice(v gjson.Result) {
 	const path = "toolConfig"
 	members(v, path, &p.Losses, func(name string, v gjson.Result) bool {
-		if camel(name) != "functionCallingConfig" {
+		if Camel(name) != "functionCallingConfig" {
 			return false
 		}
 		only := texts(either(v, "allowedFunctionNames"))
@@ -281,7 +281,7 @@ func (p *Prompt) geminiConfig(v gjson.Result) {
 	var kind string
 	var schema json.RawMessage
 	members(v, path, &p.Losses, func(name string, v gjson.Result) bool {
-		switch camel(name) {
+		switch Camel(name) {
 		case "maxOutputTokens":
 			p.MaxTokens = int(v.Int())
 		case "temperature":
@@ -327,7 +327,7 @@ func (p *Prompt) geminiConfig(v gjson.Result) {
 func (p *Prompt) geminiThinking(v gjson.Result, path string) {
 	r := Reasoning{}
 	members(v, path, &p.Losses, func(name string, v gjson.Result) bool {
-		switch camel(name) {
+		switch Camel(name) {
 		case "thinkingBudget": // of which -1 is as the model likes
 			r.Tokens, r.Off = int(max(v.Int(), 0)), v.Int() == 0
 		case "thinkingLevel":

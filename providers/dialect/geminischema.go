@@ -15,7 +15,7 @@ import (
 func geminiSchema(v gjson.Result) json.RawMessage {
 	return reschemed(raw(v), func(s object) {
 		for name, value := range s {
-			if c := camel(name); c != name {
+			if c := Camel(name); c != name {
 				delete(s, name)
 				s[c] = value
 			}

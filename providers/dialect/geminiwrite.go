@@ -10,9 +10,9 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// unsigned stands in the place of a signature, which the newer models want of each call
+// Unsigned stands in the place of a signature, which the newer models want of each call
 // that began a step: as Google documents it, for calls that another model made.
-const unsigned = "skip_thought_signature_validator"
+const Unsigned = "skip_thought_signature_validator"
 
 // olderGemini says whether a model is of a generation that counts what it thinks in
 // tokens, takes texts alone from tools, and does not ask for signatures.
@@ -239,7 +239,7 @@ func unsignedCalls(contents []object) {
 			continue
 		}
 		if i := slices.IndexFunc(parts, func(p object) bool { return p["functionCall"] != nil }); i >= 0 && parts[i]["thoughtSignature"] == nil {
-			parts[i]["thoughtSignature"] = unsigned
+			parts[i]["thoughtSignature"] = Unsigned
 		}
 	}
 }

@@ -105,7 +105,7 @@ func ownGemini(doc []byte) ([]byte, Losses) {
 			}
 			part := object{} // a call: it stays, without
 			v.ForEach(func(key, v gjson.Result) bool {
-				if camel(key.Str) != "thoughtSignature" {
+				if Camel(key.Str) != "thoughtSignature" {
 					part[key.Str] = raw(v)
 				}
 				return true
