@@ -29,6 +29,10 @@ func loop(turn upstream.Turn) upstream.Say {
 	return upstream.Say{Text: "All went through: " + turn.Results[2].Text}
 }
 
+// waitForTools has claude-code wait for its MCP servers before it asks the model, however
+// slow the machine is.
+var waitForTools = [...]string{"MCP_CONNECTION_NONBLOCKING=false", "MCP_CONNECT_TIMEOUT_MS=60000", "MCP_TIMEOUT=60000"}
+
 func runClaude(w *world, model, mcp, token string) string {
 	return runClaudeWith(w, model, `{"type":"http","url":"`+mcp+`","headers":{"Authorization":"Bearer ${GATE_TOKEN}"}}`, token)
 }
@@ -44,6 +48,7 @@ func runClaudeWith(w *world, model, server, token string) string {
 	must(w.t, os.WriteFile(filepath.Join(home, "mcp.json"),
 		[]byte(`{"mcpServers":{"callgate":`+server+`}}`), 0o644))
 	return w.run("claude", []string{
+		waitForTools[0], waitForTools[1], waitForTools[2],
 		"ANTHROPIC_BASE_URL=" + model, "ANTHROPIC_API_KEY=" + token, "GATE_TOKEN=" + token,
 		"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1", "DISABLE_AUTOUPDATER=1", "ENABLE_TOOL_SEARCH=false",
 	}, "", the.claude, "-p", "Say hello, then add.", "--mcp-config", "mcp.json", "--strict-mcp-config",

@@ -111,6 +111,7 @@ func TestClaudeCodeLogsIn(t *testing.T) {
 		"script", "-qec", "stty cols 4000; '"+the.claude+"' mcp login callgate", os.DevNull)
 	token := w.token()
 	out := w.run("claude", []string{
+		waitForTools[0], waitForTools[1], waitForTools[2],
 		"ANTHROPIC_BASE_URL=" + w.url, "ANTHROPIC_API_KEY=" + token,
 		"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1", "DISABLE_AUTOUPDATER=1", "ENABLE_TOOL_SEARCH=false",
 	}, "", the.claude, "-p", "Say hello, then add.", "--allowedTools", "mcp__callgate", "--output-format", "json")
