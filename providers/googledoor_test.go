@@ -49,6 +49,7 @@ func TestAGeminiClientPassesToGeminiAsItIs(t *testing.T) {
 	const asked = `{"contents": [ {"parts":[{"text":"hi", "thoughtSignature":"c2ln"}]} ],"unknownMember":{"a":[1]}}`
 	for _, tt := range []struct{ path, body, uri, seen, reply string }{
 		{"/v1beta/models/flash:generateContent", asked, "/v1beta/models/flash:generateContent", asked, plain},
+		{"/v1beta/models/flash:generateContent?fields=candidates&alt=json&$alt=sse", asked, "/v1beta/models/flash:generateContent", asked, plain},
 		{"/v1/models/flash:generateContent", asked, "/v1beta/models/flash:generateContent", asked, plain},
 		{"/v1beta/models/gemini/flash:generateContent", asked, "/v1beta/models/flash:generateContent", asked, plain},
 		{"/v1beta/models/gemini%2Fflash:streamGenerateContent?alt=sse", asked, "/v1beta/models/flash:streamGenerateContent?alt=sse", asked, stream},
@@ -65,12 +66,15 @@ func TestAGeminiClientPassesToGeminiAsItIs(t *testing.T) {
 			t.Errorf("asked with %v", header)
 		}
 	}
-	methods := make(map[string]bool)
+	methods := make(map[string]string)
 	for _, r := range h.records() {
 		if r.Type == audit.Opened {
-			methods[r.Call] = r.Method == "gemini"
+			methods[r.Call] = r.Method
 		}
-		if r.Type == audit.Closed && methods[r.Call] && (r.Usage == nil || r.Usage.Input != 3 || r.Usage.Output != 2 || r.Outcome != "ok") {
+		if r.Type == audit.Closed && methods[r.Call] == "gemini_count" && r.Usage != nil {
+			t.Errorf("to count is billed: %+v", r.Usage)
+		}
+		if r.Type == audit.Closed && methods[r.Call] == "gemini" && (r.Usage == nil || r.Usage.Input != 3 || r.Usage.Output != 2 || r.Outcome != "ok") {
 			t.Errorf("on record: %+v %+v", r, r.Usage)
 		}
 	}
