@@ -122,7 +122,7 @@ func (h *hold) careful(name string) bool {
 			return true
 		}
 	}
-	return len(meant) == 0 && h.law.Policy.Names(&h.call.Caller, Object(Tool, clients, name), "call")
+	return len(meant) == 0 && h.law.Policy.Names(&h.call.Caller, Object(Tool, clients, name), "call") && h.gate.May(&h.call.Caller, Tool, clients, name) != Yes
 }
 
 // meant is what a model may mean that asks for w.
