@@ -258,7 +258,7 @@ func args(b, v []byte) []byte {
 	return appendText(b, string(v))
 }
 
-const hex = "0123456789abcdef"
+const hexDigits = "0123456789abcdef"
 
 // appendText appends s as a JSON string. What is not UTF-8 becomes U+FFFD.
 func appendText(b []byte, s string) []byte {
@@ -286,7 +286,7 @@ func appendText(b []byte, s string) []byte {
 			case '\t':
 				b = append(b, '\\', 't')
 			default:
-				b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+				b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
 			}
 			i++
 			from = i
@@ -298,7 +298,7 @@ func appendText(b []byte, s string) []byte {
 			b = append(append(b, s[from:i]...), `\ufffd`...)
 			from = i + n
 		case r == '\u2028' || r == '\u2029': // line ends to JavaScript
-			b = append(append(b, s[from:i]...), '\\', 'u', '2', '0', '2', hex[r&15])
+			b = append(append(b, s[from:i]...), '\\', 'u', '2', '0', '2', hexDigits[r&15])
 			from = i + n
 		}
 		i += n
