@@ -48,6 +48,8 @@ func appendJSON(b []byte, r *Record) []byte {
 	b = number(b, `,"bytes":`, r.Bytes)
 	b = number(b, `,"unjudged":`, r.Unjudged)
 	b = list(b, `,"links":`, r.Links, appendLink)
+	b = appendPayload(b, `,"sent":`, r.Sent)
+	b = appendPayload(b, `,"got":`, r.Got)
 	if r.Env != nil {
 		b = appendEnv(append(b, `,"env":`...), r.Env)
 	}
@@ -88,6 +90,21 @@ func appendJSON(b []byte, r *Record) []byte {
 	b = text(b, `,"state":`, r.State)
 	if r.Acts {
 		b = append(b, `,"acts":true`...)
+	}
+	return append(b, '}')
+}
+
+func appendPayload(b []byte, name string, p *Payload) []byte {
+	if p == nil {
+		return b
+	}
+	b = strconv.AppendUint(append(append(b, name...), `{"at":`...), p.At, 10)
+	b = strconv.AppendUint(append(b, `,"block":`...), uint64(p.Block), 10)
+	b = strconv.AppendInt(append(b, `,"size":`...), p.Size, 10)
+	b = appendText(append(b, `,"digest":`...), p.Digest)
+	b = strconv.AppendBool(append(b, `,"kept":`...), p.Kept)
+	if p.Cut {
+		b = append(b, `,"cut":true`...)
 	}
 	return append(b, '}')
 }

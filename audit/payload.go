@@ -26,11 +26,11 @@ var (
 // was to whoever is shown that and the key, and tells nothing to others; and nothing to
 // anybody once the key is destroyed.
 type Payload struct {
-	At     uint64 `json:"at"`          // where it is kept: pack << 32 | offset of the page
-	Block  uint32 `json:"block"`       // of the page
-	Size   int64  `json:"size"`        // in bytes
-	Digest string `json:"digest"`      // HMAC-SHA256, in hex
-	Kept   bool   `json:"kept"`        // else there is only the digest
+	At     uint64 `json:"at"`            // where it is kept: pack << 32 | offset of the page
+	Block  uint32 `json:"block"`         // of the page
+	Size   int64  `json:"size"`          // in bytes
+	Digest string `json:"digest"`        // HMAC-SHA256, in hex
+	Kept   bool   `json:"kept"`          // else there is only the digest
 	Cut    bool   `json:"cut,omitempty"` // it went on, but this is all that is kept of it
 }
 
