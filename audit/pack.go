@@ -308,32 +308,53 @@ func (r *packReader) close() {
 
 // page is the blocks of the page at an offset, and the key that it was sealed with.
 func (r *packReader) page(at uint32, small *squeezer) ([][]byte, *runKey, error) {
-	head := make([]byte, pageHead)
-	if _, err := r.file.ReadAt(head, int64(at)); err != nil {
+	slot, _, plain, err := r.plain(int64(at), small, nil)
+	if err != nil {
 		return nil, nil, lost(err)
-	}
-	size := int64(binary.LittleEndian.Uint32(head))
-	if info, err := r.file.Stat(); err != nil || size < pageHead || int64(at)+size > info.Size() {
-		return nil, nil, errors.Join(err, ErrNoPayload)
-	}
-	sealed := make([]byte, size-pageHead)
-	if _, err := r.file.ReadAt(sealed, int64(at)+pageHead); err != nil {
-		return nil, nil, lost(err)
-	}
-	key, err := r.key(binary.LittleEndian.Uint32(head[4:]))
-	if err != nil {
-		return nil, nil, err
-	}
-	packed, err := key.aead.Open(sealed[:0], head[8:pageHead], sealed, pagePlace(r.no, at))
-	if err != nil {
-		return nil, nil, errPage
-	}
-	plain, err := small.dec.DecodeAll(packed, nil)
-	if err != nil {
-		return nil, nil, errPage
 	}
 	blocks, err := parsePage(plain)
-	return blocks, key, err
+	return blocks, r.at[slot], err
+}
+
+// plain is the page at an offset, its slot and its size; nothing where the slot is one to
+// pass over. The error is io.EOF where the pack ends, or its rest is not whole.
+func (r *packReader) plain(at int64, small *squeezer, pass map[uint32]bool) (slot uint32, size int64, plain []byte, err error) {
+	head := make([]byte, pageHead)
+	if _, err := r.file.ReadAt(head, at); err != nil {
+		return 0, 0, nil, err
+	}
+	slot, size = binary.LittleEndian.Uint32(head[4:]), int64(binary.LittleEndian.Uint32(head))
+	if info, err := r.file.Stat(); err != nil || size < pageHead || at+size > info.Size() {
+		return 0, 0, nil, errors.Join(err, io.EOF)
+	}
+	if pass[slot] {
+		return slot, size, nil, nil
+	}
+	sealed := make([]byte, size-pageHead)
+	if _, err := r.file.ReadAt(sealed, at+pageHead); err != nil {
+		return 0, 0, nil, err
+	}
+	key, err := r.key(slot)
+	if err != nil {
+		return slot, size, nil, err
+	}
+	packed, err := key.aead.Open(sealed[:0], head[8:pageHead], sealed, pagePlace(r.no, uint32(at)))
+	if err != nil {
+		return slot, size, nil, errPage
+	}
+	if plain, err = small.dec.DecodeAll(packed, nil); err != nil {
+		return slot, size, nil, errPage
+	}
+	return slot, size, plain, nil
+}
+
+// runOf is the run whose slot it is.
+func (r *packReader) runOf(slot uint32) (string, error) {
+	b := make([]byte, 1+maxRun)
+	if _, err := r.keys.ReadAt(b, int64(slot)*slotSize); err != nil {
+		return "", err
+	}
+	return string(b[1 : 1+min(int(b[0]), maxRun)]), nil
 }
 
 // key is the key in a slot.

@@ -2,12 +2,15 @@ package audit_test
 
 import (
 	"bytes"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -394,4 +397,42 @@ func BenchmarkPut(b *testing.B) {
 			b.StartTimer()
 		}
 	})
+}
+
+func TestWhereAValueHasTravelled(t *testing.T) {
+	p := openPayloads(t, t.TempDir(), audit.PayloadConfig{})
+	const iban = "ES9121000418450200051332"
+	for run, doc := range map[string]string{
+		"plain":   `{"to":"` + iban + `"}`,
+		"lower":   `{"to":"` + strings.ToLower(iban) + `"}`,
+		"spaced":  `{"text":"pay to ES91 2100 0418 4502 0005 1332 now"}`,
+		"base64":  `{"blob":"` + base64.StdEncoding.EncodeToString([]byte("x"+iban+"yz")) + `"}`,
+		"base64b": `{"blob":"` + base64.URLEncoding.EncodeToString([]byte("xy"+iban)) + `"}`,
+		"hex":     `{"blob":"` + hex.EncodeToString([]byte(iban)) + `"}`,
+		"none":    `{"to":"ES9121000418450200051333"}`,
+		"erased":  `{"to":"` + iban + `"}`,
+	} {
+		put(t, p, run, []byte(doc))
+	}
+	if _, err := p.Erase("erased"); err != nil {
+		t.Fatal(err)
+	}
+	n, err := audit.NewNeedle(iban)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for run, err := range p.Runs(t.Context(), n, time.Time{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, run)
+	}
+	slices.Sort(got)
+	if want := "[base64 base64b hex lower plain spaced]"; fmt.Sprint(got) != want {
+		t.Errorf("found in %v, want %s", got, want)
+	}
+	if _, err := audit.NewNeedle("abc"); err == nil {
+		t.Error("a value of 3 bytes is looked for")
+	}
 }
