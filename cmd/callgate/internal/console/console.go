@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"callgate/audit"
 	"callgate/cmd/callgate/internal/store"
@@ -27,7 +28,9 @@ type Config struct {
 	Ledger    *audit.Ledger
 	Index     *store.Index
 	Payloads  *audit.Payloads
-	Record    func(what, by, name, state string) error // a change of state
+	Record    func(what, by, name, state string) error               // a change of state
+	Lineage   func(ctx context.Context, id string) (*Lineage, error) // of a call; nil if there is none
+	Travels   func(ctx context.Context, value string, since time.Time) (*Travels, error)
 	Policies  *policy.Versions
 	Approvals *firewall.Approvals
 	Approve   func(ctx context.Context, id string, v firewall.Vote) (firewall.Approval, error)
@@ -95,6 +98,8 @@ func (c *Console) Handler() http.Handler {
 		"GET /api/v1/calls/{id}":                   c.call,
 		"GET /api/v1/calls/{id}/request":           c.payload(func(call *audit.Call) *audit.Payload { return call.Asks }),
 		"GET /api/v1/calls/{id}/reply":             c.payload(func(call *audit.Call) *audit.Payload { return call.Got }),
+		"GET /api/v1/calls/{id}/lineage":           c.lineage,
+		"POST /api/v1/travels":                     c.travels,
 		"POST /api/v1/payloads/erase":              c.erase,
 		"GET /api/v1/spends":                       c.spends,
 		"GET /api/v1/chains/{id}":                  c.chain,
