@@ -38,6 +38,7 @@ func appendJSON(b []byte, r *Record) []byte {
 	b = text(b, `,"run":`, r.Run)
 	b = text(b, `,"chain":`, r.Chain)
 	b = text(b, `,"session":`, r.Session)
+	b = text(b, `,"thread":`, r.Thread)
 
 	b = text(b, `,"kind":`, r.Kind)
 	b = text(b, `,"target":`, r.Target)
@@ -48,6 +49,7 @@ func appendJSON(b []byte, r *Record) []byte {
 	b = number(b, `,"bytes":`, r.Bytes)
 	b = number(b, `,"unjudged":`, r.Unjudged)
 	b = list(b, `,"links":`, r.Links, appendLink)
+	b = texts(b, `,"signals":`, r.Signals)
 	if r.Env != nil {
 		b = appendEnv(append(b, `,"env":`...), r.Env)
 	}
@@ -137,7 +139,10 @@ func appendLink(b []byte, l *Link) []byte {
 	b = appendText(append(b, `{"from":`...), l.From)
 	b = appendText(append(b, `,"kind":`...), l.Kind)
 	b = appendText(append(b, `,"method":`...), l.Method)
-	return append(text(b, `,"tool_use":`, l.ID), '}')
+	b = number(b, `,"conf":`, int64(l.Conf))
+	b = text(b, `,"tool_use":`, l.ID)
+	b = text(b, `,"to":`, l.To)
+	return append(number(b, `,"message":`, int64(l.Message)), '}')
 }
 
 func appendAttempt(b []byte, a *Attempt) []byte {
