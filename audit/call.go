@@ -24,6 +24,7 @@ type Call struct {
 	Run     string   `json:"run,omitempty"`
 	Chain   string   `json:"chain,omitempty"`
 	Session string   `json:"session,omitempty"`
+	Thread  string   `json:"thread,omitempty"`
 
 	// What.
 	Kind     string          `json:"kind,omitempty"`
@@ -63,8 +64,9 @@ type Call struct {
 	Wants      []Want    `json:"proposals,omitempty"`
 
 	// What led to it, and what it led to.
-	Links []Link `json:"links,omitempty"`
-	Led   []Edge `json:"led_to,omitempty"`
+	Links   []Link   `json:"links,omitempty"`
+	Led     []Edge   `json:"led_to,omitempty"`
+	Signals []string `json:"signals,omitempty"`
 }
 
 // A Want is a tool call that a model asked for, and what became of that.
@@ -81,7 +83,11 @@ type Edge struct {
 	To     string `json:"to"`
 	Kind   string `json:"kind"`
 	Method string `json:"method"`
+	Conf   int    `json:"conf,omitempty"`
 	ID     string `json:"tool_use,omitempty"`
+
+	Message    int  `json:"message,omitempty"`
+	Superseded bool `json:"superseded,omitempty"` // a later call showed that it was not so
 }
 
 // Tell joins records, which are in order, to the calls that they tell of, in the
@@ -121,6 +127,19 @@ func join(calls []Call) {
 	}
 	for i := range calls {
 		for _, l := range calls[i].Links {
+			if from, ok := at[l.From]; ok && l.To == "" {
+				calls[from].Lead(l.to(calls[i].ID))
+			}
+		}
+	}
+	for i := range calls { // what was found out later, in order
+		for _, l := range calls[i].Links {
+			if l.To == "" {
+				continue
+			}
+			for n := range calls {
+				calls[n].unlead(l.To, l.Kind)
+			}
 			if from, ok := at[l.From]; ok {
 				calls[from].Lead(l.to(calls[i].ID))
 			}
@@ -128,24 +147,45 @@ func join(calls []Call) {
 	}
 }
 
-func (l Link) to(call string) Edge { return Edge{l.From, call, l.Kind, l.Method, l.ID} }
+// to is the link as an edge; held is the call whose record holds it.
+func (l Link) to(held string) Edge {
+	if l.To != "" {
+		held = l.To
+	}
+	return Edge{From: l.From, To: held, Kind: l.Kind, Method: l.Method, Conf: l.Conf, ID: l.ID, Message: l.Message}
+}
 
 // Lead notes that the call led to another one, as e says. An edge that is known
 // already is left as it is.
 func (c *Call) Lead(e Edge) {
-	for _, known := range c.Led {
-		if known == e {
+	for i := range c.Led {
+		if k := &c.Led[i]; k.From == e.From && k.To == e.To && k.Kind == e.Kind && k.Method == e.Method && k.ID == e.ID {
+			k.Conf, k.Message = max(k.Conf, e.Conf), max(k.Message, e.Message)
 			return
 		}
 	}
 	c.Led = append(c.Led, e)
-	if e.Kind != "proposed" {
+	if e.Kind != LinkProposed {
 		return
 	}
 	for i := range c.Wants {
 		if w := &c.Wants[i]; w.ToolUse == e.ID && w.Call == "" {
 			w.Call, w.Method = e.To, e.Method
 			return
+		}
+	}
+}
+
+// unlead notes that the call did not lead to another one in a way that was held to be so.
+func (c *Call) unlead(to, kind string) {
+	for i := range c.Led {
+		if e := &c.Led[i]; e.To == to && e.Kind == kind {
+			e.Superseded = true
+		}
+	}
+	for i := range c.Wants {
+		if w := &c.Wants[i]; kind == LinkProposed && w.Call == to {
+			w.Call, w.Method = "", ""
 		}
 	}
 }
@@ -179,10 +219,10 @@ func (c *Call) add(r *Record) {
 // about takes over who asked for what, under which law.
 func (c *Call) about(r *Record) {
 	c.Tenant, c.Agent, c.Subject, c.Actors, c.Token = r.Tenant, r.Agent, r.Subject, r.Actors, r.Token
-	c.Chain, c.Session = r.Chain, r.Session
+	c.Chain, c.Session, c.Thread = r.Chain, r.Session, r.Thread
 	c.Kind, c.Target, c.Method, c.Resource = r.Kind, r.Target, r.Method, r.Resource
-	c.Args, c.ArgsHash, c.Links = r.Args, r.ArgsHash, r.Links
 	c.Asks, c.Env, c.Otherwise, c.Approval = r.Sent, r.Env, r.Otherwise, r.Approval
+	c.Args, c.ArgsHash, c.Links, c.Signals = r.Args, r.ArgsHash, r.Links, r.Signals
 	c.Effect, c.Rule, c.Reason, c.Policy, c.Obligations = r.Effect, r.Rule, r.Reason, r.Policy, r.Obligations
 	c.Findings, c.Checks = r.Findings, r.Checks
 }

@@ -32,12 +32,28 @@ func NewChain(calls []Call) Chain {
 	at := c.places()
 	for i := range c.Calls {
 		for _, l := range c.Calls[i].Links {
-			if from, ok := at[l.From]; ok && from < i { // nothing leads back in time
-				c.Edges = append(c.Edges, l.to(c.Calls[i].ID))
+			e := l.to(c.Calls[i].ID)
+			from, known := at[e.From]
+			to, there := at[e.To]
+			if !known || !there || from >= to { // nothing leads back in time
+				continue
 			}
+			if l.To != "" {
+				c.supersede(e.To, e.Kind)
+			}
+			c.Edges = append(c.Edges, e)
 		}
 	}
 	return c
+}
+
+// supersede marks what was held to have led to a call, now that more is known.
+func (c *Chain) supersede(to, kind string) {
+	for i := range c.Edges {
+		if e := &c.Edges[i]; e.To == to && e.Kind == kind {
+			e.Superseded = true
+		}
+	}
 }
 
 func (c *Chain) places() map[string]int {
@@ -57,6 +73,9 @@ func (c *Chain) Trees() []*Branch {
 	via := make([]*Edge, len(c.Calls))
 	for i := range c.Edges {
 		e := &c.Edges[i]
+		if e.Superseded {
+			continue
+		}
 		if to := at[e.To]; via[to] == nil || at[e.From] > at[via[to].From] {
 			via[to] = e
 		}

@@ -38,6 +38,7 @@ func appendJSON(b []byte, r *Record) []byte {
 	b = text(b, `,"run":`, r.Run)
 	b = text(b, `,"chain":`, r.Chain)
 	b = text(b, `,"session":`, r.Session)
+	b = text(b, `,"thread":`, r.Thread)
 
 	b = text(b, `,"kind":`, r.Kind)
 	b = text(b, `,"target":`, r.Target)
@@ -50,6 +51,7 @@ func appendJSON(b []byte, r *Record) []byte {
 	b = list(b, `,"links":`, r.Links, appendLink)
 	b = appendPayload(b, `,"sent":`, r.Sent)
 	b = appendPayload(b, `,"got":`, r.Got)
+	b = texts(b, `,"signals":`, r.Signals)
 	if r.Env != nil {
 		b = appendEnv(append(b, `,"env":`...), r.Env)
 	}
@@ -154,7 +156,10 @@ func appendLink(b []byte, l *Link) []byte {
 	b = appendText(append(b, `{"from":`...), l.From)
 	b = appendText(append(b, `,"kind":`...), l.Kind)
 	b = appendText(append(b, `,"method":`...), l.Method)
-	return append(text(b, `,"tool_use":`, l.ID), '}')
+	b = number(b, `,"conf":`, int64(l.Conf))
+	b = text(b, `,"tool_use":`, l.ID)
+	b = text(b, `,"to":`, l.To)
+	return append(number(b, `,"message":`, int64(l.Message)), '}')
 }
 
 func appendAttempt(b []byte, a *Attempt) []byte {

@@ -39,6 +39,7 @@ type Record struct {
 	Run     string   `json:"run,omitempty"`
 	Chain   string   `json:"chain,omitempty"` // the run's name by the client, where it is not Run
 	Session string   `json:"session,omitempty"`
+	Thread  string   `json:"thread,omitempty"` // the conversation within the run: the id of the model call that began it
 
 	// What.
 	Kind     string          `json:"kind,omitempty"`
@@ -52,6 +53,7 @@ type Record struct {
 	Links    []Link          `json:"links,omitempty"`     // what led to this call
 	Sent     *Payload        `json:"sent,omitempty"`      // the request, as it was forwarded; in Opened and Refused
 	Got      *Payload        `json:"got,omitempty"`       // the reply, as it went down, a document to a line; in Closed
+	Signals  []string        `json:"signals,omitempty"`   // what is not as it should be between the two planes: "orphan", "args_changed"…
 	Env      *Env            `json:"env,omitempty"`       // what a policy could read of the call, beside all this
 
 	// Under which law.
@@ -126,13 +128,30 @@ type Otherwise struct {
 }
 
 // A Link is an edge of the causal chain: call From led to the call whose record
-// holds it. Its Method says how that was found out, since only some ways prove it.
+// holds it, or to To. Its Method says how that was found out, since only some ways
+// prove it, and Conf how sure that is.
 type Link struct {
-	From   string `json:"from"`               // id of the earlier call
-	Kind   string `json:"kind"`               // "proposed": From is a model call that asked for this one; "result": From is a tool call whose result this one carries; "asked": From is the call in whose course its server asked for this; "continued": this one is the rest of From, with what its server asked for; "within": this one is part of From, a session
-	Method string `json:"method"`             // "tool_use_id", "arguments", "twin", "ambiguous"…
-	ID     string `json:"tool_use,omitempty"` // the proposal's id on the model's side
+	From    string `json:"from"`               // id of the earlier call
+	Kind    string `json:"kind"`               // see below
+	Method  string `json:"method"`             // "tool_use_id", "arguments", "twin", "ambiguous"…
+	Conf    int    `json:"conf,omitempty"`     // of 100, which is proof; 0 in records of versions before there was any
+	ID      string `json:"tool_use,omitempty"` // the proposal's id on the model's side
+	To      string `json:"to,omitempty"`       // the call that From led to, where a later one shows it: this stands in the place of what was held to be so before
+	Message int    `json:"message,omitempty"`  // of a conversation: the first one that is not as it was, from 1
 }
+
+// The kinds of links.
+const (
+	LinkProposed   = "proposed"    // From is a model call that asked for this one
+	LinkResult     = "result"      // From is a tool call whose result this one carries
+	LinkFollows    = "follows"     // From is the model call whose conversation this one goes on with
+	LinkDelegated  = "delegated"   // From is a model call that set to work the agent whose first call this is
+	LinkAgain      = "again"       // this one tries once more what From was to do
+	LinkOffGateway = "off_gateway" // From is a model call that asked for a tool call which never came here, and whose result this one carries
+	LinkAsked      = "asked"       // From is the call in whose course its server asked for this
+	LinkContinued  = "continued"   // this one is the rest of From, with what its server asked for
+	LinkWithin     = "within"      // this one is part of From, a session
+)
 
 // A Proposal is a tool call that a model asks for.
 type Proposal struct {

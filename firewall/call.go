@@ -33,7 +33,10 @@ func (k Kind) String() string { return kinds[k] }
 // to name runs; they never grant anything.
 type Hints struct {
 	Run     string   // the client's own name for its run (Callgate-Run, or the trace id of traceparent)
-	Session string   // the client's session, as it calls it
+	Session string   // the client's session, as it calls it; of a tool call, that of its connection
+	Client  string   // the client's session on a tool call, as the client calls it in model calls
+	Thread  string   // the client's name for a conversation in its session
+	Parent  string   // that of the conversation that set this one to work
 	Name    string   // the tool's name as this client sees it, where that is not Resource
 	ToolUse string   // id of the proposed tool call that this call carries out
 	Results []string // ids of the proposed tool calls whose results this model call carries
@@ -65,6 +68,9 @@ type Call struct {
 	Continues string                    // id of an allowed call of the same caller that this request goes on with, by the word of the front door
 	Part      bool                      // of a call that took its share of limits: it takes none itself
 	Hosted    []Hosted                  // tools that the target may run by itself in the course of it, past the gate
+	History   *History                  // of a model call: what it tells of the conversation so far; nil where that is not known
+	Tool      []byte                    // what the target says of the tool, with its inputSchema; nil where that is not known
+	Kept      string                    // id under which the target keeps the reply, once it is known
 	During    *Call                     // the call in the course of which its server asks the client for this; nil for what an agent asks for
 
 	// Definition is the SHA-256 of what the target says of what is called; "" if that is
@@ -81,7 +87,9 @@ type Call struct {
 	Caller   identity.Principal
 	Run      string // the run of the caller that this call belongs to
 	Chain    string // the run as the client names it, else Run
+	Thread   string // the conversation that it is of, by the id of the model call that began it
 	Links    []audit.Link
+	Signals  []string // what is not as it should be; see [SignalOrphan]
 	Labels   Labels   // what the run has read before
 	Before   Progress // of the run
 	Approval string   // id, of the approval that this call carries or waits for
@@ -107,6 +115,8 @@ type Call struct {
 	shares   []share      // of limits, that were taken and are not settled
 	order    []Route      // the ways that are left, where there were several
 	bills    []bill       // for tries before the one that Usage is of
+	heard    bool         // the words of the reply are listened to
+	said     []byte       // what they are so far
 	above    []string     // the runs of those that the agent acts for, in the order of the chain
 
 	stays   Keep           // of what passes

@@ -17,6 +17,7 @@ type Event struct {
 	Usage  Usage    // totals so far; the last one reported wins
 	Begins []string // names of the tool calls that begin with it, "" for one that is not known yet
 	Open   bool     // one that began is not whole yet
+	Said   string   // what the model says with it, without what it only thinks
 	Wants  []Want   // tool calls that a model asks for, whole with this event
 	Fault  string   // the target's own error, in a few words that hold no content: "http 429", "isError"
 }
@@ -27,6 +28,8 @@ type Want struct {
 	Name  string // as the model says it
 	Args  []byte // JSON
 	Place [2]int // in the reply; the Upstream's own note
+
+	known bool // the gate has a tool that may be meant
 
 	Refused *Error // why the agent may not make it; nil where it may, or nobody was asked
 }

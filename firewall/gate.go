@@ -313,7 +313,9 @@ func (g *Gate) meter(call *Call, ev *Event) {
 		call.sent += int64(len(ev.Frame))
 		call.blind += int64(len(ev.Frame))
 	}
+	g.cfg.Runs.tell(call, ev)
 	for _, want := range ev.Wants {
+		want.known = len(g.meant(call, Want{Name: want.Name})) > 0
 		r := call.proposed(want, g.cfg.Now())
 		g.cfg.Runs.propose(call, want, r.Proposal.ArgsHash)
 		g.note(call, r)
@@ -343,6 +345,7 @@ func (g *Gate) close(call *Call, err *Error) {
 	call.closed = true
 	g.cfg.Runs.spend(call)
 	failed := err != nil && err.Code != Canceled && call.sent == 0 // who hangs up has used it all the same
+	g.cfg.Runs.over(call, err != nil)
 	g.cfg.Budgets.settle(call, true, failed || call.fault != "")
 	r := call.ended(err, g.cfg.Now())
 	r.Got = g.keepReply(call)
@@ -378,6 +381,7 @@ func (g *Gate) finish(ctx context.Context, call *Call, err error) error {
 func (g *Gate) refuse(ctx context.Context, call *Call, err error) error {
 	e := asError(err)
 	e.Call = call.ID
+	g.cfg.Runs.over(call, true)
 	g.cfg.Budgets.settle(call, false, true)
 	if call.judged && call.clean() {
 		if err := g.keepRequest(call); err != nil {

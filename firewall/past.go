@@ -188,7 +188,7 @@ var proposed = []audit.Link{{Kind: "proposed"}}
 
 func (c *Call) proposedIn(links gjson.Result) {
 	links.ForEach(func(_, l gjson.Result) bool {
-		if l.Get("kind").Str == "proposed" {
+		if l.Get("kind").Str == audit.LinkProposed && l.Get("to").Str == "" && l.Get("method").Str != "args_subset" {
 			c.Links = proposed
 		}
 		return true

@@ -60,10 +60,10 @@ func (c *Call) about(t audit.Type, at time.Time) *audit.Record {
 		Type: t, At: at.UnixMicro(), Call: c.ID,
 		Tenant: c.Caller.Tenant, Agent: c.Caller.Agent(), Actors: c.Caller.Actors, Token: c.Caller.TokenID,
 		Grant: c.Caller.Grant, Txn: c.Caller.Txn,
-		Run: c.Run, Session: c.Hints.Session,
+		Run: c.Run, Session: c.Hints.Session, Thread: c.Thread,
 		Kind: c.Kind.String(), Target: c.Target, Method: c.Method, Resource: c.Resource,
-		ArgsHash: c.argsHash, Bytes: int64(len(c.Body.JSON)) + c.Unread, Unjudged: c.Unread, Links: c.Links,
 		Sent: c.asks, Env: c.env(), Approval: c.Approval,
+		ArgsHash: c.argsHash, Bytes: int64(len(c.Body.JSON)) + c.Unread, Unjudged: c.Unread, Links: c.Links, Signals: c.Signals,
 		Rule: c.Decision.Rule, Reason: c.Decision.Reason, Policy: c.Decision.Policy,
 		Findings: c.Findings, Checks: c.Checks,
 	}

@@ -5,7 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"slices"
+	"hash/maphash"
 	"strings"
 	"sync"
 	"time"
@@ -27,6 +27,7 @@ type Runs struct {
 	idle  time.Duration
 	now   func() time.Time
 	store RunStore
+	seed  maphash.Seed
 
 	mu    sync.Mutex
 	runs  map[string]*run // by caller
@@ -52,28 +53,17 @@ type LabelledRun struct {
 	At     time.Time // when it last got one
 }
 
-// run is what is known of one run. Its fields are guarded by Runs.mu.
+// run is what is known of one run. Its fields are guarded by Runs.mu, but for joins.
 type run struct {
-	id        string
-	key       string
-	last      time.Time
-	labels    Labels
-	kept      bool // in the store
-	done      Progress
-	proposals []*proposal // oldest first
+	id     string
+	key    string
+	last   time.Time
+	labels Labels
+	kept   bool // in the store
+	done   Progress
+	parent *run   // of who its agent acts for
+	joins  *joins // of its calls
 }
-
-// proposal is a tool call that a model asked for.
-type proposal struct {
-	model   string // call that asked
-	id      string // on the model's side
-	name    string
-	args    string // hash
-	call    string // the tool call that carried it out, once there is one
-	carried bool   // its result was seen in a later model call
-}
-
-const maxProposals = 1024 // per run; the oldest are forgotten
 
 // NewRuns makes Runs whose runs end after idle without a call, where 0 means 30
 // minutes, and are kept in store.
@@ -81,7 +71,7 @@ func NewRuns(idle time.Duration, store RunStore, now func() time.Time) *Runs {
 	if idle == 0 {
 		idle = 30 * time.Minute
 	}
-	return &Runs{idle: idle, now: now, store: store, runs: make(map[string]*run)}
+	return &Runs{idle: idle, now: now, store: store, seed: maphash.MakeSeed(), runs: make(map[string]*run)}
 }
 
 // longestStop is how long the process may have been down for its runs to go on.
@@ -105,7 +95,7 @@ func (r *Runs) Restore(ctx context.Context) error {
 			}
 			continue
 		}
-		r.runs[k.Key] = &run{id: k.ID, key: k.Key, last: now, labels: k.Labels, kept: true}
+		r.runs[k.Key] = &run{id: k.ID, key: k.Key, last: now, labels: k.Labels, kept: true, joins: newJoins(k.ID, r.seed)}
 	}
 	return nil
 }
@@ -123,16 +113,25 @@ func (r *Runs) attribute(call *Call) {
 	if run := call.Caller.Run; run != "" { // the token is for no other
 		call.Hints.Run = run
 	}
+	now := r.now()
+	first := r.enter(call, now)
+	if call.Continues != "" {
+		call.Links = append(call.Links, audit.Link{From: call.Continues, Kind: audit.LinkContinued, Method: "request_state", Conf: 100})
+	}
+	r.join(call, first, now)
+}
+
+// enter puts call into its caller's run, and says whether it is the first one there.
+func (r *Runs) enter(call *Call, now time.Time) (first bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := r.now()
 	r.forget(now)
 	var u *run
 	if call.During != nil { // it is part of what the agent does
 		u = call.During.run
 		call.above = call.During.above
-		call.Hints.Run = call.During.Hints.Run
-		call.Links = append(call.Links, audit.Link{From: call.During.ID, Kind: "asked", Method: "stream"})
+		call.Hints.Run, call.Thread = call.During.Hints.Run, call.During.Thread
+		call.Links = append(call.Links, audit.Link{From: call.During.ID, Kind: audit.LinkAsked, Method: "stream", Conf: 100})
 	} else {
 		u, call.above = r.of(&call.Caller, now)
 	}
@@ -145,20 +144,7 @@ func (r *Runs) attribute(call *Call) {
 	if call.Hints.Run != "" {
 		call.Chain = call.Hints.Run
 	}
-	if call.Continues != "" {
-		call.Links = append(call.Links, audit.Link{From: call.Continues, Kind: "continued", Method: "request_state"})
-	}
-	switch call.Kind {
-	case Tool:
-		if call.During != nil {
-			break
-		}
-		if l, ok := u.claim(call); ok {
-			call.Links = append(call.Links, l)
-		}
-	case Model: // one that a server asks for brings no results
-		call.Links = append(call.Links, u.carry(call)...)
-	}
+	return u.done.Calls == 1 && !call.idle()
 }
 
 // of is the run that caller is in, and those of all for whom it acts, which go on as
@@ -166,14 +152,19 @@ func (r *Runs) attribute(call *Call) {
 func (r *Runs) of(caller *identity.Principal, now time.Time) (u *run, above []string) {
 	chain := caller.Chain()
 	var inherited Labels
+	var parent *run
 	for i := 1; i < len(chain); i++ {
 		up := r.at(runKey(caller.Tenant, chain[i:]), now)
+		if i == 1 {
+			parent = up
+		}
 		up.last = now
 		inherited |= up.labels
 		above = append(above, up.id)
 	}
 	u = r.at(runKey(caller.Tenant, chain), now)
 	u.labels |= inherited
+	u.parent = parent
 	return u, above
 }
 
@@ -185,6 +176,7 @@ func (r *Runs) at(key string, now time.Time) *run {
 			r.ended = append(r.ended, u.id)
 		}
 		u = &run{id: newID(), key: key}
+		u.joins = newJoins(u.id, r.seed)
 		r.runs[key] = u
 	}
 	return u
@@ -258,76 +250,6 @@ func (r *Runs) Tidy(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// propose notes that call's reply asks for a tool call. It must happen before
-// the agent can see the reply, or the tool call could arrive first.
-func (r *Runs) propose(call *Call, w Want, hash string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	u := call.run
-	if len(u.proposals) >= maxProposals {
-		u.proposals = append(u.proposals[:0], u.proposals[maxProposals/4:]...)
-	}
-	u.proposals = append(u.proposals, &proposal{model: call.ID, id: w.ID, name: w.Name, args: hash})
-}
-
-// claim finds the proposal that call carries out: by the id that the client
-// passed on, else by name and canonical arguments.
-func (u *run) claim(call *Call) (audit.Link, bool) {
-	if id := call.Hints.ToolUse; id != "" {
-		for _, p := range slices.Backward(u.proposals) {
-			if p.id == id && p.call == "" && sameTool(p.name, call) {
-				method := "tool_use_id"
-				if p.args != call.argsHash {
-					method = "tool_use_id+args_changed" // the model did not ask for this
-				}
-				return p.take(call.ID, method), true
-			}
-		}
-	}
-	var found *proposal
-	method := "arguments"
-	for _, p := range u.proposals {
-		if p.call != "" || p.args != call.argsHash || !sameTool(p.name, call) {
-			continue
-		}
-		switch {
-		case found == nil:
-			found = p
-		case found.model == p.model:
-			method = "twin" // the model asked for the same thing more than once: in order
-		default:
-			method = "ambiguous"
-		}
-	}
-	if found == nil {
-		return audit.Link{}, false
-	}
-	return found.take(call.ID, method), true
-}
-
-func (p *proposal) take(call, method string) audit.Link {
-	p.call = call
-	return audit.Link{From: p.model, Kind: "proposed", Method: method, ID: p.id}
-}
-
-// carry finds the tool calls whose results call brings to its model, each once.
-func (u *run) carry(call *Call) []audit.Link {
-	var links []audit.Link
-	for _, id := range call.Hints.Results {
-		for _, p := range slices.Backward(u.proposals) {
-			if p.id != id {
-				continue
-			}
-			if p.call != "" && !p.carried {
-				p.carried = true
-				links = append(links, audit.Link{From: p.call, Kind: "result", Method: "tool_use_id", ID: id})
-			}
-			break
-		}
-	}
-	return links
 }
 
 // sameTool says whether a model that asks for name means call's tool. Clients put

@@ -160,7 +160,7 @@ func (p *passage) look(call *firewall.Call) *fault {
 	if p.def == nil { // then its impact is unknown, which is the careful assumption
 		return nil
 	}
-	call.Impact = p.def.Impact
+	call.Impact, call.Tool = p.def.Impact, p.def.Raw
 	if p.modern {
 		if f := checkParamHeaders(p.def.Headers, p.said, p.header); f != nil {
 			return f
@@ -178,16 +178,12 @@ func (v *visit) hint(m *Message, call *firewall.Call) {
 		return
 	}
 	meta.ForEach(func(name, value gjson.Result) bool {
+		call.Hints.FromMeta(name.Str, value)
 		if value.Type != gjson.String || len(value.Str) > maxHint {
 			return true
 		}
-		switch name.Str {
-		case "claudecode/toolUseId", "callId":
-			call.Hints.ToolUse = value.Str
-		case "traceparent":
-			if call.Hints.Run == "" {
-				call.Hints.Run = trace(value.Str)
-			}
+		if name.Str == "traceparent" && call.Hints.Run == "" {
+			call.Hints.Run = trace(value.Str)
 		}
 		return true
 	})

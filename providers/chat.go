@@ -228,6 +228,16 @@ func (r *chat) whole(ev *firewall.Event) {
 			c.items(func() {
 				c.members(func(name string) {
 					if name == "message" {
+						if n == 0 {
+							head := c
+							head.members(func(name string) {
+								if name == "content" {
+									ev.Said = head.str()
+								} else {
+									head.skip()
+								}
+							})
+						}
 						r.message(ev, &c, n)
 					} else {
 						c.skip()

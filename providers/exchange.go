@@ -409,6 +409,9 @@ func (x *exchange) Read(ev *firewall.Event) {
 	case ev.Mark != 0 || ev.Last:
 		x.reading.read(ev)
 	}
+	if ev.Mark&markPlain == 0 {
+		words(ev)
+	}
 	if x.memory != nil {
 		x.noted(ev)
 	}

@@ -200,6 +200,11 @@ func (r *google) whole(ev *firewall.Event) {
 		ev.Fault = faultOf(strings.ToLower(doc.Get("error.status").Str))
 	}
 	r.wants(ev)
+	for _, part := range doc.Get("candidates.0.content.parts").Array() {
+		if !part.Get("thought").Bool() {
+			ev.Said += part.Get("text").Str
+		}
+	}
 }
 
 // wants notes the calls that ev asks for: each is whole.

@@ -234,7 +234,7 @@ func (h *Handler) enter(r *http.Request, at endpoint, call *firewall.Call, back 
 	if err != nil {
 		return nil, err
 	}
-	call.Hints.Results, call.Hosted = said.results, said.hosted
+	call.Hints.Results, call.Hosted, call.History = said.results, said.hosted, historyOf(at.method, &call.Body)
 	if said.only, err = h.named(r.Context(), call); err != nil {
 		return nil, err
 	}

@@ -143,8 +143,11 @@ func (r *messages) whole(ev *firewall.Event) {
 				head := c
 				kind, _, _ := block(&head, "id")
 				raw := c.raw()
-				if kind == "tool_use" {
-					b := gjson.ParseBytes(raw)
+				b := gjson.ParseBytes(raw)
+				switch kind {
+				case "text":
+					ev.Said += b.Get("text").Str
+				case "tool_use":
 					w := want(b.Get("id").Str, b.Get("name").Str, argsOf(b.Get("input")))
 					w.Place = [2]int{n, 0}
 					ev.Wants = append(ev.Wants, w)

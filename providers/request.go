@@ -69,11 +69,8 @@ func hintsOf(h http.Header) firewall.Hints {
 	if hints.Run == "" {
 		hints.Run = trace(h.Get("Traceparent"))
 	}
-	for _, name := range [...]string{"X-Claude-Code-Session-Id", "Session-Id", "Session_id"} {
-		if hints.Session = hint(h.Get(name)); hints.Session != "" {
-			break
-		}
-	}
+	hints.FromHeaders(h.Get)
+	hints.Session = hints.Client
 	return hints
 }
 

@@ -120,7 +120,16 @@ func toolOf(item gjson.Result) string {
 
 func (r *responses) asking() bool { return r.open > 0 }
 
-func (r *responses) whole(ev *firewall.Event) { r.response(ev, &cursor{doc: ev.Body.JSON}) }
+func (r *responses) whole(ev *firewall.Event) {
+	r.response(ev, &cursor{doc: ev.Body.JSON})
+	for _, item := range at(ev.Body.JSON, "output").Array() {
+		for _, part := range item.Get("content").Array() {
+			if part.Get("type").Str == "output_text" {
+				ev.Said += part.Get("text").Str
+			}
+		}
+	}
+}
 
 // response notes what a response says of itself, whole or on its way.
 func (r *responses) response(ev *firewall.Event, c *cursor) {

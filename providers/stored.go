@@ -45,6 +45,7 @@ func (s *storing) Forward(ctx context.Context, call *firewall.Call) firewall.Eve
 		for ev, err := range s.Proposer.Forward(ctx, call) {
 			if err == nil && noted == nil {
 				if id := s.made(call, &ev); id != "" {
+					call.Kept = id
 					o := firewall.Property{Owner: firewall.OwnerOf(&call.Caller), Kind: ofResponse, ID: id, Target: call.Target, Model: call.Resource, Until: s.h.cfg.Now().Add(storedFor)}
 					noted = make(chan error, 1)
 					go func() {

@@ -10,7 +10,6 @@ import (
 	"unicode"
 	"unsafe"
 
-	"callgate/audit"
 	"callgate/firewall"
 	"callgate/identity"
 
@@ -193,7 +192,7 @@ func (f *facts) ofRun(name string) (value any, err error, known bool) {
 	case "labels":
 		return listed[c.Labels&firewall.Labels(len(listed)-1)], nil, true
 	case "orphan":
-		return c.Kind == firewall.Tool && !slices.ContainsFunc(c.Links, func(l audit.Link) bool { return l.Kind == "proposed" }), nil, true
+		return c.Kind == firewall.Tool && !firewall.Asked(c.Links), nil, true
 	case "approved":
 		return c.Approval != "", nil, true
 	case "session.calls":

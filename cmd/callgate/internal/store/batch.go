@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"strconv"
@@ -152,7 +153,7 @@ func (b *batch) add(e audit.Entry) {
 	c.places = strconv.AppendUint(append(c.places, ' '), uint64(e.Place), 36)
 	links.ForEach(func(_, l gjson.Result) bool {
 		b.links = append(b.links, audit.Edge{
-			From: l.Get("from").Str, To: r.id, Kind: l.Get("kind").Str, Method: l.Get("method").Str, ID: l.Get("tool_use").Str})
+			From: l.Get("from").Str, To: cmp.Or(l.Get("to").Str, r.id), Kind: l.Get("kind").Str, Method: l.Get("method").Str, ID: l.Get("tool_use").Str})
 		return true
 	})
 }
