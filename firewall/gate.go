@@ -54,6 +54,7 @@ type Config struct {
 type Law struct {
 	Policy Policy
 	Guards []Guard // asked in order; the strictest answer wins
+	Trace  bool    // the policy asks from where values come: what runs meet is to be known
 }
 
 // A Policy answers from its rules alone: the same question, the same answer.
@@ -102,13 +103,18 @@ type Proposer interface {
 // New returns a Gate that judges by law.
 func New(cfg Config, law *Law) *Gate {
 	g := &Gate{cfg: cfg}
-	g.law.Store(law)
+	g.SetLaw(law)
 	cfg.Stops.Listen(g.recheck)
 	return g
 }
 
 // SetLaw replaces the law for calls that begin from now on.
-func (g *Gate) SetLaw(law *Law) { g.law.Store(law) }
+func (g *Gate) SetLaw(law *Law) {
+	if law.Trace {
+		g.cfg.Runs.trace.Store(true) // and from then on: what was not noted is not known later
+	}
+	g.law.Store(law)
+}
 
 // SetKeep replaces what says how much is kept of what passes: the first rule that fits, or
 // everything where none does.
@@ -134,6 +140,7 @@ func (g *Gate) Do(ctx context.Context, call *Call, up Upstream, down func(Event)
 	}
 	g.cfg.Runs.attribute(call)
 	flight.is(call)
+	g.cfg.Runs.heard(call)
 	if err := g.decide(ctx, law, call); err != nil {
 		return g.refuse(ctx, call, err)
 	}
@@ -265,6 +272,7 @@ func (g *Gate) forward(ctx context.Context, law *Law, call *Call, up Upstream, d
 		if err := g.cfg.Runs.read(ctx, call); err != nil {
 			return err
 		}
+		call.answered(&ev)
 		up.Read(&ev)
 		if held.lets(&ev) {
 			if err := g.send(ctx, call, &ev, down); err != nil {
