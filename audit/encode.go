@@ -138,6 +138,12 @@ func appendEnv(b []byte, e *Env) []byte {
 	b = number(b, `,"calls":`, e.Calls)
 	b = number(b, `,"spent_microusd":`, e.Spent)
 	b = text(b, `,"ip":`, e.IP)
+	if e.Acts {
+		b = append(b, `,"acts":true`...)
+	}
+	b = text(b, `,"to":`, e.To)
+	b = text(b, `,"object":`, e.Object)
+	b = text(b, `,"intent":`, e.Intent)
 	if len(b) > begin { // without the first comma
 		b = append(b[:begin], b[begin+1:]...)
 	}

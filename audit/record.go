@@ -115,6 +115,11 @@ type Env struct {
 	Calls  int64      `json:"calls,omitempty"`         // of the run before this one
 	Spent  int64      `json:"spent_microusd,omitempty"`
 	IP     string     `json:"ip,omitempty"` // that the client called from
+
+	Acts   bool   `json:"acts,omitempty"`   // for a party, or on an object
+	To     string `json:"to,omitempty"`     // from where the parties come, where somebody asked
+	Object string `json:"object,omitempty"` // from where the objects come
+	Intent string `json:"intent,omitempty"` // whether the user asked for such an act
 }
 
 // An Otherwise is what a candidate for a policy would have decided, where that is

@@ -105,6 +105,10 @@ func (c *Call) env() *audit.Env {
 		Roles: c.Caller.Roles, Above: c.Caller.Above, Hints: c.Impact.Names(), Labels: c.Labels.Names(),
 		Tokens: c.Estimate.Tokens, Calls: c.Before.Calls, Spent: int64(c.Before.Spent), IP: c.From,
 	}
+	e.Acts = c.Acting != nil
+	if o := c.origins; o != nil && e.Acts {
+		e.To, e.Object, e.Intent = o.To.String(), o.Object.String(), o.Intent.String()
+	}
 	if c.Estimate.Priced {
 		cost := int64(c.Estimate.Cost)
 		e.Cost = &cost

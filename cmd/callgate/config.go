@@ -140,6 +140,10 @@ func (o *OAuth) check(*reader, ast.Node, string) { o.given = true } // the rest 
 // A Tool is what the operator says of a tool.
 type Tool struct {
 	Reads     OwnLabels           `yaml:"reads"`     // what its results bring into a run
+	Trusted   bool                `yaml:"trusted"`   // its results are as good as what the user says
+	Acts      bool                `yaml:"acts"`      // it does something outside
+	To        []string            `yaml:"to"`        // arguments that say for whom
+	Object    []string            `yaml:"object"`    // arguments that say on what
 	Timeout   Duration            `yaml:"timeout"`   // of one call
 	Arguments map[string]Argument `yaml:"arguments"` // that are paths or URLs
 }

@@ -48,6 +48,7 @@ type house struct {
 	guards     []firewall.Guard
 	shadow     *policy.Shadow
 	versions   *policy.Versions
+	traces     atomic.Bool                      // the policy asks from where values come
 	rehearsal  atomic.Pointer[policy.Rehearsal] // of a candidate, if there is one
 	runs       *firewall.Runs
 	budgets    *firewall.Budgets
@@ -201,7 +202,8 @@ func (h *house) verify(ctx context.Context, token, route string) (identity.Princ
 
 // lawOf is the law of a policy, with everything that judges besides.
 func (h *house) lawOf(p, candidate *policy.Policy) *firewall.Law {
-	law := &firewall.Law{Policy: h.shadow.Of(p), Guards: h.guards}
+	law := &firewall.Law{Policy: h.shadow.Of(p), Guards: h.guards, Trace: p.Traces() || candidate != nil && candidate.Traces()}
+	h.traces.Store(law.Trace)
 	if candidate == nil {
 		h.rehearsal.Store(nil)
 		return law
@@ -293,7 +295,7 @@ func (h *house) connect(cfg *Config) {
 			continue
 		}
 		reached := cfg.reached(name, h.log, h.lend)
-		reached.Pins = h.pins
+		reached.Pins, reached.Guess = h.pins, h.traces.Load
 		reached.Seen = func(list []mcp.Definition) {
 			if err := h.toolbook.seen(name, list); err != nil {
 				h.log.Warn("what a server lists is not written down", "server", name, "error", err)

@@ -101,6 +101,10 @@ func say(ctx context.Context, state *console.Server, server *mcp.Server, tools b
 				continue
 			}
 			state.Tools = append(state.Tools, d.Name)
+			if state.Labels == nil {
+				state.Labels = make(map[string]console.ToolLabels)
+			}
+			state.Labels[d.Name] = labels(server.Labelling(&d))
 		}
 	}
 	state.State, state.Version = "ready", info.Version
