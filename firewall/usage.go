@@ -2,8 +2,10 @@ package firewall
 
 import (
 	"slices"
+	"strings"
 
 	"callgate/audit"
+	"callgate/identity"
 )
 
 // Usage is what a model call consumed, as the provider reported it. Input includes what
@@ -109,4 +111,49 @@ func (c *Call) took(s *share, failed bool) int64 {
 		sum += s.amount
 	}
 	return sum
+}
+
+// Fork is c, to be carried out by way of r while c is too. Nothing that is done to the one
+// touches the other.
+func (c *Call) Fork(r Route) *Call {
+	f := *c
+	f.Take(r)
+	f.Attempts, f.Lossy, f.Findings, f.Checks, f.bills = nil, nil, slices.Clone(c.Findings), slices.Clone(c.Checks), nil
+	return &f
+}
+
+// Join has c go on as f, which was forked from it.
+func (c *Call) Join(f *Call) {
+	c.Take(Route{Target: f.Target, Resource: f.Resource, Price: f.Price})
+	c.Usage, c.Cached, c.Lossy = f.Usage, f.Cached, f.Lossy
+	c.Attempts = append(c.Attempts, f.Attempts...)
+	c.lent(f)
+}
+
+// Lost notes f, which was forked from c and is not the one that c goes on as: what it took
+// is on c's bill.
+func (c *Call) Lost(f *Call, a audit.Attempt) {
+	a.Target, a.Resource = f.Target, f.Resource
+	b := bill{way: f.way()}
+	if u := f.Usage; u != (Usage{}) {
+		b.tokens = u.tokens()
+		a.Usage = (*audit.Usage)(&u)
+		if cost, known := f.Price.of(u); known {
+			b.cost = cost
+			a.Cost = (*int64)(&b.cost)
+		}
+	}
+	c.bills = append(c.bills, b)
+	c.Attempts = append(append(c.Attempts, f.Attempts...), a)
+	c.lent(f)
+}
+
+// Spent is what c has cost so far, as far as a price is known.
+func (c *Call) Spent() MicroUSD { return c.spent() }
+
+// lent notes the credentials that were used for f.
+func (c *Call) lent(f *Call) {
+	for name := range strings.FieldsSeq(f.credential) {
+		c.Lent(identity.Loan{Name: name})
+	}
 }

@@ -23,7 +23,11 @@ type Model struct {
 	FallbackOn []string      // of what a target answers, what another one is asked after: HTTP statuses, [ContextLength], [ContentFilter], [Quota]; nil: what docs/models.md says
 	FirstToken time.Duration // that a target has to say something, before another one is asked; 0: as long as the provider may take
 
+	Hedge Hedge // a second target that is asked too
+
 	Cache time.Duration // for which replies are kept for the same request; 0: as long as the provider says
+
+	hedging *hedging
 }
 
 // A Target is one of the models that a [Model] stands for.
@@ -55,6 +59,8 @@ func (m *Model) check(name string, behind *catalog) error {
 		wrong = append(wrong, fmt.Errorf("model %q: a name has no / and no spaces, and at most %d bytes", clip(name), maxModel))
 	case len(m.Targets) == 0 || len(m.Targets) > maxTargets:
 		wrong = append(wrong, fmt.Errorf("model %s: want 1 to %d targets", name, maxTargets))
+	case m.Hedge.After < 0 || m.Hedge.Percent < 0 || m.Hedge.Percent > 100 || m.Hedge.Spend < 0:
+		wrong = append(wrong, fmt.Errorf("model %s: hedge: want a time, 0 to 100 percent and no negative amount", name))
 	case m.Retries < 0 || m.Retries > maxRetries:
 		wrong = append(wrong, fmt.Errorf("model %s: retries: want 0 to %d", name, maxRetries))
 	}
@@ -85,6 +91,11 @@ func (c *catalog) logical(models map[string]Model) error {
 		if err := m.check(name, c); err != nil {
 			wrong = append(wrong, err)
 		}
+	}
+	for name, m := range models {
+		m.hedging = &hedging{left: 1}
+		m.Hedge.Percent = cmp.Or(m.Hedge.Percent, defaultPercent)
+		models[name] = m
 	}
 	c.models = models
 	return errors.Join(wrong...)

@@ -27,7 +27,7 @@ type router struct {
 	model   *Model
 	said    string         // the model as the client names it
 	reading func() reading // a new one for each reply
-	now     exchange       // under way
+	now     *exchange      // under way
 	waited  time.Duration
 }
 
@@ -46,8 +46,13 @@ func (x *router) Forward(ctx context.Context, call *firewall.Call) firewall.Even
 		ways = x.awake(ways)
 		var last *attempt
 		for i, tries := 0, 0; i < len(ways); {
-			call.Take(ways[i])
-			last = x.try(ctx, call, yield)
+			if i+tries == 0 && x.hedgeable(call, ways) {
+				last, i = x.race(ctx, call, ways, yield)
+				i--
+			} else {
+				call.Take(ways[i])
+				last = x.try(ctx, call, yield)
+			}
 			again := last.again
 			if again == noMore {
 				return
@@ -125,12 +130,8 @@ func (x *router) try(ctx context.Context, call *firewall.Call, yield func(firewa
 	began := x.x.cfg.Now()
 	waiting, grace := x.grace(ctx, call)
 	defer grace.done()
-	x.now = x.x
-	x.now.to, x.now.reading, x.now.named = x.behind.byName[call.Target], x.reading(), x.said
-	x.now.cacheFor = x.model.Cache
+	x.now = x.exchange(call, len(call.Attempts)+1)
 	back := x.now.back
-	back.header, back.status, back.broken, back.cache, back.text, back.media = nil, 0, nil, "", "", ""
-	back.model, back.attempts = call.Target+"/"+call.Resource, len(call.Attempts)+1
 	a := &attempt{again: noMore}
 	committed, wanted, fault := false, true, ""
 	for ev, err := range x.now.Forward(waiting, call) {
@@ -176,6 +177,17 @@ func (x *router) try(ctx context.Context, call *firewall.Call, yield func(firewa
 		}
 	}
 	return a
+}
+
+// exchange is that of a try at call's target, the tries-th of all.
+func (x *router) exchange(call *firewall.Call, tries int) *exchange {
+	n := x.x
+	n.to, n.reading, n.named = x.behind.byName[call.Target], x.reading(), x.said
+	n.cacheFor = x.model.Cache
+	back := n.back
+	back.header, back.status, back.broken, back.cache, back.text, back.media = nil, 0, nil, "", "", ""
+	back.model, back.attempts = call.Target+"/"+call.Resource, tries
+	return &n
 }
 
 // A grace ends a try of which nothing has been said in time.

@@ -19,7 +19,21 @@ type Model struct {
 
 	FallbackOn []Answer `yaml:"fallback_on"` // what of what they answer leads to the next one
 	FirstToken Duration `yaml:"first_token"` // that each of them has to say something
+	Hedge      Hedge    `yaml:"hedge"`       // another one that is asked while the first says nothing
 	Cache      Duration `yaml:"cache"`       // for which replies are kept for the same request
+}
+
+// A Hedge is when a second target is asked while the first one says nothing.
+type Hedge struct {
+	After   Duration `yaml:"after"`
+	Percent Percent  `yaml:"percent"` // of calls
+	USD     Amount   `yaml:"usd"`     // in an hour
+}
+
+func (h *Hedge) check(r *reader, n ast.Node, key string) {
+	if h.After == 0 && (h.Percent > 0 || h.USD.Given) {
+		r.note(n, "%s: it needs after: how long the first target may say nothing", key)
+	}
 }
 
 // A ModelTarget is one of them.
@@ -75,7 +89,8 @@ func (m *Model) check(r *reader, n ast.Node, key string) {
 func (c *Config) logical() map[string]providers.Model {
 	list := make(map[string]providers.Model, len(c.Models))
 	for name, m := range c.Models {
-		to := providers.Model{Retries: defaultRetries, FirstToken: time.Duration(m.FirstToken), Cache: time.Duration(m.Cache)}
+		to := providers.Model{Retries: defaultRetries, FirstToken: time.Duration(m.FirstToken), Cache: time.Duration(m.Cache),
+			Hedge: providers.Hedge{After: time.Duration(m.Hedge.After), Percent: float64(m.Hedge.Percent), Spend: firewall.MicroUSD(m.Hedge.USD.Value * 1e6)}}
 		if m.Retries.Given {
 			to.Retries = m.Retries.N
 		}
