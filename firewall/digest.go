@@ -19,7 +19,6 @@ type digest struct {
 	node  uint64 // of all that was said
 	turns []turn // of the model, oldest first
 	fresh int    // where in Said what came since the model spoke last begins
-	texts int    // of the user, since
 }
 
 // A turn is an answer of the model in a history.

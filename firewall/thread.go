@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"hash/maphash"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -53,7 +54,7 @@ func (j *joins) parent(call *Call, d *digest, now time.Time) (*asked, audit.Link
 		}
 	}
 	for _, t := range slices.Backward(d.turns) {
-		if a, l := j.answered(h, d, t); a != nil {
+		if a, l := j.answered(call, d, t); a != nil {
 			return a, l
 		}
 		if a, l := j.known(h, d, t); a != nil {
@@ -87,15 +88,15 @@ func (j *joins) parent(call *Call, d *digest, now time.Time) (*asked, audit.Link
 
 // answered finds the model call whose request is what stands before an answer in h: where
 // several had that very request, the one that answered so.
-func (j *joins) answered(h *History, d *digest, t turn) (*asked, audit.Link) {
-	all := j.byNode[t.before]
+func (j *joins) answered(call *Call, d *digest, t turn) (*asked, audit.Link) {
+	h, all := call.History, j.byNode[t.before]
 	if len(all) == 0 {
 		return nil, audit.Link{}
 	}
 	text, spoke := uint64(0), false
 	hashed := false
 	var best *asked
-	score, same := -1, 0
+	score, same := math.MinInt, 0
 	for _, a := range slices.Backward(all) {
 		if a.failed {
 			continue
@@ -119,6 +120,10 @@ func (j *joins) answered(h *History, d *digest, t turn) (*asked, audit.Link) {
 		if a.head == d.head {
 			s += 2
 		}
+		s = 4*s + agree(call.Hints.Session, a.session, 2)
+		if a.thread.last == a { // nobody has gone on with it yet
+			s++
+		}
 		switch {
 		case s > score:
 			best, score, same = a, s, 1
@@ -131,9 +136,9 @@ func (j *joins) answered(h *History, d *digest, t turn) (*asked, audit.Link) {
 	}
 	conf := 100
 	switch {
-	case score < 4 && len(all) > 1: // none of them is known to have answered so
+	case score < 14 && len(all) > 1: // none of them is known to have answered so
 		conf = 50
-	case score < 4: // the answer is not as it was
+	case score < 14: // the answer is not as it was
 		conf = 80
 	case same > 1:
 		conf = 60
