@@ -286,6 +286,7 @@ func TestWhatLedToWhatIsFoundAsOftenAsPromised(t *testing.T) {
 		{"50, half send ids", with(func(m *mix) { m.agents, m.ids = 50, 0.5 }), 93.9, 97.7, 91.9, 99.97, 98.5, 100},
 		{"50, all send ids", with(func(m *mix) { m.agents, m.ids = 50, 1 }), 100, 100, 100, 100, 98.5, 100},
 		{"8, ids that are not unique", with(func(m *mix) { m.agents, m.reused = 8, true }), 97.4, 97.5, 95.3, 97.8, 96.7, 100},
+		{"8, the same, and all send them", with(func(m *mix) { m.agents, m.reused, m.ids = 8, true, 1 }), 97.4, 97.5, 95.3, 97.8, 96.7, 100},
 		{"8, hostile", with(func(m *mix) { m.agents, m.rewritten, m.cut, m.off, m.compacted = 8, 0.15, 0.40, 0.30, 0.60 }), 97.2, 99.6, 92.2, 99.99, 96.6, 100},
 		{"50, no time between things", with(func(m *mix) { m.agents, m.lockstep = 50, true }), 0, 0, 0, 0, 98.5, 99.9}, // the worst case, and nobody's: told, not promised
 	} {
