@@ -51,6 +51,8 @@ type Record struct {
 	Bytes    int64           `json:"bytes,omitempty"`     // of the body: the request's in Opened and Refused, the reply's in Closed
 	Unjudged int64           `json:"unjudged,omitempty"`  // bytes of these that are no text, so that no guard could read them
 	Links    []Link          `json:"links,omitempty"`     // what led to this call
+	Sent     *Payload        `json:"sent,omitempty"`      // the request, as it was forwarded; in Opened and Refused
+	Got      *Payload        `json:"got,omitempty"`       // the reply, as it went down, a document to a line; in Closed
 	Signals  []string        `json:"signals,omitempty"`   // what is not as it should be between the two planes: "orphan", "args_changed"…
 	Env      *Env            `json:"env,omitempty"`       // what a policy could read of the call, beside all this
 
@@ -113,6 +115,11 @@ type Env struct {
 	Calls  int64      `json:"calls,omitempty"`         // of the run before this one
 	Spent  int64      `json:"spent_microusd,omitempty"`
 	IP     string     `json:"ip,omitempty"` // that the client called from
+
+	Acts   bool   `json:"acts,omitempty"`   // for a party, or on an object
+	To     string `json:"to,omitempty"`     // from where the parties come, where somebody asked
+	Object string `json:"object,omitempty"` // from where the objects come
+	Intent string `json:"intent,omitempty"` // whether the user asked for such an act
 }
 
 // An Otherwise is what a candidate for a policy would have decided, where that is

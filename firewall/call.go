@@ -57,6 +57,8 @@ type Call struct {
 	ArgsAt    string   // where in Body.JSON the arguments of a tool or prompt are, as a gjson path; "" if there are none
 	ResultAt  []string // where the documents of its result are in the body of a reply, as gjson paths; a text there is a document of its own, or should be
 	Impact    Impact
+	Acting    *Acting                   // what it acts on; nil: it does nothing for anybody
+	Trusted   bool                      // what the target answers is as good as what the user says
 	Brings    Labels                    // that the reply's content has
 	From      string                    // IP address that the request came from
 	Estimate  Estimate                  // what a model call will take
@@ -102,6 +104,8 @@ type Call struct {
 	Attempts []audit.Attempt // to carry it out, where there were several ways
 
 	run      *run
+	mets     mets // what its run has met, and those for whom it acts, where the law wants to know
+	origins  *Origins
 	came     []byte       // the arguments, or the body where there are none, as they came
 	argsHash string       // of the arguments as they came
 	judged   bool         // every guard has read the body: what is left in it may be recorded
@@ -118,6 +122,12 @@ type Call struct {
 	heard    bool         // the words of the reply are listened to
 	said     []byte       // what they are so far
 	above    []string     // the runs of those that the agent acts for, in the order of the chain
+
+	stays   Keep           // of what passes
+	keeping bool           // the request is kept, and so is the reply
+	asks    *audit.Payload // what is kept of the request
+	reply   *[]byte        // what went down so far
+	cut     bool           // and more than that
 
 	credential string // those that were used for it, with spaces between them
 }

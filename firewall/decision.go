@@ -44,6 +44,7 @@ func (o Obligation) String() string { return o.Do + ":" + o.With }
 const (
 	Redact          = "redact"           // take values out of arguments and results: With is args.<path> and result.<path>, separated by ;
 	LimitTo         = "limit"            // count the call, and refuse it when the count is full
+	Flag            = "flag"             // nothing: it stands on record
 	RequireApproval = "require_approval" // someone of the group that With names must approve first
 )
 

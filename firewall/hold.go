@@ -169,7 +169,7 @@ func (g *Gate) judgeWant(law *Law, call *Call, w Want) *Error {
 func (g *Gate) asked(law *Law, of, c *Call) Decision {
 	c.ID, c.At, c.Caller, c.From = of.ID, g.cfg.Now(), of.Caller, of.From
 	c.Run, c.Chain, c.Before = of.Run, of.Chain, of.Before
-	c.Labels = of.Labels | of.brought
+	c.Labels, c.mets = of.Labels|of.brought, of.mets
 	c.Links = []audit.Link{{From: of.ID, Kind: "proposed", Method: "reply"}}
 	d := c.Within(law.Policy.Decide(c))
 	if d.Effect == Deny {

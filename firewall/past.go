@@ -168,6 +168,22 @@ func (c *Call) surround(env gjson.Result) {
 				bit, _ := ParseLabel(label.Str)
 				c.Labels |= bit
 			}
+		case "acts":
+			c.Acting = new(Acting)
+		case "to", "object", "intent":
+			var o Origins
+			if c.origins != nil {
+				o = *c.origins
+			}
+			switch name.Str {
+			case "to":
+				o.To, _ = ParseOrigin(v.Str)
+			case "object":
+				o.Object, _ = ParseOrigin(v.Str)
+			default:
+				o.Intent, _ = ParseIntent(v.Str)
+			}
+			c.SetOrigins(o)
 		case "tokens":
 			c.Estimate.Tokens = v.Int()
 		case "cost_microusd":

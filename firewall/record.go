@@ -62,8 +62,8 @@ func (c *Call) about(t audit.Type, at time.Time) *audit.Record {
 		Grant: c.Caller.Grant, Txn: c.Caller.Txn,
 		Run: c.Run, Session: c.Hints.Session, Thread: c.Thread,
 		Kind: c.Kind.String(), Target: c.Target, Method: c.Method, Resource: c.Resource,
+		Sent: c.asks, Env: c.env(), Approval: c.Approval,
 		ArgsHash: c.argsHash, Bytes: int64(len(c.Body.JSON)) + c.Unread, Unjudged: c.Unread, Links: c.Links, Signals: c.Signals,
-		Env: c.env(), Approval: c.Approval,
 		Rule: c.Decision.Rule, Reason: c.Decision.Reason, Policy: c.Decision.Policy,
 		Findings: c.Findings, Checks: c.Checks,
 	}
@@ -104,6 +104,10 @@ func (c *Call) env() *audit.Env {
 	e := &audit.Env{
 		Roles: c.Caller.Roles, Above: c.Caller.Above, Hints: c.Impact.Names(), Labels: c.Labels.Names(),
 		Tokens: c.Estimate.Tokens, Calls: c.Before.Calls, Spent: int64(c.Before.Spent), IP: c.From,
+	}
+	e.Acts = c.Acting != nil
+	if o := c.origins; o != nil && e.Acts {
+		e.To, e.Object, e.Intent = o.To.String(), o.Object.String(), o.Intent.String()
 	}
 	if c.Estimate.Priced {
 		cost := int64(c.Estimate.Cost)

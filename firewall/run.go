@@ -8,6 +8,7 @@ import (
 	"hash/maphash"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"callgate/audit"
@@ -28,6 +29,7 @@ type Runs struct {
 	now   func() time.Time
 	store RunStore
 	seed  maphash.Seed
+	trace atomic.Bool // what runs have met is to be known
 
 	mu    sync.Mutex
 	runs  map[string]*run // by caller
@@ -61,6 +63,7 @@ type run struct {
 	labels Labels
 	kept   bool // in the store
 	done   Progress
+	met    *met   // what it has met, where the law wants to know
 	parent *run   // of who its agent acts for
 	joins  *joins // of its calls
 }
@@ -136,6 +139,9 @@ func (r *Runs) enter(call *Call, now time.Time) (first bool) {
 		u, call.above = r.of(&call.Caller, now)
 	}
 	u.last = now
+	if r.trace.Load() {
+		call.mets = r.known(u)
+	}
 	call.run, call.Run, call.Chain = u, u.id, u.id
 	call.Labels, call.Before = u.labels, u.done
 	if !call.idle() {
@@ -145,6 +151,33 @@ func (r *Runs) enter(call *Call, now time.Time) (first bool) {
 		call.Chain = call.Hints.Run
 	}
 	return u.done.Calls == 1 && !call.idle()
+}
+
+// known is what u has met, and those for whom it acts.
+func (r *Runs) known(u *run) (all mets) {
+	for ; u != nil && len(all) < maxAbove; u = u.parent {
+		if u.met == nil {
+			u.met = newMet()
+		}
+		all = append(all, u.met)
+	}
+	return all
+}
+
+const maxAbove = 16 // runs that act for each other
+
+// heard notes what call tells its model, now that it may be forwarded.
+func (r *Runs) heard(call *Call) {
+	if len(call.mets) > 0 && call.Kind == Model && call.History != nil && call.During == nil {
+		call.mets[0].heard(call, r.seed, len(call.mets) > 1)
+	}
+}
+
+// answered notes what the agent is about to learn from a tool.
+func (call *Call) answered(ev *Event) {
+	if len(call.mets) > 0 && len(ev.Body.JSON) > 0 && (call.Kind == Tool || call.Kind == Resource || call.Kind == Prompt) {
+		call.mets[0].answered(call, ev.Body.JSON)
+	}
 }
 
 // of is the run that caller is in, and those of all for whom it acts, which go on as

@@ -118,6 +118,7 @@ func (v *visit) act(ctx context.Context, m *Message, call *firewall.Call, at str
 	if f := p.find(ctx, call); f != nil {
 		return call, nil, f
 	}
+	server.label(call, p.def)
 	if call.Kind == firewall.Tool {
 		if f := p.mark(call); f != nil {
 			return call, nil, f

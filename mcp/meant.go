@@ -78,12 +78,14 @@ func (s *Server) toolNamed(l *listing, name string) (tool string, listed bool) {
 // meaning is the call of a tool of s as it would come in at the door. args may be nil.
 func (h *Handler) meaning(caller *identity.Principal, s *Server, l *listing, tool string, args []byte) firewall.Meaning {
 	call := &firewall.Call{Kind: firewall.Tool, Target: s.Name(), Method: "tools/call", Resource: tool, ArgsAt: "arguments"}
-	call.Brings = s.brings(call)
+	var def *Definition
 	if l != nil {
 		if i, ok := l.byName[tool]; ok {
-			call.Impact = l.defs[i].Impact
+			def = &l.defs[i]
+			call.Impact = def.Impact
 		}
 	}
+	s.label(call, def)
 	m := firewall.Meaning{Call: call, Open: len(s.marks(tool)) > 0}
 	switch {
 	case args == nil:

@@ -57,6 +57,7 @@ type ServerConfig struct {
 	Timeout time.Duration                  // of one request without a sign of progress; default 60 s. With progress a request may take 10 minutes.
 	Shared  bool                           // one process of Command serves all principals; default: a legacy server has one for each
 	Trusted bool                           // believe what the server's annotations say of its tools' impact
+	Guess   func() bool                    // whether tools that nobody has labelled are judged by what can be guessed of them; nil: they are not
 	Labels  firewall.Labels                // of what the server's replies bring, but for tools that have their own
 	Tools   map[string]ToolConfig          // what the operator says of single tools, and of all under "*"
 	Resolve Resolver                       // finds the hosts that arguments name; nil: by the system

@@ -161,7 +161,8 @@ func (v *visit) task(ctx context.Context, m *Message, call *firewall.Call) (*fir
 		return call, nil, v.fault(firewall.Refuse(firewall.Denied, "the tool of this task is not yours to use any more"), m.Method)
 	}
 	of := firewall.Call{Kind: firewall.Tool, Resource: call.Resource}
-	call.Brings = server.brings(&of)
+	server.label(&of, nil)
+	call.Brings, call.Trusted = of.Brings, of.Trusted
 	rename(&call.Body, said.Index, t.Value)
 	p := &passage{visit: v, to: server, client: v.client(server), theirs: t.Value, ours: strings.Clone(said.Str)}
 	p.of = v.tasks.find(principalKey(&v.caller), said.Str)

@@ -13,6 +13,8 @@ import (
 
 // A ToolConfig is what the operator says of a tool.
 type ToolConfig struct {
+	Acting    *firewall.Acting // what it acts on; nil: nothing is said of that
+	Trusted   bool             // what it answers is as good as what the user says
 	Labels    *firewall.Labels // of what its results bring; nil: those of the server
 	Timeout   time.Duration    // of one call without a sign of progress; 0: that of the server
 	Arguments map[string]Mark  // by their dotted path in the arguments; lists on the way are gone through
@@ -68,6 +70,27 @@ func (s *Server) brings(call *firewall.Call) firewall.Labels {
 	}
 	return s.cfg.Labels
 }
+
+// label puts into call what the operator says of its tool; of one that nobody has said
+// anything of, what its definition lets one guess, where that is wanted. def may be nil.
+func (s *Server) label(call *firewall.Call, def *Definition) {
+	call.Brings = s.brings(call)
+	if call.Kind != firewall.Tool {
+		return
+	}
+	own, said := s.cfg.Tools[call.Resource]
+	call.Acting, call.Trusted = own.Acting, own.Trusted
+	if said && own.labelled() || s.cfg.Guess == nil || !s.cfg.Guess() {
+		return
+	}
+	g := Guess(call.Resource, def)
+	if call.Acting = g.Acting; s.cfg.Labels == 0 {
+		call.Brings = g.Labels
+	}
+}
+
+// labelled says that the operator has said what the tool reads, or does.
+func (t *ToolConfig) labelled() bool { return t.Acting != nil || t.Trusted || t.Labels != nil }
 
 // over is the error of a reply that is over before it is whole, by err.
 func (s *Server) over(err error, did string) *firewall.Error {

@@ -252,6 +252,9 @@ func (l *letter) open() io.ReadCloser {
 	if l.size == 0 {
 		return http.NoBody
 	}
+	if len(l.pieces) == 1 { // net/http knows this kind of reader: head and body leave in one write
+		return io.NopCloser(bytes.NewReader(l.pieces[0]))
+	}
 	readers := make([]io.Reader, len(l.pieces))
 	for i, p := range l.pieces {
 		readers[i] = bytes.NewReader(p)

@@ -1,6 +1,7 @@
 package providers
 
 import (
+	"bufio"
 	"bytes"
 	"io"
 	"net/http"
@@ -61,4 +62,27 @@ func asRefusal(err error, e **firewall.Error) bool {
 	refused, ok := err.(*firewall.Error)
 	*e = refused
 	return ok && refused.Code != firewall.Internal && refused.Reason != ""
+}
+
+type writes int
+
+func (n *writes) Write(b []byte) (int, error) { *n++; return len(b), nil }
+
+// Two writes cost a system call more, and net/http makes two for a reader that it does not
+// know.
+func TestHeadAndBodyLeaveInOneWrite(t *testing.T) {
+	l := letterOf("application/json", []byte(`{"model":"gpt"}`))
+	req, err := http.NewRequest(http.MethodPost, "http://127.0.0.1/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Body, req.ContentLength = l.open(), l.size
+	var n writes
+	w := bufio.NewWriterSize(&n, 16<<10)
+	if err := req.Write(w); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Flush(); err != nil || n != 1 {
+		t.Errorf("%d writes, %v", n, err)
+	}
 }

@@ -154,7 +154,7 @@ func tools() *server.MCPServer {
 		}
 	}
 	s.AddTool(mcp.NewTool("echo", mcp.WithString("text", mcp.Required())), text("you said %v", "text"))
-	s.AddTool(mcp.NewTool("pay", mcp.WithNumber("amount", mcp.Required())), text("paid %v", "amount"))
+	s.AddTool(mcp.NewTool("pay", mcp.WithNumber("amount", mcp.Required()), mcp.WithString("to")), text("paid %v", "amount"))
 	s.AddTool(mcp.NewTool("customer", mcp.WithString("card")), text(`{"name": "Ben", "mail": "ben@example.com", "card": "%v"}`, "card"))
 	return s
 }

@@ -13,7 +13,7 @@ import (
 
 func (p *program) mcp() *cobra.Command {
 	return group("mcp", "look at the MCP servers behind the gate, log in to them, and bridge clients to them",
-		p.mcpList(), p.mcpPins(), p.mcpApprove(), p.mcpBridge(), p.mcpLogin(), p.mcpLogout(), p.mcpLogins())
+		p.mcpList(), p.mcpLabels(), p.mcpPins(), p.mcpApprove(), p.mcpBridge(), p.mcpLogin(), p.mcpLogout(), p.mcpLogins())
 }
 
 func (p *program) mcpList() *cobra.Command {

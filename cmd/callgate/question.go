@@ -146,6 +146,14 @@ func (q *Question) surround(call *firewall.Call) error {
 			call.From = text
 		case name == "bound" && word:
 			call.Caller.Bound = text
+		case name == "acts" && flag:
+			if yes {
+				call.Acting = new(firewall.Acting)
+			}
+		case name == "origin.to" && word, name == "origin.object" && word, name == "intent" && word:
+			if err := of(call, name, text); err != nil {
+				return err
+			}
 		case name == "orphan" && flag:
 			orphan = yes
 		case name == "approved" && flag:
@@ -153,11 +161,29 @@ func (q *Question) surround(call *firewall.Call) error {
 				call.Approval = "approved"
 			}
 		default:
-			return fmt.Errorf("env %s: want session.calls, session.cost, tokens or cost with a number, net.ip or bound with a text, orphan, approved or priced with true or false", name)
+			return fmt.Errorf("env %s: want session.calls, session.cost, tokens or cost with a number, net.ip, bound, origin.to, origin.object or intent with a text, acts, orphan, approved or priced with true or false", name)
 		}
 	}
 	if call.Kind == firewall.Tool && !orphan {
 		call.Links = []audit.Link{{Kind: "proposed"}}
 	}
+	return nil
+}
+
+// of says from where what a call acts on comes.
+func of(call *firewall.Call, name, text string) error {
+	o, ok := call.Origins(), false
+	switch name {
+	case "origin.to":
+		o.To, ok = firewall.ParseOrigin(text)
+	case "origin.object":
+		o.Object, ok = firewall.ParseOrigin(text)
+	default:
+		o.Intent, ok = firewall.ParseIntent(text)
+	}
+	if !ok {
+		return fmt.Errorf("env %s: %q means nothing; write none, user, trusted, resolved, composed or untrusted, and of intent asked, unasked or unknown", name, text)
+	}
+	call.SetOrigins(o)
 	return nil
 }

@@ -58,6 +58,10 @@ func (s *Server) reached(name string, log *slog.Logger, lend func(c Credential, 
 	}
 	for name, t := range s.Tools {
 		tool := mcp.ToolConfig{Timeout: time.Duration(t.Timeout), Arguments: make(map[string]mcp.Mark)}
+		tool.Trusted = t.Trusted
+		if t.Acts || len(t.To) > 0 || len(t.Object) > 0 {
+			tool.Acting = &firewall.Acting{To: t.To, Object: t.Object}
+		}
 		if t.Reads.Given {
 			tool.Labels = new(firewall.Labels(t.Reads.Labels))
 		}

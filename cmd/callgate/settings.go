@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"callgate/firewall"
+	"callgate/firewall/packs"
 	"callgate/identity"
 	"callgate/mcp"
 
@@ -266,6 +267,14 @@ type File struct {
 func (f *File) read(r *reader, n ast.Node, key string) {
 	s, ok := r.text(n, key)
 	if !ok {
+		return
+	}
+	if name, ok := strings.CutPrefix(s, packs.Prefix); ok && key == "policy" {
+		text, known := packs.Rows(name)
+		if !known {
+			r.note(n, "%s: there is no %s; write %s%s", key, s, packs.Prefix, strings.Join(packs.Names(), ", "+packs.Prefix))
+		}
+		*f = File{Path: s, Text: text}
 		return
 	}
 	text, err := r.load(s)

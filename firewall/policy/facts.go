@@ -47,6 +47,10 @@ var attributes = map[string]sort{
 	"tool.readOnly":    boolean, // a trusted server says that the tool changes nothing
 	"tool.destructive": boolean, // a tool may destroy something: not said to be harmless by a trusted server
 
+	"acts":          boolean, // the tool does something for a party, or to an object
+	"origin.to":     text,    // from where the parties come that a tool acts for: see firewall.Origin
+	"origin.object": text,    // from where the objects come that it acts on
+	"intent":        text,    // whether the user asked for such an act: asked, unasked, unknown
 	"labels":        list,    // of what the run has read
 	"orphan":        boolean, // a tool call that no model of the run was seen to ask for
 	"approved":      boolean, // the call carries the approval of a person
@@ -58,7 +62,7 @@ var attributes = map[string]sort{
 	"net.ip":        text,    // that the client calls from
 }
 
-const attributeNames = "args.<path>, model, agent, actor, parent, root, depth, bound, time.hour, time.weekday, time.unix, tool.readOnly, tool.destructive, labels, orphan, approved, session.calls, session.cost, tokens, cost, priced or net.ip"
+const attributeNames = "args.<path>, model, agent, actor, parent, root, depth, bound, time.hour, time.weekday, time.unix, tool.readOnly, tool.destructive, acts, origin.to, origin.object, intent, labels, orphan, approved, session.calls, session.cost, tokens, cost, priced or net.ip"
 
 // checkAttribute is the sort of the attribute path, which is without r.env.
 func checkAttribute(path string) (sort, error) {
@@ -189,6 +193,14 @@ var errPrice = errors.New("no price is known for the model")
 func (f *facts) ofRun(name string) (value any, err error, known bool) {
 	c := f.call
 	switch name {
+	case "acts":
+		return c.Acting != nil, nil, true
+	case "origin.to":
+		return c.Origins().To.String(), nil, true
+	case "origin.object":
+		return c.Origins().Object.String(), nil, true
+	case "intent":
+		return c.Origins().Intent.String(), nil, true
 	case "labels":
 		return listed[c.Labels&firewall.Labels(len(listed)-1)], nil, true
 	case "orphan":

@@ -25,7 +25,7 @@ func (o *duty) join(d *firewall.Decision, hops uint64) {
 	}
 }
 
-const obligationNames = "require_approval:group:NAME, redact:args.PATH;result.PATH, limit:calls=N/DURATION or limit:concurrent=N"
+const obligationNames = "require_approval:group:NAME, redact:args.PATH;result.PATH, limit:calls=N/DURATION, limit:concurrent=N or flag:NAME"
 
 // parseObligation reads what a p2 row, whose id is given, asks for.
 func parseObligation(s, id string) (firewall.Obligation, error) {
@@ -39,6 +39,10 @@ func parseObligation(s, id string) (firewall.Obligation, error) {
 		}
 	case firewall.Redact:
 		err = checkRedact(with)
+	case firewall.Flag:
+		if with == "" || len(with) > 64 || strings.ContainsFunc(with, func(r rune) bool { return r != '-' && notInName(r) }) {
+			err = errors.New("write flag:NAME, with letters, digits and -")
+		}
 	case firewall.LimitTo:
 		o.Limit, err = parseLimit(with)
 	default:

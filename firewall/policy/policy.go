@@ -87,6 +87,21 @@ func (c *checker) compile() (*Policy, error) {
 	return compile(m, c)
 }
 
+// Traces says whether a row may ask from where a call's values come.
+func (p *Policy) Traces() bool {
+	if p.custom != nil {
+		return true
+	}
+	for _, kind := range []string{"p", "p2"} {
+		for _, row := range p.model["p"][kind].Policy {
+			if c := row[colCondition]; strings.Contains(c, "r.env.origin.") || strings.Contains(c, "r.env.intent") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // ByCasbin says whether Casbin itself decides, because the model is another than
 // the built-in one, and how many decisions it has made.
 func (p *Policy) ByCasbin() (decided uint64, yes bool) {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"callgate/audit"
 	"callgate/cmd/callgate/internal/store"
@@ -26,6 +27,10 @@ type Config struct {
 	Revoked   *identity.Revocations
 	Ledger    *audit.Ledger
 	Index     *store.Index
+	Payloads  *audit.Payloads
+	Record    func(what, by, name, state string) error               // a change of state
+	Lineage   func(ctx context.Context, id string) (*Lineage, error) // of a call; nil if there is none
+	Travels   func(ctx context.Context, value string, since time.Time) (*Travels, error)
 	Policies  *policy.Versions
 	Approvals *firewall.Approvals
 	Approve   func(ctx context.Context, id string, v firewall.Vote) (firewall.Approval, error)
@@ -91,6 +96,11 @@ func (c *Console) Handler() http.Handler {
 		"DELETE /api/v1/revocations":               c.restore,
 		"GET /api/v1/calls":                        c.calls,
 		"GET /api/v1/calls/{id}":                   c.call,
+		"GET /api/v1/calls/{id}/request":           c.payload(func(call *audit.Call) *audit.Payload { return call.Asks }),
+		"GET /api/v1/calls/{id}/reply":             c.payload(func(call *audit.Call) *audit.Payload { return call.Got }),
+		"GET /api/v1/calls/{id}/lineage":           c.lineage,
+		"POST /api/v1/travels":                     c.travels,
+		"POST /api/v1/payloads/erase":              c.erase,
 		"GET /api/v1/spends":                       c.spends,
 		"GET /api/v1/chains/{id}":                  c.chain,
 		"GET /api/v1/records":                      c.records,
@@ -150,9 +160,10 @@ func (c *Console) ready(w http.ResponseWriter, r *http.Request) {
 		Ready   bool     `json:"ready"`
 		Reasons []string `json:"reasons,omitempty"`
 		Policy  string   `json:"policy"`
-		Lag     uint64   `json:"index_lag"` // records that are not in the index yet
+		Window  string   `json:"audit_window,omitempty"` // that records of what only reads may be lost of
+		Lag     uint64   `json:"index_lag"`              // records that are not in the index yet
 		Servers []server `json:"mcp_servers,omitempty"`
-	}{s.Ready, s.Reasons, s.Policy, s.Head - min(s.Head, s.Indexed), servers})
+	}{s.Ready, s.Reasons, s.Policy, s.Window, s.Head - min(s.Head, s.Indexed), servers})
 }
 
 func (c *Console) servers(w http.ResponseWriter, r *http.Request) {

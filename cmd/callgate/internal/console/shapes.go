@@ -151,6 +151,8 @@ type Server struct {
 	Held    []string `json:"held,omitempty"`  // tools that are withheld; see Pin
 	Error   string   `json:"error,omitempty"`
 
+	Labels map[string]ToolLabels `json:"labels,omitempty"` // of Tools
+
 	Breaker  string `json:"breaker"`   // closed, open (it is left alone), probing
 	InFlight int    `json:"in_flight"` // requests
 	Waiting  int    `json:"waiting"`   // requests for which there is no room yet
@@ -161,6 +163,16 @@ type Server struct {
 	Purpose    string     `json:"purpose,omitempty"`
 	Credential string     `json:"credential"` // what callgate shows it: none, environment, headers, oauth and whose
 	LastSeen   *time.Time `json:"last_seen,omitempty"`
+}
+
+// ToolLabels are how a tool is labelled.
+type ToolLabels struct {
+	Reads   []string `json:"reads,omitempty"`
+	Trusted bool     `json:"trusted,omitempty"`
+	Acts    bool     `json:"acts,omitempty"`
+	To      []string `json:"to,omitempty"`
+	Object  []string `json:"object,omitempty"`
+	Guessed bool     `json:"guessed,omitempty"` // from its name and definition: nobody has said it
 }
 
 // A Pin is what an MCP server is held to, of one thing that it says of itself.
@@ -327,6 +339,7 @@ type Status struct {
 	Indexed       uint64    `json:"indexed"`            // of them in the index
 	Checked       uint64    `json:"decisions_checked"`  // with Casbin itself, since the start
 	Differed      uint64    `json:"decisions_differed"` // of them; each is on record
+	Window        string    `json:"audit_window,omitempty"`
 	Ready         bool      `json:"ready"`
 	Reasons       []string  `json:"reasons,omitempty"` // why it is not ready
 }
