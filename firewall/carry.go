@@ -391,7 +391,7 @@ func (e *execution) says(j *joins, b *brought) (fit, int) {
 		common++
 	}
 	own := pieces(j.seed, whole)
-	in := shared(e.pieces, own)
+	in := shared(e.pieces, setOf(own))
 	switch {
 	case e.size >= 8 && e.size <= maxOpening && strings.Contains(whole, e.opening), len(e.pieces) > 3 && in == len(e.pieces):
 		return wrapped, 100

@@ -134,7 +134,11 @@ func (c *claimed) exact() bool {
 	return c.one(all, "arguments", 97)
 }
 
-const maxCompared = 64 // proposals whose arguments are read
+// Bounds of what is read to find what a call may have been asked for by.
+const (
+	maxCompared = 64       // proposals
+	maxRead     = 64 << 10 // bytes of their arguments
+)
 
 // alike finds the proposal whose arguments mean the same: nulls are nothing, and the
 // defaults of the tool's schema are filled in.
@@ -200,12 +204,15 @@ func Asked(links []audit.Link) bool {
 // near is the open proposals for the tool whose arguments are known, the newest of them.
 func (c *claimed) near() []*proposal {
 	var all []*proposal
+	left := maxRead
 	for _, p := range slices.Backward(c.proposals) {
-		if p.raw != nil && len(c.call.came) <= maxArgs && c.open(p) {
-			if all = append(all, p); len(all) == maxCompared {
-				break
-			}
+		if p.raw == nil || len(c.call.came) > maxArgs || !c.open(p) {
+			continue
 		}
+		if left -= len(p.raw); left < 0 || len(all) == maxCompared {
+			break
+		}
+		all = append(all, p)
 	}
 	slices.Reverse(all)
 	return all

@@ -8,6 +8,7 @@ import (
 
 	"callgate/audit"
 	"callgate/firewall"
+	"callgate/identity"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -198,5 +199,72 @@ func TestACallWithPartOfTheArgumentsIsAskedForByNone(t *testing.T) {
 	}
 	if firewall.Asked([]audit.Link{{Kind: audit.LinkProposed, Method: "content", To: "other"}}) {
 		t.Error("what is said of another call is none of this one")
+	}
+}
+
+func TestACallToAToolOfTheGateThatWentPastItIsTold(t *testing.T) {
+	var log audit.Memory
+	cfg := config(&log)
+	cfg.Tools = func(_ *identity.Principal, w firewall.Want) []firewall.Meaning {
+		if w.Name != "shop__refund" {
+			return nil
+		}
+		return []firewall.Meaning{{Call: refund(`{}`)}}
+	}
+	gate := firewall.New(cfg, &firewall.Law{Policy: everything})
+	first := model("user a")
+	for _, d := range []deed{
+		{call: first, wants: []firewall.Want{want("t1", "shop__refund", `{}`), want("t2", "Bash", `{}`)}},
+		{call: model("user a", "use t1 shop__refund {}", "use t2 Bash {}", "result t1 paid", "result t2 done")},
+	} {
+		if err := gate.Do(context.Background(), d.call, proposing{speaking{d}}, func(firewall.Event) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []string
+	for _, r := range log.Records() {
+		if r.Type == audit.Opened && r.Call != first.ID {
+			got = r.Signals
+			if r.Thread != first.ID {
+				t.Errorf("thread %s, want %s", r.Thread, first.ID)
+			}
+		}
+	}
+	if diff := cmp.Diff([]string{"bypassed", "off_gateway"}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// proposing is an upstream whose replies may ask for tool calls.
+type proposing struct{ speaking }
+
+func (proposing) Without(events []firewall.Event, _ []firewall.Want) []firewall.Event { return events }
+
+func TestAnAgentThatActsForAnotherIsLinkedToIt(t *testing.T) {
+	var log audit.Memory
+	cfg := config(&log)
+	cfg.Verify = func(_ context.Context, token, _ string) (identity.Principal, error) {
+		p := identity.Principal{Tenant: "default", Subject: "agent:lead"}
+		if token == "child" {
+			p.Actors = []string{"agent:child"}
+		}
+		return p, nil
+	}
+	gate := firewall.New(cfg, &firewall.Law{Policy: everything})
+	do := func(token string, d deed) *firewall.Call {
+		d.call.Token = token
+		if err := gate.Do(context.Background(), d.call, speaking{d}, func(firewall.Event) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		return d.call
+	}
+	lead := do("lead", deed{call: model("user a"), wants: []firewall.Want{want("t1", "Task", `{"prompt":"Look into the refunds of May."}`)}})
+	do("lead", deed{call: model("user b")})
+	child := do("child", deed{call: model("user Look into the refunds of May.")})
+	if want := []audit.Link{{From: lead.ID, Kind: audit.LinkDelegated, Method: "act_claim+task_arg", Conf: 100, ID: "t1"}}; !cmp.Equal(child.Links, want) || child.Run == lead.Run {
+		t.Errorf("links %+v, want %+v", child.Links, want)
+	}
+	if next := do("child", deed{call: model("user Something else.")}); next.Links != nil {
+		t.Errorf("only the first call was set to work: %+v", next.Links)
 	}
 }

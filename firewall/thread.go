@@ -231,6 +231,8 @@ const (
 	maxBegin   = 8               // texts at the beginning of a conversation that are looked at
 	taskTime   = 5 * time.Minute // in which an agent that was set to work begins
 	minTask    = 12              // bytes of what it is told
+
+	maxTaskRead = 256 << 10 // bytes of arguments that are read to find what it was told by
 )
 
 // summary finds the model call whose reply the conversation begins with: a client that makes
@@ -251,13 +253,13 @@ func (j *joins) summary(h *History) (*asked, string, int) {
 		if len(s.Text) < minSummary {
 			continue
 		}
-		var own []uint32
+		var own map[uint32]bool
 		for _, a := range slices.Backward(j.asked[max(0, len(j.asked)-256):]) {
 			if len(a.pieces) == 0 || a.size > len(s.Text)+64 {
 				continue
 			}
 			if own == nil {
-				own = pieces(j.seed, s.Text)
+				own = setOf(pieces(j.seed, s.Text))
 			}
 			if in := shared(a.pieces, own); in*10 >= len(a.pieces)*8 {
 				return a, "compaction", 90
@@ -270,7 +272,7 @@ func (j *joins) summary(h *History) (*asked, string, int) {
 // task finds the proposal whose arguments have what the first words of a new conversation
 // are: the agent was set to work by them.
 func (j *joins) task(call *Call, now time.Time) (best *proposal, conf int) {
-	n := 0
+	n, left := 0, maxTaskRead
 	for i := range call.History.Said {
 		s := &call.History.Said[i]
 		if s.By != User || s.Kind != SaidText || len(s.Text) < minTask {
@@ -282,6 +284,9 @@ func (j *joins) task(call *Call, now time.Time) (best *proposal, conf int) {
 		for _, p := range slices.Backward(j.proposals[max(0, len(j.proposals)-128):]) {
 			if p.over || p.raw == nil || now.Sub(p.at) > taskTime || len(p.raw) < minTask {
 				continue
+			}
+			if left -= len(p.raw); left < 0 {
+				return best, conf
 			}
 			c := 0
 			gjson.Parse(unsafe.String(unsafe.SliceData(p.raw), len(p.raw))).ForEach(func(_, v gjson.Result) bool {
