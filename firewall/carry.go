@@ -97,7 +97,6 @@ func (s *said) doc(v gjson.Result) {
 // A brought is a result that a model call brings to its model.
 type brought struct {
 	id, name string
-	args     string // hash of what it was called with, "" where that is not told
 	texts    []string
 	bare     bool // only its id is known
 }
@@ -135,56 +134,103 @@ func results(call *Call, d *digest) []brought {
 const maxBrought = 256 // results of one model call
 
 // carry finds the tool calls whose results call brings to its model, each once. What a
-// result says confirms which call was made for which proposal, or corrects it.
+// result says confirms which call was made for which proposal, or corrects it: first those
+// that say what their calls answered, so that they take no others' place.
 func (j *joins) carry(call *Call, before *asked, all []brought) {
+	of := make([]*proposal, len(all))
 	for i := range all {
 		b := &all[i]
 		p := j.proposed(before, b)
-		if p == nil {
+		switch {
+		case p == nil:
 			j.unproposed(call, before, b)
 			continue
-		}
-		if p.over && (p.taken == nil || p.taken.carried) {
+		case p.over && (p.taken == nil || p.taken.carried):
 			continue
 		}
 		p.over = true
-		e := p.taken
-		if e == nil {
-			if e = j.other(p, b, nil); e == nil {
-				j.offGateway(call, p)
+		if e := p.taken; e == nil {
+			if x := j.other(p, b, nil); x != nil {
+				j.correct(call, p, x, nil)
+				j.carried(call, p, b)
 				continue
 			}
-			j.correct(call, p, e, nil)
+		} else if fits, _ := e.says(j, b); fits == equal || fits == wrapped {
+			j.carried(call, p, b)
+			continue
 		}
-		fits, score := e.says(j, b)
-		if fits == differs {
-			if x := j.other(p, b, e); x != nil {
+		of[i] = p
+	}
+	for i, p := range of {
+		if p == nil {
+			continue
+		}
+		b, e := &all[i], p.taken
+		if e != nil {
+			fits, _ := e.says(j, b)
+			if x := j.other(p, b, e); fits == differs && x != nil {
 				j.correct(call, p, x, e)
-				e = x
-				fits, score = e.says(j, b)
+			} else if q := j.instead(p, e); fits == differs && q != nil { // its own call never came
+				p.taken = nil
+				j.give(call, q, e, "elimination", 60)
 			}
 		}
-		e.carried = true
-		l := audit.Link{From: e.call, Kind: audit.LinkResult, Method: "tool_use_id", Conf: 90, ID: p.id}
-		switch fits {
-		case equal:
-			l.Method, l.Conf = "tool_use_id+content", 100
-		case wrapped:
-			l.Method, l.Conf = "tool_use_id+contained", 95
-		case part:
-			l.Method, l.Conf = "tool_use_id+result_cut", max(60, score*85/100)
-			call.signal(SignalResultCut)
-		case differs:
-			l.Method, l.Conf = "tool_use_id+result_changed", max(30, score*60/100)
-			call.signal(SignalResultChanged)
+		if p.taken == nil {
+			j.offGateway(call, p)
+		} else {
+			j.carried(call, p, b)
 		}
-		if p.id == "" && fits == equal {
-			l.Method, l.Conf = "content", 95
-		} else if p.id == "" {
-			l.Method, l.Conf = strings.Replace(l.Method, "tool_use_id", "order", 1), min(l.Conf, 70)
-		}
-		call.Links = append(call.Links, l)
 	}
+}
+
+// carried links call to the tool call for p, whose result b is.
+func (j *joins) carried(call *Call, p *proposal, b *brought) {
+	e := p.taken
+	e.carried = true
+	fits, score := e.says(j, b)
+	l := audit.Link{From: e.call, Kind: audit.LinkResult, Method: "tool_use_id", Conf: 90, ID: p.id}
+	switch fits {
+	case equal:
+		l.Method, l.Conf = "tool_use_id+content", 100
+	case wrapped:
+		l.Method, l.Conf = "tool_use_id+contained", 95
+	case part:
+		l.Method, l.Conf = "tool_use_id+result_cut", max(60, score*85/100)
+		call.signal(SignalResultCut)
+	case differs:
+		if e.doubt != nil && !e.doubt.gone { // likelier that it is the result of another call
+			l.Conf = 40
+			break
+		}
+		l.Method, l.Conf = "tool_use_id+result_changed", max(30, score*60/100)
+		call.signal(SignalResultChanged)
+	}
+	if fits != differs && fits != unknown && e.doubt != nil && e.size >= minContent {
+		e.doubt.gone = true
+	}
+	if p.id == "" && fits == equal {
+		l.Method, l.Conf = "content", 95
+	} else if p.id == "" {
+		l.Method, l.Conf = strings.Replace(l.Method, "tool_use_id", "order", 1), min(l.Conf, 70)
+	}
+	call.Links = append(call.Links, l)
+}
+
+// instead is a proposal that e may have been made for in the place of p, where that was no more
+// than likely.
+func (j *joins) instead(p *proposal, e *execution) *proposal {
+	unsure := e.doubt != nil && !e.doubt.gone
+	for _, q := range slices.Backward(j.proposals) {
+		if q != p && (unsure || q.by == p.by) && q.taken == nil && !q.over && q.args == e.args && !q.at.After(e.at) && e.named(q.name) {
+			return q
+		}
+	}
+	return nil
+}
+
+// named says whether a model that asks for name may mean what was called.
+func (e *execution) named(name string) bool {
+	return EndsInName(name, e.tool) || e.name != "" && EndsInName(name, e.name)
 }
 
 // proposed is the proposal whose result b is.
@@ -247,21 +293,28 @@ func (j *joins) same(b *brought) []*execution {
 }
 
 // other is a tool call that answered what b says, and may have been made for p in the place
-// of e, which did not.
+// of e, which did not. Where an answer says little, only one that is not known to be made for
+// something else is taken, the first since p.
 func (j *joins) other(p *proposal, b *brought, e *execution) *execution {
-	var found *execution
+	var found, little *execution
 	for _, x := range j.same(b) {
-		if x == e || x.carried || !(EndsInName(p.name, x.tool) || x.name != "" && EndsInName(p.name, x.name)) {
+		if x == e || x.carried || x.at.Before(p.at) || !x.named(p.name) {
 			continue
 		}
-		switch {
-		case x.args == p.args && (x.size >= minContent || x.of == nil):
+		free := x.of == nil || x.doubt != nil && !x.doubt.gone
+		switch much := x.size >= minContent; {
+		case x.args == p.args && much:
 			return x
-		case x.of == nil && x.size >= minContent && e == nil:
-			found = x
-		case e != nil && x.args == e.args && x.size >= minContent:
+		case x.args == p.args && free && e == nil:
+			if little == nil || x.at.Before(little.at) {
+				little = x
+			}
+		case much && x.of == nil && e == nil, e != nil && x.args == e.args && (much || x.of != nil && x.of.by == p.by):
 			found = x
 		}
+	}
+	if found == nil {
+		return little
 	}
 	return found
 }
@@ -274,19 +327,26 @@ func (j *joins) correct(call *Call, p *proposal, x, e *execution) {
 		method = "content+args_changed"
 		call.signal(SignalArgsChanged)
 	}
-	call.Links = append(call.Links, audit.Link{From: p.by.id, Kind: audit.LinkProposed, Method: method, Conf: 98, ID: p.id, To: x.call})
 	was := x.of
-	x.of, p.taken, x.thread = p, x, p.by.thread
-	switch {
-	case was == nil && e != nil:
+	if e != nil {
 		e.of = nil
-	case was != nil:
-		was.taken = e
-		if e != nil {
-			e.of, e.thread = was, was.by.thread
-			call.Links = append(call.Links, audit.Link{From: was.by.id, Kind: audit.LinkProposed, Method: "content", Conf: 80, ID: was.id, To: e.call})
-		}
 	}
+	if was != nil {
+		was.taken = nil
+	}
+	j.give(call, p, x, method, 98)
+	if was != nil && e != nil {
+		j.give(call, was, e, "content", 80)
+	}
+}
+
+// give notes, on the record of call, that x was made for p after all.
+func (j *joins) give(call *Call, p *proposal, x *execution, method string, conf int) {
+	x.of, p.taken, x.thread = p, x, p.by.thread
+	if x.doubt != nil && conf > 90 {
+		x.doubt.gone = true
+	}
+	call.Links = append(call.Links, audit.Link{From: p.by.id, Kind: audit.LinkProposed, Method: method, Conf: conf, ID: p.id, To: x.call})
 }
 
 // offGateway notes that the result of p came, though its call did not.
@@ -331,7 +391,7 @@ func (e *execution) says(j *joins, b *brought) (fit, int) {
 		common++
 	}
 	own := pieces(j.seed, whole)
-	in := shared(e.pieces, own)
+	in := shared(e.pieces, setOf(own))
 	switch {
 	case e.size >= 8 && e.size <= maxOpening && strings.Contains(whole, e.opening), len(e.pieces) > 3 && in == len(e.pieces):
 		return wrapped, 100

@@ -19,8 +19,8 @@ func (j *joins) claim(call *Call, now time.Time) {
 	defer j.mu.Unlock()
 	e := &execution{call: call.ID, tool: call.Resource, name: call.Hints.Name, args: call.argsHash, at: now}
 	j.execute(e)
-	c := claimed{call: call, joins: j}
-	if !c.goesOn() && !c.byID() && !c.exact() && !c.again() && !c.alike() && !c.partly() {
+	c := claimed{call: call, joins: j, now: now}
+	if !c.goesOn() && !c.byID() && !c.exact() && !c.alike() && !c.partly() {
 		call.signal(SignalOrphan)
 		if x := c.before(); x != nil {
 			call.signal(SignalRepeated)
@@ -36,7 +36,7 @@ func (j *joins) claim(call *Call, now time.Time) {
 		l := p.by.link(audit.LinkProposed, c.method, c.conf)
 		l.ID = p.id
 		call.Links = append(call.Links, l)
-		p.taken, e.of, e.thread = e, p, p.by.thread
+		p.taken, e.of, e.thread, e.doubt = e, p, p.by.thread, c.unsure
 		call.Thread = e.thread.id
 		if s := call.Hints.Session; s != "" {
 			e.thread.session = s
@@ -57,10 +57,12 @@ func (c *Call) sum(j *joins) uint64 {
 // claimed is a call whose proposal is looked for.
 type claimed struct {
 	*joins
+	now    time.Time
 	call   *Call
 	found  *proposal
 	method string
 	conf   int
+	unsure *doubt // where one of several was taken
 }
 
 func (c *claimed) is(p *proposal, method string, conf int) bool {
@@ -68,9 +70,10 @@ func (c *claimed) is(p *proposal, method string, conf int) bool {
 	return true
 }
 
-// open says whether p waits for a call such as this one.
+// open says whether p waits for a call such as this one: none was made for it, or one that
+// came to nothing.
 func (c *claimed) open(p *proposal) bool {
-	return p.taken == nil && !p.over && sameTool(p.name, c.call)
+	return !p.over && (p.taken == nil || p.taken.state == broken) && sameTool(p.name, c.call)
 }
 
 // goesOn is the proposal of the call that this one is the rest of.
@@ -92,12 +95,9 @@ func (c *claimed) byID() bool {
 	if id == "" {
 		return false
 	}
-	var same, other, tried []*proposal
+	var same, other []*proposal
 	for _, p := range c.byUse[id] {
 		switch {
-		case !sameTool(p.name, c.call):
-		case p.taken != nil && p.taken.state == broken && !p.over:
-			tried = append(tried, p)
 		case !c.open(p):
 		case p.args == c.call.argsHash:
 			same = append(same, p)
@@ -105,19 +105,12 @@ func (c *claimed) byID() bool {
 			other = append(other, p)
 		}
 	}
-	switch {
-	case len(same) > 0:
+	if len(same) > 0 {
 		p, conf := c.pick(same)
 		if conf >= 90 {
 			conf = 100
 		}
 		return c.is(p, "tool_use_id", conf)
-	case len(tried) > 0:
-		p, _ := c.pick(tried)
-		if p.args == c.call.argsHash {
-			return c.is(p, "tool_use_id", 100)
-		}
-		other = append(other, p)
 	}
 	if len(other) == 0 {
 		return false
@@ -141,17 +134,11 @@ func (c *claimed) exact() bool {
 	return c.one(all, "arguments", 97)
 }
 
-// again finds the proposal of a call that came to nothing, which this one repeats.
-func (c *claimed) again() bool {
-	for _, p := range slices.Backward(c.proposals) {
-		if p.taken != nil && p.taken.state == broken && !p.over && p.args == c.call.argsHash && sameTool(p.name, c.call) {
-			return c.is(p, "arguments", 90)
-		}
-	}
-	return false
-}
-
-const maxCompared = 64 // proposals whose arguments are read
+// Bounds of what is read to find what a call may have been asked for by.
+const (
+	maxCompared = 64       // proposals
+	maxRead     = 64 << 10 // bytes of their arguments
+)
 
 // alike finds the proposal whose arguments mean the same: nulls are nothing, and the
 // defaults of the tool's schema are filled in.
@@ -168,8 +155,9 @@ func (c *claimed) alike() bool {
 func (c *claimed) partly() bool {
 	own := c.members(c.call.came)
 	var best []*proposal
-	most := 0
-	for _, p := range c.near() {
+	most := -1
+	near := c.near()
+	for _, p := range near {
 		theirs := c.members(p.raw)
 		small, large := own, theirs
 		if len(small) > len(large) {
@@ -182,27 +170,31 @@ func (c *claimed) partly() bool {
 			}
 		}
 		switch {
-		case n == 0 || n < len(small):
+		case n < len(small) || n == 0 && len(theirs) > 0:
 		case n > most:
 			best, most = []*proposal{p}, n
 		case n == most:
 			best = append(best, p)
 		}
 	}
-	if !c.one(best, "args_subset", partlySure) {
+	conf := 90
+	if slices.ContainsFunc(near, func(p *proposal) bool { return p.by.thread != near[0].by.thread }) {
+		conf = 75
+	}
+	if most == 0 { // the model gave no arguments at all
+		conf = 60
+	}
+	if !c.one(best, "args_subset", conf) {
 		return false
 	}
-	c.conf = min(c.conf, partlySure)
+	c.method, c.conf = "args_subset", min(c.conf, conf) // whichever it is
 	c.call.signal(SignalArgsChanged)
 	return true
 }
 
-// partlySure is how sure a link is by a part of the arguments: the model did not ask for
-// the rest, so that to a policy the call is asked for by none; see [Asked].
-const partlySure = 45
-
 // Asked says whether a model was seen to ask for a call that has links: with these
-// arguments, unless the client says that it means this one.
+// arguments, unless the client says that it means this one. Where they are only a part of
+// what it asked for, or more than that, it did not ask for the call.
 func Asked(links []audit.Link) bool {
 	return slices.ContainsFunc(links, func(l audit.Link) bool {
 		return l.Kind == audit.LinkProposed && l.To == "" && l.Method != "args_subset"
@@ -212,12 +204,15 @@ func Asked(links []audit.Link) bool {
 // near is the open proposals for the tool whose arguments are known, the newest of them.
 func (c *claimed) near() []*proposal {
 	var all []*proposal
+	left := maxRead
 	for _, p := range slices.Backward(c.proposals) {
-		if p.raw != nil && len(c.call.came) <= maxArgs && c.open(p) {
-			if all = append(all, p); len(all) == maxCompared {
-				break
-			}
+		if p.raw == nil || len(c.call.came) > maxArgs || !c.open(p) {
+			continue
 		}
+		if left -= len(p.raw); left < 0 || len(all) == maxCompared {
+			break
+		}
+		all = append(all, p)
 	}
 	slices.Reverse(all)
 	return all
@@ -230,18 +225,29 @@ func (c *claimed) one(all []*proposal, method string, conf int) bool {
 	}
 	p, sure := c.pick(all)
 	switch {
+	case p.doubted():
 	case len(all) == 1:
 		return c.is(p, method, conf)
 	case !slices.ContainsFunc(all, func(other *proposal) bool { return other.by != p.by }):
 		return c.is(p, "twin", min(conf, 95)) // the model asked for the same more than once: in order
 	case sure >= 90:
 		return c.is(p, "affinity", min(conf, sure))
+	case c.recent(p, all):
+		return c.is(p, "time", 90)
 	}
-	return c.is(p, "ambiguous", min(conf, sure))
+	d := new(doubt)
+	for _, other := range all {
+		if other.doubts = append(other.doubts, d); len(other.doubts) > maxDoubts {
+			other.doubts = other.doubts[1:]
+		}
+	}
+	c.unsure = d
+	return c.is(p, "ambiguous", min(conf, sure, 60))
 }
 
 // pick is the likeliest of some proposals, and how sure that is: one of the conversation
-// that the call belongs to, of its latest turn, the first of that.
+// that the call belongs to, of its latest turn, the first of that. Of several conversations it
+// is the one whose model spoke last: calls follow at once.
 func (c *claimed) pick(all []*proposal) (*proposal, int) {
 	var best *proposal
 	top, threads := 0, 0
@@ -253,6 +259,9 @@ func (c *claimed) pick(all []*proposal) (*proposal, int) {
 		case s < top:
 		case p.by.thread != best.by.thread:
 			threads++
+			if p.since().After(best.since()) {
+				best = p
+			}
 		case p.by != best.by: // a later turn of the same
 			best = p
 		}
@@ -261,6 +270,26 @@ func (c *claimed) pick(all []*proposal) (*proposal, int) {
 		return best, max(10, 100/threads)
 	}
 	return best, 90
+}
+
+// recent says whether p was asked for just now, and all others that are as likely long ago.
+func (c *claimed) recent(p *proposal, all []*proposal) bool {
+	return c.now.Sub(p.since()) <= justNow && !slices.ContainsFunc(all, func(other *proposal) bool {
+		return other.by.thread != p.by.thread && c.now.Sub(other.since()) < longAgo && c.affinity(other) >= c.affinity(p)
+	})
+}
+
+const (
+	justNow = 300 * time.Millisecond // how long clients take to make a call that a model asks for
+	longAgo = 8 * time.Second        // what still waits then waits for a person, or goes past the gate
+)
+
+// since is since when p has waited for a call.
+func (p *proposal) since() time.Time {
+	if p.taken != nil && p.taken.at.After(p.at) {
+		return p.taken.at
+	}
+	return p.at
 }
 
 // affinity is how much says that the call is of the conversation that p is of.

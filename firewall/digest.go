@@ -19,7 +19,6 @@ type digest struct {
 	node  uint64 // of all that was said
 	turns []turn // of the model, oldest first
 	fresh int    // where in Said what came since the model spoke last begins
-	texts int    // of the user, since
 }
 
 // A turn is an answer of the model in a history.
@@ -128,12 +127,17 @@ func pieces(seed maphash.Seed, text string) []uint32 {
 	return out
 }
 
-// shared is how many of a are in b.
-func shared(a, b []uint32) int {
+// setOf is pieces to look others up in.
+func setOf(b []uint32) map[uint32]bool {
 	in := make(map[uint32]bool, len(b))
 	for _, x := range b {
 		in[x] = true
 	}
+	return in
+}
+
+// shared is how many of a are in a set.
+func shared(a []uint32, in map[uint32]bool) int {
 	n := 0
 	for _, x := range a {
 		if in[x] {

@@ -374,7 +374,7 @@ func TestTheTwoPlanesAreJoined(t *testing.T) {
 			{modelCall(), []firewall.Want{want("t1", "refund", `{}`)}},
 			{modelCall(), []firewall.Want{want("t2", "refund", `{}`)}},
 			{toolCall("refund", `{}`), nil},
-		}, []string{"", "", "0 proposed ambiguous"}},
+		}, []string{"", "", "1 proposed ambiguous"}},
 		{"other arguments, another tool and another agent are not joined", []step{
 			{modelCall(), []firewall.Want{want("t1", "refund", `{"a":1}`), want("t2", "prerefund", `{}`)}},
 			{toolCall("refund", `{"a":2}`), nil},

@@ -74,15 +74,16 @@ type asked struct {
 
 // proposal is a tool call that a model asked for.
 type proposal struct {
-	by    *asked
-	id    string // on the model's side
-	name  string
-	args  string // hash
-	raw   []byte // the arguments, nil where they are too large
-	known bool   // the gate has a tool that is meant by it
-	taken *execution
-	over  bool // its result was seen, or its conversation has gone on without it
-	at    time.Time
+	by     *asked
+	id     string // on the model's side
+	name   string
+	args   string // hash
+	raw    []byte // the arguments, nil where they are too large
+	known  bool   // the gate has a tool that is meant by it
+	taken  *execution
+	over   bool     // its result was seen, or its conversation has gone on without it
+	doubts []*doubt // at each of which a call was held to be made for it, or for another
+	at     time.Time
 }
 
 // execution is a tool call that passed the gate.
@@ -101,6 +102,17 @@ type execution struct {
 	opening string // of its text
 	size    int    // of its text
 	carried bool   // its result was seen
+	doubt   *doubt // whether it was made for of
+}
+
+// A doubt is that a call may have been made for one of several proposals.
+type doubt struct{ gone bool }
+
+const maxDoubts = 4 // of one proposal
+
+// doubted says whether a call that was made for p may be held to be made for another.
+func (p *proposal) doubted() bool {
+	return slices.ContainsFunc(p.doubts, func(d *doubt) bool { return !d.gone })
 }
 
 // A state is what became of a tool call.

@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"hash/maphash"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -53,7 +54,7 @@ func (j *joins) parent(call *Call, d *digest, now time.Time) (*asked, audit.Link
 		}
 	}
 	for _, t := range slices.Backward(d.turns) {
-		if a, l := j.answered(h, d, t); a != nil {
+		if a, l := j.answered(call, d, t); a != nil {
 			return a, l
 		}
 		if a, l := j.known(h, d, t); a != nil {
@@ -87,15 +88,15 @@ func (j *joins) parent(call *Call, d *digest, now time.Time) (*asked, audit.Link
 
 // answered finds the model call whose request is what stands before an answer in h: where
 // several had that very request, the one that answered so.
-func (j *joins) answered(h *History, d *digest, t turn) (*asked, audit.Link) {
-	all := j.byNode[t.before]
+func (j *joins) answered(call *Call, d *digest, t turn) (*asked, audit.Link) {
+	h, all := call.History, j.byNode[t.before]
 	if len(all) == 0 {
 		return nil, audit.Link{}
 	}
 	text, spoke := uint64(0), false
 	hashed := false
 	var best *asked
-	score, same := -1, 0
+	score, same := math.MinInt, 0
 	for _, a := range slices.Backward(all) {
 		if a.failed {
 			continue
@@ -119,6 +120,10 @@ func (j *joins) answered(h *History, d *digest, t turn) (*asked, audit.Link) {
 		if a.head == d.head {
 			s += 2
 		}
+		s = 4*s + agree(call.Hints.Session, a.session, 2)
+		if a.thread.last == a { // nobody has gone on with it yet
+			s++
+		}
 		switch {
 		case s > score:
 			best, score, same = a, s, 1
@@ -131,9 +136,9 @@ func (j *joins) answered(h *History, d *digest, t turn) (*asked, audit.Link) {
 	}
 	conf := 100
 	switch {
-	case score < 4 && len(all) > 1: // none of them is known to have answered so
+	case score < 14 && len(all) > 1: // none of them is known to have answered so
 		conf = 50
-	case score < 4: // the answer is not as it was
+	case score < 14: // the answer is not as it was
 		conf = 80
 	case same > 1:
 		conf = 60
@@ -226,6 +231,8 @@ const (
 	maxBegin   = 8               // texts at the beginning of a conversation that are looked at
 	taskTime   = 5 * time.Minute // in which an agent that was set to work begins
 	minTask    = 12              // bytes of what it is told
+
+	maxTaskRead = 256 << 10 // bytes of arguments that are read to find what it was told by
 )
 
 // summary finds the model call whose reply the conversation begins with: a client that makes
@@ -246,13 +253,13 @@ func (j *joins) summary(h *History) (*asked, string, int) {
 		if len(s.Text) < minSummary {
 			continue
 		}
-		var own []uint32
+		var own map[uint32]bool
 		for _, a := range slices.Backward(j.asked[max(0, len(j.asked)-256):]) {
 			if len(a.pieces) == 0 || a.size > len(s.Text)+64 {
 				continue
 			}
 			if own == nil {
-				own = pieces(j.seed, s.Text)
+				own = setOf(pieces(j.seed, s.Text))
 			}
 			if in := shared(a.pieces, own); in*10 >= len(a.pieces)*8 {
 				return a, "compaction", 90
@@ -265,7 +272,7 @@ func (j *joins) summary(h *History) (*asked, string, int) {
 // task finds the proposal whose arguments have what the first words of a new conversation
 // are: the agent was set to work by them.
 func (j *joins) task(call *Call, now time.Time) (best *proposal, conf int) {
-	n := 0
+	n, left := 0, maxTaskRead
 	for i := range call.History.Said {
 		s := &call.History.Said[i]
 		if s.By != User || s.Kind != SaidText || len(s.Text) < minTask {
@@ -277,6 +284,9 @@ func (j *joins) task(call *Call, now time.Time) (best *proposal, conf int) {
 		for _, p := range slices.Backward(j.proposals[max(0, len(j.proposals)-128):]) {
 			if p.over || p.raw == nil || now.Sub(p.at) > taskTime || len(p.raw) < minTask {
 				continue
+			}
+			if left -= len(p.raw); left < 0 {
+				return best, conf
 			}
 			c := 0
 			gjson.Parse(unsafe.String(unsafe.SliceData(p.raw), len(p.raw))).ForEach(func(_, v gjson.Result) bool {

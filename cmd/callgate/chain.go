@@ -11,23 +11,14 @@ import (
 // printChain tells a chain as a story: one step a call, in order, a tool call
 // indented under the model call that asked for it. The model call that brings its
 // result back stands below, on the level of the first one again, so that a loop
-// of a hundred turns stays on the page.
+// of a hundred turns stays on the page. An agent that another one set to work is
+// indented under that.
 func (p *program) printChain(c *audit.Chain) error {
-	t := teller{p: p, steps: make(map[string]int, len(c.Calls))}
+	t := teller{p: p, steps: make(map[string]int, len(c.Calls)), threads: make(map[string]int), later: make(map[string]map[string]bool)}
 	for _, root := range c.Trees() {
 		t.number(root)
 	}
-	denied := 0
-	for i := range c.Calls {
-		if c.Calls[i].Effect == "deny" {
-			denied++
-		}
-	}
-	if len(c.Calls) > 0 {
-		first, last := c.Calls[0], c.Calls[len(c.Calls)-1]
-		fmt.Fprintf(&t.out, "run %s of %s: %d calls, %d denied, from %s to %s\n\n", first.Run, tame(first.Agent), len(c.Calls), denied,
-			local(time.UnixMicro(first.At)), time.UnixMicro(last.At).Local().Format("15:04:05"))
-	}
+	t.heading(c)
 	for _, root := range c.Trees() {
 		t.tell(root, 0)
 	}
@@ -43,6 +34,9 @@ type teller struct {
 	p     *program
 	out   strings.Builder
 	steps map[string]int // number of each call
+
+	threads map[string]int             // number of each conversation
+	later   map[string]map[string]bool // calls of which it was found out later what led to them, by what was held to have
 }
 
 func (t *teller) number(b *audit.Branch) {
@@ -61,12 +55,7 @@ func (t *teller) tell(b *audit.Branch, level int) {
 	if c.Effect == "deny" && c.Reason != "" {
 		t.note(level, t.p.colour(red, tame(c.Reason)))
 	}
-	for _, l := range c.Links {
-		t.note(level, t.because(l))
-	}
-	if c.Kind == "tool" && len(c.Links) == 0 {
-		t.note(level, "no model call on record asked for it")
-	}
+	t.reasons(level, c)
 	for _, f := range c.Findings {
 		t.note(level, t.p.colour(amber, tame(finding(f))))
 	}
@@ -77,14 +66,19 @@ func (t *teller) tell(b *audit.Branch, level int) {
 		switch {
 		case w.Effect == "deny":
 			t.note(level, t.p.colour(red, fmt.Sprintf("it asked for %s%s, which was taken out: %s", tame(w.Name), arguments(w.Args), tame(w.Reason))))
+		case w.Call == "" && pastTheGate(c, w.ToolUse):
+			t.note(level, fmt.Sprintf("it asked for %s%s, which the client did by itself, past the gate", tame(w.Name), arguments(w.Args)))
 		case w.Call == "":
 			t.note(level, fmt.Sprintf("it asked for %s%s, which never came", tame(w.Name), arguments(w.Args)))
 		}
 	}
 	for _, next := range b.Next {
 		below := level + 1
-		if next.Via.Kind == "result" {
+		switch next.Via.Kind {
+		case audit.LinkResult: // on the level of who asked for it
 			below = max(level-1, 0)
+		case audit.LinkFollows, audit.LinkAgain, audit.LinkContinued, audit.LinkOffGateway:
+			below = level
 		}
 		t.tell(next, below)
 	}
@@ -109,14 +103,6 @@ func (t *teller) deed(c *audit.Call) string {
 	return tame(c.Agent) + " asks the gate for " + what
 }
 
-func (t *teller) because(l audit.Link) string {
-	step, known := t.steps[l.From]
-	if !known {
-		return tame(found(l.Kind, l.Method) + ": " + l.From)
-	}
-	return tame(fmt.Sprintf("%s: step %d", found(l.Kind, l.Method), step))
-}
-
 func (t *teller) row(level int, parts ...string) {
 	fmt.Fprintf(&t.out, "%s  %s", parts[0], parts[1])
 	for _, part := range parts[2:] {
@@ -138,34 +124,6 @@ func branch(level int) string {
 		return ""
 	}
 	return strings.Repeat("   ", min(level, maxIndent)-1) + "└─ "
-}
-
-// found says in words how it is known that one call led to another.
-func found(kind, method string) string {
-	what := "asked for by the model"
-	switch kind {
-	case "result":
-		what = "brings the result back"
-	case "asked":
-		return "asked by the server in its course"
-	case "within":
-		return "part of the session"
-	case "continued":
-		return "goes on with what the server asked for"
-	}
-	switch method {
-	case "tool_use_id":
-		return what + " (the ids agree)"
-	case "tool_use_id+args_changed":
-		return what + ", but with other arguments (the ids agree)"
-	case "arguments":
-		return what + " (same tool and arguments)"
-	case "twin":
-		return what + " (same tool and arguments, more than once: in order)"
-	case "ambiguous":
-		return what + " (same tool and arguments, asked for by several: a guess)"
-	}
-	return what + " (" + method + ")"
 }
 
 // thing is what a call acts on, as people would say it.

@@ -101,6 +101,35 @@ func TestAChainIsToldAsAStory(t *testing.T) {
                      secrets: 2 × stripe masked in reply/a
                      cause: isError
 `},
+		{"a sub-agent stands under who set it to work, and what was found out later is said", []audit.Call{
+			{ID: "m1", Kind: "model", Target: "lab", Resource: "m", Effect: "allow", Outcome: "ok", Thread: "m1", Wants: []audit.Want{{Proposal: audit.Proposal{ToolUse: "u1", Name: "Task", Args: []byte(`{"prompt":"Look into it."}`)}}}},
+			{ID: "s1", Kind: "model", Target: "lab", Resource: "m", Effect: "allow", Outcome: "ok", Thread: "s1", Links: []audit.Link{{From: "m1", Kind: "delegated", Method: "task_arg", Conf: 90}}},
+			{ID: "t1", Kind: "tool", Target: "till", Resource: "look", Effect: "allow", Outcome: "ok", Thread: "s1", Links: []audit.Link{{From: "m1", Kind: "proposed", Method: "ambiguous", Conf: 50, ID: "u9"}}},
+			{ID: "s2", Kind: "model", Target: "lab", Resource: "m", Effect: "allow", Outcome: "ok", Thread: "s1", Signals: []string{"result_cut"}, Links: []audit.Link{
+				{From: "s1", Kind: "follows", Method: "prefix", Conf: 100}, {From: "s1", Kind: "proposed", Method: "content", Conf: 98, ID: "u2", To: "t1"}, {From: "t1", Kind: "result", Method: "tool_use_id+result_cut", Conf: 70}}},
+			{ID: "t2", Kind: "tool", Target: "till", Resource: "pay", Effect: "ask", Outcome: "pending", Signals: []string{"orphan"}, Approval: "a1"},
+			{ID: "m2", Kind: "model", Target: "lab", Resource: "m", Effect: "allow", Outcome: "ok", Thread: "m1", Signals: []string{"off_gateway"}, Links: []audit.Link{
+				{From: "m1", Kind: "follows", Method: "tool_use_id", Conf: 95, Message: 2}, {From: "m1", Kind: "off_gateway", Method: "tool_use_id", Conf: 95, ID: "u1"}}},
+		}, `
+  1  08:00:00.000  agent:bot asks model lab/m  allow  ok
+                     conversation 1 begins
+                     it asked for Task {"prompt":"Look into it."}, which the client did by itself, past the gate
+  2  08:00:01.000  └─ agent:bot asks model lab/m  allow  ok
+                        conversation 2 begins
+                        set to work by another agent (its first words are what was asked for): step 1
+  3  08:00:02.000     └─ agent:bot calls tool till/look  allow  ok
+                           asked for by the model (same tool and arguments, asked for by several: a guess), 50 % sure; later shown not to be so: step 1
+  4  08:00:03.000  └─ agent:bot asks model lab/m  allow  ok
+                        its results show that step 3 was asked for by step 2
+                        brings the result back (the ids agree, but only a part of it), 70 % sure: step 3
+                        the model is told a part of the result
+  5  08:00:05.000  agent:bot asks model lab/m  allow  ok
+                     goes on with the conversation (the ids agree), changed before answer 2: step 1
+                     it brings results of what the client did by itself
+  6  08:00:04.000  agent:bot calls tool till/pay  ask  pending
+                     no model call on record asked for it
+                     people are asked: approval a1
+`},
 		{"what tools and models wrote cannot play with the terminal", []audit.Call{
 			{ID: "t1", Kind: "tool", Target: "till", Resource: "pay\x1b[2J", Args: []byte("{\"a\":\"\u202e\"}"), Effect: "deny", Reason: "no\r\nallowed", Links: []audit.Link{asked("\x1b]0;x\a", "\x1b[1m")}},
 		}, "\n  1  08:00:00.000  agent:bot calls tool till/pay\ufffd[2J {\"a\":\"\ufffd\"}  deny\n                     no\ufffd\ufffdallowed\n                     asked for by the model (\ufffd[1m): \ufffd]0;x\ufffd\n"},

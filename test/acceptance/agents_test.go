@@ -4,6 +4,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -158,7 +159,8 @@ func (w *world) checkLoop() {
 		carried := 0
 		for _, m := range calls {
 			for _, l := range m.Links {
-				if m.Kind == "model" && l.From == c.ID && l.Kind == "result" {
+				rest := l.From == c.ID || slices.ContainsFunc(byID[l.From].Links, func(l link) bool { return l.Kind == "continued" && l.From == c.ID })
+				if m.Kind == "model" && rest && l.Kind == "result" {
 					carried++
 				}
 			}
@@ -168,7 +170,7 @@ func (w *world) checkLoop() {
 		}
 	}
 	chain := w.gate("audit", "chain", echoed.ID)
-	for _, want := range []string{"agent:bot", "everything/echo", "everything/get-sum", "allow by M1", "allow by T1", "ask by A2", `"a":1000`, "which was taken out: rule N2 forbids"} {
+	for _, want := range []string{"agent:bot", "everything/echo", "everything/get-sum", "allow by M1", "allow by T1", "ask by A2", `"a":1000`, "which was taken out: rule N2 forbids", "asked for by the model (the ids agree)", "brings the result back (the ids ", "people are asked: approval "} {
 		if !strings.Contains(chain, want) {
 			t.Errorf("the chain does not show %q:\n%s", want, chain)
 		}
