@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -129,5 +130,59 @@ it stands for the others.`,
 		},
 	}
 	cmd.Flags().StringVar(&since, "since", "", "only what was kept since: 24h, 7d")
+	return p.withJSON(cmd)
+}
+
+func (p *program) auditFlows() *cobra.Command {
+	var since string
+	cmd := &cobra.Command{
+		Use: "flows [FROM] TO", Short: "tell which values of one server reached another one",
+		Long: `Tell which values reached the tools of server TO that a result of server FROM, or of any,
+gave first: what the user said before is no flow.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 && len(args) != 2 {
+				return usageError{errors.New("want the names of one or two servers (callgate audit flows --help shows examples)")}
+			}
+			return nil
+		},
+		Example: "  callgate audit flows crm mail\n  callgate audit flows mail --since 7d",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			q := url.Values{"to": {args[len(args)-1]}}
+			if len(args) == 2 {
+				q.Set("from", args[0])
+			}
+			if since != "" {
+				ago, err := days(since)
+				if err != nil {
+					return fmt.Errorf("--since: %w", err)
+				}
+				q.Set("since", time.Now().Add(-ago).UTC().Format(time.RFC3339Nano))
+			}
+			var raw json.RawMessage
+			if err := p.ask(cmd, http.MethodGet, "/flows?"+q.Encode(), nil, &raw); err != nil {
+				return err
+			}
+			if p.json {
+				return p.printRaw(raw)
+			}
+			var f console.Flows
+			if err := json.Unmarshal(raw, &f); err != nil {
+				return fmt.Errorf("read the gate's answer: %w", err)
+			}
+			if f.Missing > 0 {
+				fmt.Fprintf(p.err, "Something is not kept of %d calls.\n", f.Missing)
+			}
+			if len(f.Flows) == 0 {
+				fmt.Fprintf(p.err, "No value is known to have gone there, in %d runs.\n", f.Runs)
+				return nil
+			}
+			rows := [][]string{{"TIME", "AGENT", "VALUE", "FROM", "TO", "OUTCOME", "CALL"}}
+			for _, x := range f.Flows {
+				rows = append(rows, []string{local(time.UnixMicro(x.At)), x.Agent, shortened(x.Value.Value, 40), x.From.Of, x.Tool, cmp.Or(x.Outcome, x.Effect), x.To})
+			}
+			return p.table(rows)
+		},
+	}
+	cmd.Flags().StringVar(&since, "since", "", "only of calls since: 24h, 7d")
 	return p.withJSON(cmd)
 }

@@ -42,14 +42,9 @@ func (h *house) lineage(ctx context.Context, id string) (*console.Lineage, error
 			p.trace(out, fmt.Sprintf("/proposals/%d", i), w.Args)
 		}
 	} else {
-		args := []byte(call.Args)
-		if call.Asks != nil && call.Asks.Kept {
-			doc, err := h.payloads.Get(*call.Asks)
-			if err == nil {
-				args = []byte(gjson.GetBytes(doc, "arguments").Raw)
-			} else if !errors.Is(err, audit.ErrErased) && !errors.Is(err, audit.ErrNoPayload) {
-				return nil, err
-			}
+		args, err := h.arguments(&call)
+		if err != nil {
+			return nil, err
 		}
 		p.trace(out, "/arguments", args)
 	}
@@ -70,29 +65,50 @@ func (h *house) before(ctx context.Context, call *audit.Call) (*past, error) {
 	slices.Reverse(calls)
 	for i := range calls {
 		c := &calls[i]
-		if c.Kind == "list" || c.Kind == "session" || c.ID == call.ID && c.Kind != "model" {
-			continue
+		if c.ID == call.ID {
+			if c.Kind != "model" {
+				break
+			}
+			c.Got = nil // what it asks for is what is looked for
 		}
-		sent, err := h.kept(c.Asks)
-		if err != nil {
+		if err := h.meet(p, c); err != nil {
 			return nil, err
 		}
-		var got []byte
-		if c.ID != call.ID {
-			if got, err = h.kept(c.Got); err != nil {
-				return nil, err
-			}
-		}
-		if sent == nil || got == nil && c.Outcome == "ok" && c.ID != call.ID {
-			p.missing++
-		}
-		if c.Kind == "model" {
-			p.prompted(c, sent, got)
-			continue
-		}
-		audit.Leaves(got, func(_, text string) { p.met(c, "result", thing(c.Kind, c.Target, c.Method, c.Resource), text) })
 	}
 	return p, nil
+}
+
+// meet notes what c was told and what it answered.
+func (h *house) meet(p *past, c *audit.Call) error {
+	if c.Kind == "list" || c.Kind == "session" {
+		return nil
+	}
+	sent, err := h.kept(c.Asks)
+	if err != nil {
+		return err
+	}
+	got, err := h.kept(c.Got)
+	if err != nil {
+		return err
+	}
+	if sent == nil || got == nil && c.Got != nil {
+		p.missing++
+	}
+	if c.Kind == "model" {
+		p.prompted(c, sent, got)
+		return nil
+	}
+	audit.Leaves(got, func(_, text string) { p.met(c, "result", thing(c.Kind, c.Target, c.Method, c.Resource), text) })
+	return nil
+}
+
+// arguments are those that a tool was called with.
+func (h *house) arguments(call *audit.Call) ([]byte, error) {
+	doc, err := h.kept(call.Asks)
+	if doc == nil || err != nil {
+		return call.Args, err
+	}
+	return []byte(gjson.GetBytes(doc, "arguments").Raw), nil
 }
 
 // kept is the document at, nil where it is not there any more.
@@ -247,5 +263,73 @@ func (h *house) stops(ctx context.Context, out *console.Travels, run string, n *
 			out.Stops = append(out.Stops, console.Stop{At: c.At, Run: run, Agent: c.Agent, Call: c.ID, Kind: c.Kind, What: what, Side: side.name, Effect: c.Effect, Outcome: c.Outcome})
 		}
 	}
+	return nil
+}
+
+// flows are the values that came from one server, or all, and went to another one, in runs
+// that called both since then.
+func (h *house) flows(ctx context.Context, from, to string, since time.Time) (*console.Flows, error) {
+	out := &console.Flows{Flows: []console.Flow{}}
+	seen := make(map[string]bool)
+	for before := uint64(0); ; {
+		calls, err := h.index.Calls(ctx, audit.Filter{Kind: "tool", Target: to, Since: since, Before: before, Limit: 1000})
+		if err != nil {
+			return nil, err
+		}
+		for i := range calls {
+			c := &calls[i]
+			if before = c.Seq; c.Run == "" || seen[c.Run] {
+				continue
+			}
+			seen[c.Run] = true
+			if out.Runs++; out.Runs > maxTravelled {
+				out.More = true
+				return out, nil
+			}
+			if err := h.flowsIn(ctx, out, c.Run, from, to); err != nil {
+				return nil, err
+			}
+		}
+		if len(calls) < 1000 {
+			break
+		}
+	}
+	slices.SortFunc(out.Flows, func(a, b console.Flow) int { return int(a.At - b.At) })
+	return out, nil
+}
+
+// flowsIn are those of one run. What the user said, or another server, is no flow, though
+// the server said it as well.
+func (h *house) flowsIn(ctx context.Context, out *console.Flows, run, from, to string) error {
+	calls, err := h.index.Calls(ctx, audit.Filter{Run: run, Limit: 1000})
+	if err != nil {
+		return err
+	}
+	slices.Reverse(calls)
+	p := &past{seen: make(map[[32]byte]bool)}
+	for i := range calls {
+		c := &calls[i]
+		if c.Kind == "tool" && c.Target == to {
+			args, err := h.arguments(c)
+			if err != nil {
+				return err
+			}
+			var l console.Lineage
+			p.trace(&l, "/arguments", args)
+			for _, v := range l.Values {
+				if len(v.Origins) == 0 {
+					continue
+				}
+				o := v.Origins[0]
+				if server, _, ok := strings.Cut(o.Of, "/"); ok && o.What == "result" && server != to && (from == "" || server == from) {
+					out.Flows = append(out.Flows, console.Flow{At: c.At, Run: run, Agent: c.Agent, From: o, To: c.ID, Tool: c.Target + "/" + c.Resource, Value: v, Effect: c.Effect, Outcome: c.Outcome})
+				}
+			}
+		}
+		if err := h.meet(p, c); err != nil {
+			return err
+		}
+	}
+	out.Missing += p.missing
 	return nil
 }

@@ -30,6 +30,7 @@ type Config struct {
 	Payloads  *audit.Payloads
 	Record    func(what, by, name, state string) error               // a change of state
 	Lineage   func(ctx context.Context, id string) (*Lineage, error) // of a call; nil if there is none
+	Flows     func(ctx context.Context, from, to string, since time.Time) (*Flows, error)
 	Travels   func(ctx context.Context, value string, since time.Time) (*Travels, error)
 	Policies  *policy.Versions
 	Approvals *firewall.Approvals
@@ -100,6 +101,7 @@ func (c *Console) Handler() http.Handler {
 		"GET /api/v1/calls/{id}/reply":             c.payload(func(call *audit.Call) *audit.Payload { return call.Got }),
 		"GET /api/v1/calls/{id}/lineage":           c.lineage,
 		"POST /api/v1/travels":                     c.travels,
+		"GET /api/v1/flows":                        c.flows,
 		"POST /api/v1/payloads/erase":              c.erase,
 		"GET /api/v1/spends":                       c.spends,
 		"GET /api/v1/chains/{id}":                  c.chain,

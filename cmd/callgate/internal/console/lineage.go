@@ -106,3 +106,48 @@ func (c *Console) travels(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusOK, found)
 	}
 }
+
+// Flows are values that came from one server and went to another one.
+type Flows struct {
+	Runs    int    `json:"runs"`     // that were looked through
+	Flows   []Flow `json:"flows"`    // by time
+	Missing int    `json:"not_kept"` // calls of which something is not kept
+	More    bool   `json:"more,omitempty"`
+}
+
+// A Flow is one of them.
+type Flow struct {
+	At      int64  `json:"at_us"`
+	Run     string `json:"run"`
+	Agent   string `json:"agent"`
+	From    Origin `json:"from"`
+	To      string `json:"to"` // call
+	Tool    string `json:"tool"`
+	Value   Value  `json:"value"`
+	Effect  string `json:"effect"`
+	Outcome string `json:"outcome"`
+}
+
+func (c *Console) flows(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	to, since := q.Get("to"), time.Time{}
+	var err error
+	if at := q.Get("since"); at != "" {
+		since, err = time.Parse(time.RFC3339Nano, at)
+	}
+	if to == "" || err != nil {
+		refuse(w, http.StatusBadRequest, "invalid", "want to, a server, and perhaps from, another one, and since, a time as RFC 3339 has it")
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), searchTimeout)
+	defer cancel()
+	if !c.caughtUp(ctx, w) {
+		return
+	}
+	found, err := c.cfg.Flows(ctx, q.Get("from"), to, since)
+	if err != nil {
+		refuse(w, http.StatusServiceUnavailable, "unavailable", "%v", err)
+		return
+	}
+	answer(w, http.StatusOK, found)
+}
