@@ -104,6 +104,7 @@ type Call struct {
 	Attempts []audit.Attempt // to carry it out, where there were several ways
 
 	run      *run
+	parent   *run // the run of who the agent acts for directly
 	mets     mets // what its run has met, and those for whom it acts, where the law wants to know
 	origins  *Origins
 	came     []byte       // the arguments, or the body where there are none, as they came
@@ -128,6 +129,8 @@ type Call struct {
 	asks    *audit.Payload // what is kept of the request
 	reply   *[]byte        // what went down so far
 	cut     bool           // and more than that
+	events  []Event        // the same, where it is to be redacted
+	gotten  int            // bytes of that
 
 	credential string // those that were used for it, with spaces between them
 }

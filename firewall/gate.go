@@ -45,8 +45,9 @@ type Config struct {
 	// tool alone. nil knows none.
 	Tools func(caller *identity.Principal, w Want) []Meaning
 
-	Window   bool   // who only reads does not wait for the record: at most what the log keeps waiting is lost with the power
-	Payloads Keeper // of what passes; nil keeps nothing
+	Window    bool    // who only reads does not wait for the record: at most what the log keeps waiting is lost with the power
+	Redactors []Guard // take out of what is kept as [KeepRedacted] all that they know
+	Payloads  Keeper  // of what passes; nil keeps nothing
 }
 
 // A Law is what calls are judged by. A Law in force is never changed, only

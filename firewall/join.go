@@ -11,7 +11,7 @@ func (r *Runs) join(call *Call, first bool, now time.Time) {
 	switch {
 	case call.During != nil: // a server asked for it, and brings no results
 		return
-	case first && call.run.parent != nil:
+	case first && call.parent != nil:
 		r.delegated(call, now)
 	}
 	j := call.run.joins
@@ -58,7 +58,7 @@ func (r *Runs) said(call *Call, j *joins, now time.Time) {
 // delegated links the first call of an agent that acts for another one to what that one was
 // about to do.
 func (r *Runs) delegated(call *Call, now time.Time) {
-	j := call.run.parent.joins
+	j := call.parent.joins
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if call.History != nil {

@@ -1,7 +1,11 @@
 package firewall
 
 import (
+	"bytes"
+	"context"
+	"fmt"
 	"hash/fnv"
+	"slices"
 	"strings"
 	"sync"
 
@@ -104,7 +108,14 @@ func (g *Gate) keepRequest(call *Call) error {
 	if call.stays = g.keepOf(call); call.stays == KeepNone {
 		return nil
 	}
-	at, err := g.cfg.Payloads.Put(call.Run, call.Body.JSON, call.stays == KeepFull)
+	doc := call.Body.JSON
+	if call.stays == KeepRedacted {
+		var err error
+		if doc, err = g.redactedRequest(call); err != nil {
+			return err
+		}
+	}
+	at, err := g.cfg.Payloads.Put(call.Run, doc, call.stays < KeepDigests)
 	if err != nil {
 		return err
 	}
@@ -112,9 +123,61 @@ func (g *Gate) keepRequest(call *Call) error {
 	return nil
 }
 
+// redactedRequest is the request of call without what any of the redactors knows.
+func (g *Gate) redactedRequest(call *Call) ([]byte, error) {
+	copied := *call
+	copied.Findings, copied.Checks = nil, nil
+	copied.Body.Spans = slices.Clone(call.Body.Spans)
+	for _, guard := range g.cfg.Redactors {
+		if _, err := guard.Request(context.Background(), &copied); err != nil {
+			return nil, fmt.Errorf("redact by %s: %w", guard.Name(), err)
+		}
+	}
+	return copied.Body.JSON, nil
+}
+
+// redactedReply is the same of what went down.
+func (g *Gate) redactedReply(call *Call) ([]byte, error) {
+	copied := *call
+	copied.Findings, copied.Checks = nil, nil
+	var events Events = func(yield func(Event, error) bool) {
+		for _, ev := range call.events {
+			if !yield(ev, nil) {
+				return
+			}
+		}
+	}
+	for _, guard := range g.cfg.Redactors {
+		events = guard.Reply(context.Background(), &copied, events)
+	}
+	var b []byte
+	for ev, err := range events {
+		if err != nil {
+			return nil, err
+		}
+		if len(b) > 0 {
+			b = append(b, '\n')
+		}
+		b = append(b, ev.Body.JSON...)
+	}
+	return b, nil
+}
+
 // got notes what goes down, a document to a line, if the reply is to be kept.
 func (call *Call) got(ev *Event) {
 	if !call.keeping || len(ev.Body.JSON) == 0 {
+		return
+	}
+	if call.stays == KeepRedacted {
+		if call.gotten += len(ev.Body.JSON); call.gotten > maxGot {
+			call.cut = true
+			return
+		}
+		own := Event{Name: ev.Name, Body: Body{JSON: bytes.Clone(ev.Body.JSON), Spans: slices.Clone(ev.Body.Spans)}}
+		for i := range own.Body.Spans {
+			own.Body.Spans[i].Text = strings.Clone(own.Body.Spans[i].Text)
+		}
+		call.events = append(call.events, own)
 		return
 	}
 	if call.reply == nil {
@@ -133,12 +196,20 @@ func (call *Call) got(ev *Event) {
 
 // keepReply keeps what went down.
 func (g *Gate) keepReply(call *Call) *audit.Payload {
-	if !call.keeping || call.reply == nil {
+	if !call.keeping || call.reply == nil && call.events == nil {
 		return nil
+	}
+	if call.stays == KeepRedacted {
+		doc, err := g.redactedReply(call)
+		if err != nil {
+			g.cfg.Logger.Error("a reply is not kept, since it cannot be redacted", "call", call.ID, "error", err)
+			return nil
+		}
+		call.reply, call.events = &doc, nil
 	}
 	b := call.reply
 	call.reply = nil
-	at, err := g.cfg.Payloads.Put(call.Run, *b, call.stays == KeepFull)
+	at, err := g.cfg.Payloads.Put(call.Run, *b, call.stays < KeepDigests)
 	if cap(*b) <= 1<<20 {
 		*b = (*b)[:0]
 		replies.Put(b)

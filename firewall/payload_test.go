@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -97,5 +98,56 @@ func TestAWindowIsForWhoOnlyReads(t *testing.T) {
 	}
 	if n := do(toolCall("refund", `{}`)); n != 4 { // with those before
 		t.Errorf("%d records were durable before the reply of a tool went down, want 4", n)
+	}
+}
+
+func TestWhatIsRedactedIsOnlyKeptSo(t *testing.T) {
+	var log audit.Memory
+	k := new(keeper)
+	cfg := config(&log)
+	cfg.Payloads, cfg.Redactors = k, []firewall.Guard{stars{}}
+	g := firewall.New(cfg, &firewall.Law{Policy: rules{"tool:shop/refund": firewall.Allow}})
+	g.SetKeep([]firewall.KeepRule{{Keep: firewall.KeepRedacted}})
+	body, err := firewall.ParseBody([]byte(`{"text":"hi ana"}`), firewall.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	up := &replies{events: []firewall.Event{{Body: body, Last: true}}}
+	var down string
+	if err := g.Do(context.Background(), toolCall("refund", `{"to":"ana"}`), up, func(ev firewall.Event) error { down += string(ev.Body.JSON); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if want := `[true {"name":"refund","arguments":{"to":"***"}} true {"text":"hi ***"}]`; fmt.Sprint(k.kept) != want {
+		t.Errorf("kept %v, want %s", k.kept, want)
+	}
+	if down != `{"text":"hi ana"}` {
+		t.Errorf("the agent got %s", down)
+	}
+	for _, r := range log.Records() {
+		if len(r.Findings) > 0 {
+			t.Errorf("%s has findings of what was only redacted: %v", r.Type, r.Findings)
+		}
+	}
+}
+
+// stars puts stars in the place of a name.
+type stars struct{}
+
+func (stars) Name() string { return "stars" }
+
+func (stars) Request(_ context.Context, c *firewall.Call) (firewall.Decision, error) {
+	c.Body.Rewrite(func(_ int, s firewall.Span) (string, bool) { return strings.ReplaceAll(s.Text, "ana", "***"), true })
+	c.Findings = append(c.Findings, audit.Finding{Guard: "stars"})
+	return firewall.Decision{Effect: firewall.Allow}, nil
+}
+
+func (stars) Reply(_ context.Context, c *firewall.Call, events firewall.Events) firewall.Events {
+	return func(yield func(firewall.Event, error) bool) {
+		for ev, err := range events {
+			ev.Body.Rewrite(func(_ int, s firewall.Span) (string, bool) { return strings.ReplaceAll(s.Text, "ana", "***"), true })
+			if !yield(ev, err) {
+				return
+			}
+		}
 	}
 }

@@ -142,7 +142,7 @@ func (r *Runs) enter(call *Call, now time.Time) (first bool) {
 	if r.trace.Load() {
 		call.mets = r.known(u)
 	}
-	call.run, call.Run, call.Chain = u, u.id, u.id
+	call.run, call.parent, call.Run, call.Chain = u, u.parent, u.id, u.id
 	call.Labels, call.Before = u.labels, u.done
 	if !call.idle() {
 		u.done.Calls++

@@ -142,7 +142,7 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 		Verify: h.verify, Log: h.ledger, Runs: h.runs,
 		Budgets: h.budgets, Approvals: h.approvals, Stops: h.revoked, Now: time.Now, Logger: log, Person: h.registry.Person,
 		Tools:    func(caller *identity.Principal, w firewall.Want) []firewall.Meaning { return h.tools.Meant(caller, w) },
-		Payloads: h.payloads, Window: cfg.Audit.Window > 0,
+		Payloads: h.payloads, Redactors: h.guards, Window: cfg.Audit.Window > 0,
 	}, h.lawOf(law, nil))
 	h.gate.SetKeep(cfg.Audit.rules())
 	replies, err := h.replies(ctx, &cfg)
