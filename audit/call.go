@@ -33,6 +33,8 @@ type Call struct {
 	Resource string          `json:"resource,omitempty"`
 	Args     json.RawMessage `json:"args,omitempty"`
 	ArgsHash string          `json:"args_hash,omitempty"`
+	Asks     *Payload        `json:"sent,omitempty"`
+	Got      *Payload        `json:"got,omitempty"`
 	Env      *Env            `json:"env,omitempty"`
 	Sent     int64           `json:"request_bytes,omitempty"`
 	Received int64           `json:"reply_bytes,omitempty"`
@@ -220,13 +222,14 @@ func (c *Call) about(r *Record) {
 	c.Chain, c.Session, c.Thread = r.Chain, r.Session, r.Thread
 	c.Kind, c.Target, c.Method, c.Resource = r.Kind, r.Target, r.Method, r.Resource
 	c.Args, c.ArgsHash, c.Links, c.Signals = r.Args, r.ArgsHash, r.Links, r.Signals
-	c.Env, c.Otherwise, c.Approval = r.Env, r.Otherwise, r.Approval
+	c.Asks, c.Env, c.Otherwise, c.Approval = r.Sent, r.Env, r.Otherwise, r.Approval
 	c.Effect, c.Rule, c.Reason, c.Policy, c.Obligations = r.Effect, r.Rule, r.Reason, r.Policy, r.Obligations
 	c.Findings, c.Checks = r.Findings, r.Checks
 }
 
 // end takes over how the call ended. What guards saw is told in full at the end.
 func (c *Call) end(r *Record) {
+	c.Got = r.Got
 	c.Ended, c.Outcome, c.Fault, c.TookUS, c.Usage = r.At, r.Outcome, r.Fault, r.TookUS, r.Usage
 	c.Cost, c.Labels, c.Credential, c.Attempts, c.Lossy, c.Cached = r.Cost, r.Labels, r.Credential, r.Attempts, r.Lossy, r.Cached
 	if r.Findings != nil {

@@ -50,6 +50,8 @@ func appendJSON(b []byte, r *Record) []byte {
 	b = number(b, `,"unjudged":`, r.Unjudged)
 	b = list(b, `,"links":`, r.Links, appendLink)
 	b = texts(b, `,"signals":`, r.Signals)
+	b = appendPayload(b, `,"sent":`, r.Sent)
+	b = appendPayload(b, `,"got":`, r.Got)
 	if r.Env != nil {
 		b = appendEnv(append(b, `,"env":`...), r.Env)
 	}
@@ -90,6 +92,21 @@ func appendJSON(b []byte, r *Record) []byte {
 	b = text(b, `,"state":`, r.State)
 	if r.Acts {
 		b = append(b, `,"acts":true`...)
+	}
+	return append(b, '}')
+}
+
+func appendPayload(b []byte, name string, p *Payload) []byte {
+	if p == nil {
+		return b
+	}
+	b = strconv.AppendUint(append(append(b, name...), `{"at":`...), p.At, 10)
+	b = strconv.AppendUint(append(b, `,"block":`...), uint64(p.Block), 10)
+	b = strconv.AppendInt(append(b, `,"size":`...), p.Size, 10)
+	b = appendText(append(b, `,"digest":`...), p.Digest)
+	b = strconv.AppendBool(append(b, `,"kept":`...), p.Kept)
+	if p.Cut {
+		b = append(b, `,"cut":true`...)
 	}
 	return append(b, '}')
 }
@@ -263,7 +280,7 @@ func args(b, v []byte) []byte {
 	return appendText(b, string(v))
 }
 
-const hex = "0123456789abcdef"
+const hexDigits = "0123456789abcdef"
 
 // appendText appends s as a JSON string. What is not UTF-8 becomes U+FFFD.
 func appendText(b []byte, s string) []byte {
@@ -291,7 +308,7 @@ func appendText(b []byte, s string) []byte {
 			case '\t':
 				b = append(b, '\\', 't')
 			default:
-				b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+				b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
 			}
 			i++
 			from = i
@@ -303,7 +320,7 @@ func appendText(b []byte, s string) []byte {
 			b = append(append(b, s[from:i]...), `\ufffd`...)
 			from = i + n
 		case r == '\u2028' || r == '\u2029': // line ends to JavaScript
-			b = append(append(b, s[from:i]...), '\\', 'u', '2', '0', '2', hex[r&15])
+			b = append(append(b, s[from:i]...), '\\', 'u', '2', '0', '2', hexDigits[r&15])
 			from = i + n
 		}
 		i += n

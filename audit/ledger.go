@@ -67,6 +67,8 @@ type Config struct {
 	Logger *slog.Logger     // default: nothing is logged
 	Now    func() time.Time // default time.Now
 
+	Patience time.Duration // for a record that nobody waits for; default 5 ms
+
 	disk    disk  // default osDisk
 	segment int64 // bytes from which on a segment is full; default maxSegment
 }
@@ -108,6 +110,9 @@ func Open(dir string, cfg Config) (*Ledger, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Patience == 0 {
+		cfg.Patience = patience
+	}
 	if cfg.disk == nil {
 		cfg.disk = osDisk{}
 	}
@@ -123,7 +128,7 @@ func Open(dir string, cfg Config) (*Ledger, error) {
 	}
 	l := &Ledger{
 		dir: dir, cfg: cfg, disk: cfg.disk, room: room{disk: cfg.disk, dir: dir, now: cfg.Now}, taken: taken,
-		wake: make(chan struct{}, 1), late: time.NewTimer(patience), quit: make(chan struct{}), ended: make(chan struct{}),
+		wake: make(chan struct{}, 1), late: time.NewTimer(cfg.Patience), quit: make(chan struct{}), ended: make(chan struct{}),
 	}
 	if err := l.recover(); err != nil {
 		taken.Close()
@@ -162,7 +167,7 @@ func (l *Ledger) Append(r *Record) Ticket {
 	if p == nil {
 		p = l.fresh()
 		l.open = p
-		l.late.Reset(patience)
+		l.late.Reset(l.cfg.Patience)
 	}
 	if len(p.page)+len(e.frame) > maxBatch {
 		return failed(fmt.Errorf("the disk of %s does not keep up: %d records wait for it", l.dir, p.count))

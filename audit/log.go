@@ -59,6 +59,11 @@ func (t Ticket) Seq() uint64 {
 	return t.batch.first + t.index
 }
 
+// Failed says that it is known by now that the record did not become durable.
+func (t Ticket) Failed() bool {
+	return t.batch != nil && t.batch.isDone() && t.batch.err != nil || t.before != nil && t.before.Failed()
+}
+
 // After is a Ticket for t's record and the one of before: it waits for both. Of
 // two records that were appended one after the other, the first may fail and the
 // second not.

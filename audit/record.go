@@ -52,6 +52,8 @@ type Record struct {
 	Unjudged int64           `json:"unjudged,omitempty"`  // bytes of these that are no text, so that no guard could read them
 	Links    []Link          `json:"links,omitempty"`     // what led to this call
 	Signals  []string        `json:"signals,omitempty"`   // what is not as it should be between the two planes: "orphan", "args_changed"…
+	Sent     *Payload        `json:"sent,omitempty"`      // the request, as it was forwarded; in Opened and Refused
+	Got      *Payload        `json:"got,omitempty"`       // the reply, as it went down, a document to a line; in Closed
 	Env      *Env            `json:"env,omitempty"`       // what a policy could read of the call, beside all this
 
 	// Under which law.

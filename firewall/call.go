@@ -109,6 +109,12 @@ type Call struct {
 	bills    []bill       // for tries before the one that Usage is of
 	above    []string     // the runs of those that the agent acts for, in the order of the chain
 
+	stays   Keep           // of what passes
+	keeping bool           // the request is kept, and so is the reply
+	asks    *audit.Payload // what is kept of the request
+	reply   *[]byte        // what went down so far
+	cut     bool           // and more than that
+
 	credential string // those that were used for it, with spaces between them
 }
 

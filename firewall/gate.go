@@ -21,10 +21,11 @@ import (
 type Gate struct {
 	cfg    Config
 	law    atomic.Pointer[Law]
+	keeps  atomic.Pointer[[]KeepRule]
 	flying flying
 }
 
-// Config is what a Gate needs. All fields but Person and Tools are required.
+// Config is what a Gate needs. All fields but the last ones are required.
 type Config struct {
 	Verify    func(ctx context.Context, token, route string) (identity.Principal, error) // proves who presents a token for a route
 	Log       audit.Log
@@ -43,6 +44,9 @@ type Config struct {
 	// nothing where that is no tool behind the gate. Without Args it is asked about the
 	// tool alone. nil knows none.
 	Tools func(caller *identity.Principal, w Want) []Meaning
+
+	Window   bool   // who only reads does not wait for the record: at most what the log keeps waiting is lost with the power
+	Payloads Keeper // of what passes; nil keeps nothing
 }
 
 // A Law is what calls are judged by. A Law in force is never changed, only
@@ -105,6 +109,10 @@ func New(cfg Config, law *Law) *Gate {
 
 // SetLaw replaces the law for calls that begin from now on.
 func (g *Gate) SetLaw(law *Law) { g.law.Store(law) }
+
+// SetKeep replaces what says how much is kept of what passes: the first rule that fits, or
+// everything where none does.
+func (g *Gate) SetKeep(rules []KeepRule) { g.keeps.Store(&rules) }
 
 // Do takes call from the agent to up and its reply from up to down, and returns
 // when the call is over and on record. down is called once per event, in order,
@@ -231,6 +239,9 @@ func (g *Gate) open(ctx context.Context, call *Call) error {
 	if call.idle() {
 		return nil
 	}
+	if err := g.keepRequest(call); err != nil {
+		return recorded(err)
+	}
 	g.note(call, call.opened())
 	if !call.acts() {
 		return nil
@@ -297,6 +308,7 @@ func (g *Gate) meter(call *Call, ev *Event) {
 		call.fault = ev.Fault
 	}
 	call.sent += int64(len(ev.Body.JSON))
+	call.got(ev)
 	if ev.Media {
 		call.sent += int64(len(ev.Frame))
 		call.blind += int64(len(ev.Frame))
@@ -316,7 +328,7 @@ func (g *Gate) note(call *Call, r *audit.Record) { call.due = g.cfg.Log.Append(r
 
 // settle waits until what is due on record is durable.
 func (g *Gate) settle(ctx context.Context, call *Call) error {
-	if call.due == (audit.Ticket{}) {
+	if call.due == (audit.Ticket{}) || g.cfg.Window && !call.acts() && !call.due.Failed() {
 		return nil
 	}
 	err := call.due.Wait(ctx)
@@ -332,7 +344,9 @@ func (g *Gate) close(call *Call, err *Error) {
 	g.cfg.Runs.spend(call)
 	failed := err != nil && err.Code != Canceled && call.sent == 0 // who hangs up has used it all the same
 	g.cfg.Budgets.settle(call, true, failed || call.fault != "")
-	g.note(call, call.ended(err, g.cfg.Now()))
+	r := call.ended(err, g.cfg.Now())
+	r.Got = g.keepReply(call)
+	g.note(call, r)
 }
 
 // finish puts the end on record, if the last event has not, for every outcome.
@@ -365,6 +379,11 @@ func (g *Gate) refuse(ctx context.Context, call *Call, err error) error {
 	e := asError(err)
 	e.Call = call.ID
 	g.cfg.Budgets.settle(call, false, true)
+	if call.judged && call.clean() {
+		if err := g.keepRequest(call); err != nil {
+			g.cfg.Logger.ErrorContext(ctx, "a refused request is not kept", "call", call.ID, "error", err)
+		}
+	}
 	ticket := g.cfg.Log.Append(call.refused(e, g.cfg.Now()))
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()

@@ -63,7 +63,7 @@ func (c *Call) about(t audit.Type, at time.Time) *audit.Record {
 		Run: c.Run, Session: c.Hints.Session,
 		Kind: c.Kind.String(), Target: c.Target, Method: c.Method, Resource: c.Resource,
 		ArgsHash: c.argsHash, Bytes: int64(len(c.Body.JSON)) + c.Unread, Unjudged: c.Unread, Links: c.Links,
-		Env: c.env(), Approval: c.Approval,
+		Sent: c.asks, Env: c.env(), Approval: c.Approval,
 		Rule: c.Decision.Rule, Reason: c.Decision.Reason, Policy: c.Decision.Policy,
 		Findings: c.Findings, Checks: c.Checks,
 	}

@@ -19,7 +19,7 @@ import (
 
 func (p *program) audit() *cobra.Command {
 	return group("audit", "ask the record what happened",
-		p.auditTail(), p.auditQuery(), p.auditShow(), p.auditChain(), p.auditCost())
+		p.auditTail(), p.auditQuery(), p.auditShow(), p.auditChain(), p.auditReconstruct(), p.auditReplay(), p.auditCost(), p.auditErase())
 }
 
 func (p *program) auditTail() *cobra.Command {

@@ -67,6 +67,8 @@ type Config struct {
 		Idle Duration `yaml:"idle" restart:"yes"` // a run ends after this long without a call
 	} `yaml:"runs"`
 
+	Audit Audit `yaml:"audit"`
+
 	Approvals struct {
 		TTL Duration `yaml:"ttl" restart:"yes"` // of a question to people, and of their answer
 	} `yaml:"approvals"`
@@ -203,6 +205,7 @@ const (
 	defaultRefreshTTL  = 30 * 24 * time.Hour
 	defaultMaxTTL      = time.Hour
 	defaultTimeout     = 60 * time.Second
+	defaultKeep        = 30 * 24 * time.Hour
 	defaultCache       = 64 << 20 // bytes
 )
 
@@ -212,6 +215,7 @@ func defaults() Config {
 	c.Listen, c.Admin.Listen, c.Data = defaultListen, defaultAdminListen, defaultData
 	c.Identity.TTL, c.Runs.Idle, c.ShutdownTimeout = Duration(defaultTTL), Duration(defaultIdle), Duration(defaultShutdown)
 	c.Cache.Memory = defaultCache
+	c.Audit.Payloads, c.Audit.Keep = "full", Duration(defaultKeep)
 	c.Approvals.TTL, c.Identity.RefreshTTL = Duration(defaultApproval), Duration(defaultRefreshTTL)
 	return c
 }

@@ -55,9 +55,12 @@ func TestConfigSaysEveryMistake(t *testing.T) {
 		}},
 		{"an unknown key with none near lists what is known", "admin: {bananas: 1}\n", []string{
 			"1:9: unknown key admin.bananas; known here: listen"}},
-		{"a key of a later version is not taken in silence", "guards: {}\naudit: {payloads: full}\n", []string{
-			"1:1: guards is not in this version of callgate; take it out",
-			"2:1: audit is not in this version of callgate; take it out"}},
+		{"a key of a later version is not taken in silence", "guards: {}\n", []string{
+			"1:1: guards is not in this version of callgate; take it out"}},
+		{"what is kept of payloads", "audit: {payloads: some, durability: strict, window: 5ms, rules: [{sample: 200}]}\n", []string{
+			`1:19: audit.payloads: "some"; write full, redacted, digests or none`,
+			"1:53: audit.window: durability is strict, so that nothing may be lost; take one of them out",
+			"1:75: audit.rules.sample: want a part of 100, as 10 or 0.5"}},
 		{"a key that stands twice", "listen: 127.0.0.1:1\nlisten: 127.0.0.1:2\n", []string{"2:1: listen stands here twice"}},
 		{"broken YAML", "listen: [1\n", []string{"1:9: not valid YAML: sequence end token ']' not found"}},
 		{"a list where keys belong", "- a\n", []string{"1:1: the file: want keys and values, one a line: key: value"}},

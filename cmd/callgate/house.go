@@ -37,6 +37,7 @@ type house struct {
 	db        *store.DB
 	redis     *store.Redis // nil where replies are kept in memory
 	index     *store.Index
+	payloads  *audit.Payloads
 	registry  *identity.Registry
 	revoked   *identity.Revocations
 	authority *identity.Authority
@@ -81,7 +82,7 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 		return nil, fmt.Errorf("make the data folder: %w", err)
 	}
 	h.toolbook = openToolbook(data)
-	if h.ledger, err = audit.Open(filepath.Join(data, "ledger"), audit.Config{Logger: log}); err != nil {
+	if h.ledger, err = audit.Open(filepath.Join(data, "ledger"), audit.Config{Logger: log, Patience: time.Duration(cfg.Audit.Window)}); err != nil {
 		return nil, err
 	}
 	if h.db, err = store.Open(ctx, filepath.Join(data, "callgate.db"), cfg.Database.Secret.Reveal()); err != nil {
@@ -113,6 +114,9 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	}); err != nil {
 		return nil, err
 	}
+	if h.payloads, err = openPayloads(filepath.Join(data, "payloads"), keys.Seal(), time.Duration(cfg.Audit.Keep), log); err != nil {
+		return nil, err
+	}
 	if err := h.openSources(ctx, &cfg, keys.Seal()); err != nil {
 		return nil, err
 	}
@@ -136,8 +140,10 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	h.gate = firewall.New(firewall.Config{
 		Verify: h.verify, Log: h.ledger, Runs: h.runs,
 		Budgets: h.budgets, Approvals: h.approvals, Stops: h.revoked, Now: time.Now, Logger: log, Person: h.registry.Person,
-		Tools: func(caller *identity.Principal, w firewall.Want) []firewall.Meaning { return h.tools.Meant(caller, w) },
+		Tools:    func(caller *identity.Principal, w firewall.Want) []firewall.Meaning { return h.tools.Meant(caller, w) },
+		Payloads: h.payloads, Window: cfg.Audit.Window > 0,
 	}, h.lawOf(law, nil))
+	h.gate.SetKeep(cfg.Audit.rules())
 	replies, err := h.replies(ctx, &cfg)
 	if err != nil {
 		return nil, err
@@ -373,6 +379,7 @@ func (h *house) reload(ctx context.Context, by string) (console.Reloaded, error)
 	defer cancel()
 	h.sources.Refresh(fresh)
 	h.cfg = cfg
+	h.gate.SetKeep(cfg.Audit.rules())
 	h.warn(&cfg)
 	h.log.Info("configuration reloaded", "by", by, "changes", done.Changes, "restart", done.Restart)
 	return done, err
@@ -446,6 +453,9 @@ func (h *house) closeFiles() error {
 	}
 	if h.ledger != nil {
 		errs = append(errs, h.ledger.Close())
+	}
+	if h.payloads != nil {
+		errs = append(errs, h.payloads.Close())
 	}
 	if h.redis != nil {
 		errs = append(errs, h.redis.Close())

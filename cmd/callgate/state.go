@@ -30,6 +30,9 @@ func (h *house) status(ctx context.Context) console.Status {
 		Agents: h.registry.Count(), Providers: slices.Sorted(maps.Keys(cfg.Providers)),
 		Head: h.ledger.Head(), Indexed: h.index.Indexed(), Ready: true,
 	}
+	if cfg.Audit.Window > 0 {
+		s.Window = cfg.Audit.Window.String()
+	}
 	s.Checked, s.Differed = h.shadow.Counts()
 	s.Engine = "index"
 	if decided, yes := standing.Active.ByCasbin(); yes {

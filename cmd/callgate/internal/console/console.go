@@ -26,6 +26,8 @@ type Config struct {
 	Revoked   *identity.Revocations
 	Ledger    *audit.Ledger
 	Index     *store.Index
+	Payloads  *audit.Payloads
+	Record    func(what, by, name, state string) error // a change of state
 	Policies  *policy.Versions
 	Approvals *firewall.Approvals
 	Approve   func(ctx context.Context, id string, v firewall.Vote) (firewall.Approval, error)
@@ -91,6 +93,9 @@ func (c *Console) Handler() http.Handler {
 		"DELETE /api/v1/revocations":               c.restore,
 		"GET /api/v1/calls":                        c.calls,
 		"GET /api/v1/calls/{id}":                   c.call,
+		"GET /api/v1/calls/{id}/request":           c.payload(func(call *audit.Call) *audit.Payload { return call.Asks }),
+		"GET /api/v1/calls/{id}/reply":             c.payload(func(call *audit.Call) *audit.Payload { return call.Got }),
+		"POST /api/v1/payloads/erase":              c.erase,
 		"GET /api/v1/spends":                       c.spends,
 		"GET /api/v1/chains/{id}":                  c.chain,
 		"GET /api/v1/records":                      c.records,
@@ -150,9 +155,10 @@ func (c *Console) ready(w http.ResponseWriter, r *http.Request) {
 		Ready   bool     `json:"ready"`
 		Reasons []string `json:"reasons,omitempty"`
 		Policy  string   `json:"policy"`
-		Lag     uint64   `json:"index_lag"` // records that are not in the index yet
+		Window  string   `json:"audit_window,omitempty"` // that records of what only reads may be lost of
+		Lag     uint64   `json:"index_lag"`              // records that are not in the index yet
 		Servers []server `json:"mcp_servers,omitempty"`
-	}{s.Ready, s.Reasons, s.Policy, s.Head - min(s.Head, s.Indexed), servers})
+	}{s.Ready, s.Reasons, s.Policy, s.Window, s.Head - min(s.Head, s.Indexed), servers})
 }
 
 func (c *Console) servers(w http.ResponseWriter, r *http.Request) {

@@ -327,6 +327,7 @@ type Status struct {
 	Indexed       uint64    `json:"indexed"`            // of them in the index
 	Checked       uint64    `json:"decisions_checked"`  // with Casbin itself, since the start
 	Differed      uint64    `json:"decisions_differed"` // of them; each is on record
+	Window        string    `json:"audit_window,omitempty"`
 	Ready         bool      `json:"ready"`
 	Reasons       []string  `json:"reasons,omitempty"` // why it is not ready
 }

@@ -280,3 +280,21 @@ func (x *Index) Changes(ctx context.Context, f audit.ChangeFilter) ([]audit.Reco
 	}
 	return list, explain("query the index", rows.Err())
 }
+
+// RunsOf are the runs that a subject was in.
+func (x *Index) RunsOf(ctx context.Context, subject string) ([]string, error) {
+	rows, err := x.db.read.QueryContext(ctx, "SELECT DISTINCT run FROM calls WHERE agent = $1 AND run <> ''", subject)
+	if err != nil {
+		return nil, fmt.Errorf("find runs: %w", err)
+	}
+	defer rows.Close()
+	var runs []string
+	for rows.Next() {
+		var run string
+		if err := rows.Scan(&run); err != nil {
+			return nil, fmt.Errorf("find runs: %w", err)
+		}
+		runs = append(runs, run)
+	}
+	return runs, rows.Err()
+}
