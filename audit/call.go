@@ -165,7 +165,7 @@ func (c *Call) Lead(e Edge) {
 		}
 	}
 	c.Led = append(c.Led, e)
-	if e.Kind != LinkProposed {
+	if e.Kind != LinkProposed || e.Superseded {
 		return
 	}
 	for i := range c.Wants {
