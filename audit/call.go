@@ -21,6 +21,8 @@ type Call struct {
 	Subject string   `json:"subject,omitempty"`
 	Actors  []string `json:"actors,omitempty"`
 	Token   string   `json:"token,omitempty"`
+	Grant   string   `json:"grant,omitempty"`
+	Txn     string   `json:"txn,omitempty"`
 	Run     string   `json:"run,omitempty"`
 	Chain   string   `json:"chain,omitempty"`
 	Session string   `json:"session,omitempty"`
@@ -218,7 +220,7 @@ func (c *Call) add(r *Record) {
 
 // about takes over who asked for what, under which law.
 func (c *Call) about(r *Record) {
-	c.Tenant, c.Agent, c.Subject, c.Actors, c.Token = r.Tenant, r.Agent, r.Subject, r.Actors, r.Token
+	c.Tenant, c.Agent, c.Subject, c.Actors, c.Token, c.Grant, c.Txn = r.Tenant, r.Agent, r.Subject, r.Actors, r.Token, r.Grant, r.Txn
 	c.Chain, c.Session, c.Thread = r.Chain, r.Session, r.Thread
 	c.Kind, c.Target, c.Method, c.Resource = r.Kind, r.Target, r.Method, r.Resource
 	c.Args, c.ArgsHash, c.Links, c.Signals = r.Args, r.ArgsHash, r.Links, r.Signals

@@ -91,10 +91,12 @@ func (c *compiler) test(t *audit.Test) string {
 		c.exact = false
 		return always
 	}
+	before := len(c.w.values)
 	is, exact := c.compare(t, column)
 	if !exact {
 		c.exact = false
 		if t.Not { // of more than is asked for
+			c.w.values = c.w.values[:before]
 			return always
 		}
 	}
@@ -126,14 +128,16 @@ func (c *compiler) compare(t *audit.Test, column string) (is string, exact bool)
 	case audit.TypeTime:
 		return column + " " + string(t.Op) + " " + c.w.value(t.Time.UnixMicro()), true
 	}
-	value := any(t.Number)
+	var value string
 	if n := int64(t.Number); float64(n) == t.Number && math.Abs(t.Number) < 1<<53 {
-		value = n
+		value = c.w.value(n)
+	} else {
+		value = "CAST(" + c.w.value(t.Number) + " AS DOUBLE PRECISION)"
 	}
 	if t.Op == audit.IsNot {
-		return column + " <> " + c.w.value(value), true
+		return column + " <> " + value, true
 	}
-	is = column + " " + string(t.Op) + " " + c.w.value(value)
+	is = column + " " + string(t.Op) + " " + value
 	if t.Field.Name != "seq" {
 		is = "(" + column + " >= 0 AND " + is + ")" // less than nothing is that there is none
 	}
@@ -209,9 +213,8 @@ func (c *compiler) thing(t *audit.Test) string {
 		if t.Op == audit.Has && len(pieces) == 1 {
 			pieces = []string{"", t.Text, ""}
 		}
-		found = "(" + kind + " AND " + c.dialect.like(c.w, "target || '/' || resource", pieces) + ")"
-		if t.Op != audit.Has && strings.Trim(strings.Join(pieces, ""), " ") == "" || t.Op == audit.Has && len(t.Pieces) == 1 && t.Text == "" {
-			found = always // no tool at all is as it says, too
+		if found = always; t.Op == audit.Has && len(t.Pieces) > 1 || strings.Join(pieces, "") != "" { // else no tool at all is as it says, too
+			found = "(" + kind + " AND " + c.dialect.like(c.w, "target || '/' || resource", pieces) + ")"
 		}
 	}
 	if t.Op == audit.IsNot {
