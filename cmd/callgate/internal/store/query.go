@@ -142,8 +142,10 @@ func (x *Index) calls(ctx context.Context, query string, values ...any) ([]audit
 	list := make([]audit.Call, len(found))
 	at := make(map[string]int, len(found))
 	ids := make([]string, len(found))
+	reader := x.ledger.Reader()
+	defer reader.Close()
 	for i := range found {
-		list[i] = x.tell(&found[i])
+		list[i] = x.tell(reader, &found[i])
 		at[found[i].id], ids[i] = i, found[i].id
 	}
 	rows, err := x.db.read.QueryContext(ctx, "SELECT from_id, to_id, kind, method, conf, tool_use, message, superseded FROM links WHERE from_id IN "+marks(1, len(ids))+
@@ -182,13 +184,13 @@ func (x *Index) rows(ctx context.Context, query string, values ...any) ([]row, e
 
 // tell reads the call's records from the ledger. Where one cannot be read, the call
 // is told as far as the index knows it.
-func (x *Index) tell(r *row) audit.Call {
+func (x *Index) tell(reader *audit.Reader, r *row) audit.Call {
 	var records []audit.Record
 	for word := range strings.FieldsSeq(string(r.places)) {
 		p, err := strconv.ParseUint(word, 36, 64)
 		var record audit.Record
 		if err == nil {
-			record, err = x.ledger.At(audit.Place(p))
+			record, err = reader.At(audit.Place(p))
 		}
 		if err == nil && record.Call != r.id {
 			err = errors.New("another call's record stands where the index points")
