@@ -21,6 +21,8 @@ type Call struct {
 	Subject string   `json:"subject,omitempty"`
 	Actors  []string `json:"actors,omitempty"`
 	Token   string   `json:"token,omitempty"`
+	Grant   string   `json:"grant,omitempty"`
+	Txn     string   `json:"txn,omitempty"`
 	Run     string   `json:"run,omitempty"`
 	Chain   string   `json:"chain,omitempty"`
 	Session string   `json:"session,omitempty"`
@@ -165,7 +167,7 @@ func (c *Call) Lead(e Edge) {
 		}
 	}
 	c.Led = append(c.Led, e)
-	if e.Kind != LinkProposed {
+	if e.Kind != LinkProposed || e.Superseded {
 		return
 	}
 	for i := range c.Wants {
@@ -218,7 +220,7 @@ func (c *Call) add(r *Record) {
 
 // about takes over who asked for what, under which law.
 func (c *Call) about(r *Record) {
-	c.Tenant, c.Agent, c.Subject, c.Actors, c.Token = r.Tenant, r.Agent, r.Subject, r.Actors, r.Token
+	c.Tenant, c.Agent, c.Subject, c.Actors, c.Token, c.Grant, c.Txn = r.Tenant, r.Agent, r.Subject, r.Actors, r.Token, r.Grant, r.Txn
 	c.Chain, c.Session, c.Thread = r.Chain, r.Session, r.Thread
 	c.Kind, c.Target, c.Method, c.Resource = r.Kind, r.Target, r.Method, r.Resource
 	c.Asks, c.Env, c.Otherwise, c.Approval = r.Sent, r.Env, r.Otherwise, r.Approval

@@ -15,10 +15,20 @@ type Filter struct {
 	Otherwise  string    // the same, as a candidate would have decided where that is something else; or [Any]
 	Outcome    string    // as in [Call]
 	Credential string    // that was used: secret:openai, in any version, or secret:openai@3
+	Where      *Where    // in the filter language; nil: all
 	Since      time.Time // not before
 	Until      time.Time // before
 	Before     uint64    // only calls whose Seq is smaller: the last one of the page before
 	Limit      int       // most calls wanted, newest first; default 100, at most 1,000
+}
+
+// A Page is calls that a [Filter] asks for.
+type Page struct {
+	Calls   []Call
+	Next    uint64 // to go on, as Before; 0: that was all
+	Read    int    // calls that were read for it
+	Reached int64  // how far back the reading came, in microseconds since 1970, where it was ended
+	Note    string // why, and what to do
 }
 
 // Any is a value of a [Filter] that every value fits but that there is none.

@@ -176,16 +176,30 @@ func (l *Ledger) At(p Place) (Record, error) {
 
 // Read is the record at p as it stands there.
 func (l *Ledger) Read(p Place) ([]byte, error) {
-	segments, _, _ := l.snapshot()
-	i, ok := slices.BinarySearchFunc(segments, p.segment(), func(s segment, no uint64) int { return cmp.Compare(s.no, no) })
+	path, ok := l.segmentAt(p)
 	if !ok {
 		return nil, fmt.Errorf("no segment %d in %s", p.segment(), l.dir)
 	}
-	f, err := os.Open(segments[i].path(l.dir))
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	return readAt(f, p)
+}
+
+// segmentAt is the file that p is in.
+func (l *Ledger) segmentAt(p Place) (string, bool) {
+	segments, _, _ := l.snapshot()
+	i, ok := slices.BinarySearchFunc(segments, p.segment(), func(s segment, no uint64) int { return cmp.Compare(s.no, no) })
+	if !ok {
+		return "", false
+	}
+	return segments[i].path(l.dir), true
+}
+
+// readAt is the record at p, which is in f.
+func readAt(f *os.File, p Place) ([]byte, error) {
 	b := make([]byte, 2<<10) // most records are smaller
 	n, err := f.ReadAt(b, p.offset())
 	if err != nil && err != io.EOF {

@@ -19,7 +19,7 @@ import (
 
 func (p *program) audit() *cobra.Command {
 	return group("audit", "ask the record what happened",
-		p.auditTail(), p.auditQuery(), p.auditShow(), p.auditChain(), p.auditReconstruct(), p.auditReplay(), p.auditLineage(), p.auditTravels(), p.auditFlows(), p.auditCost(), p.auditErase())
+		p.auditTail(), p.auditQuery(), p.auditShow(), p.auditWho(), p.auditChain(), p.auditAncestors(), p.auditDescendants(), p.auditTimeline(), p.auditDiff(), p.auditRollup(), p.auditCoverage(), p.auditUnlike(), p.auditReconstruct(), p.auditReplay(), p.auditLineage(), p.auditTravels(), p.auditFlows(), p.auditCost(), p.auditErase())
 }
 
 func (p *program) auditTail() *cobra.Command {
@@ -110,69 +110,6 @@ func (p *program) line(parts ...string) error {
 	}
 	_, err := fmt.Fprintln(p.out, b.String())
 	return err
-}
-
-func (p *program) auditQuery() *cobra.Command {
-	var since time.Duration
-	var limit int
-	filters := map[string]*string{}
-	cmd := &cobra.Command{
-		Use:   "query",
-		Short: "find calls, the newest first",
-		Example: `  callgate audit query --effect deny --since 1h
-  callgate audit query --agent support-bot --kind tool --limit 20
-  callgate audit query --target shop --resource refund --json`,
-		Args: exactly(0, "no arguments; flags say what to look for"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			q := url.Values{"limit": {strconv.Itoa(limit)}}
-			if since != 0 {
-				q.Set("since", time.Now().Add(-since).UTC().Format(time.RFC3339Nano))
-			}
-			for name, value := range filters {
-				if *value != "" {
-					q.Set(name, *value)
-				}
-			}
-			var raw json.RawMessage
-			if err := p.ask(cmd, http.MethodGet, "/calls?"+q.Encode(), nil, &raw); err != nil {
-				return err
-			}
-			if p.json {
-				return p.printRaw(raw)
-			}
-			var calls []audit.Call
-			if err := json.Unmarshal(raw, &calls); err != nil {
-				return fmt.Errorf("read the gate's answer: %w", err)
-			}
-			if len(calls) == 0 {
-				fmt.Fprintln(p.err, "No call fits.")
-				return nil
-			}
-			rows := [][]string{{"TIME", "AGENT", "KIND", "WHAT", "EFFECT", "RULE", "OUTCOME", "CALL"}}
-			for _, c := range calls {
-				rows = append(rows, []string{local(time.UnixMicro(c.At)), c.Agent, c.Kind, thing(c.Kind, c.Target, c.Method, c.Resource), c.Effect, c.Rule, c.Outcome, c.ID})
-			}
-			return p.table(rows)
-		},
-	}
-	f := cmd.Flags()
-	for _, flag := range [][2]string{
-		{"agent", "by this agent"},
-		{"kind", "of this kind: session, list, model, tool, resource, prompt"},
-		{"target", "to this provider or MCP server"},
-		{"resource", "of this model, tool, resource or prompt"},
-		{"effect", "decided so: allow, ask, deny"},
-		{"otherwise", "that a candidate for the policy would have decided otherwise, namely so: allow, ask, deny, any"},
-		{"outcome", "that ended so: ok, fault, denied, open…"},
-		{"credential", "for which callgate used this credential: secret:openai, secret:openai@3, env:OPENAI_API_KEY"},
-		{"run", "of this run"},
-		{"chain", "of the run that a client named so"},
-	} {
-		filters[flag[0]] = f.String(flag[0], "", flag[1])
-	}
-	f.DurationVar(&since, "since", 0, "not older than: 15m, 1h, 48h")
-	f.IntVar(&limit, "limit", 100, "how many at most, up to 1000")
-	return p.withJSON(cmd)
 }
 
 func (p *program) auditShow() *cobra.Command {

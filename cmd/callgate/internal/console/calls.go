@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"callgate/audit"
@@ -35,27 +34,8 @@ func (c *Console) caughtUp(ctx context.Context, w http.ResponseWriter) bool {
 	return err == nil
 }
 
-func (c *Console) calls(w http.ResponseWriter, r *http.Request) {
-	f, err := filter(r.URL.Query())
-	if err != nil {
-		refuse(w, http.StatusBadRequest, "invalid", "%v", err)
-		return
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), queryTimeout)
-	defer cancel()
-	if !c.caughtUp(ctx, w) {
-		return
-	}
-	list, err := c.cfg.Index.Calls(ctx, f)
-	if err != nil {
-		refuse(w, http.StatusServiceUnavailable, "unavailable", "%v", err)
-		return
-	}
-	if list == nil {
-		list = []audit.Call{}
-	}
-	answer(w, http.StatusOK, list)
-}
+// callParameters are those of a question for calls.
+var callParameters = []string{"filter", "agent", "kind", "target", "resource", "effect", "otherwise", "outcome", "credential", "run", "chain", "args_hash", "since", "until", "before", "limit", "page_token"}
 
 // filter reads the parameters of a question.
 func filter(q url.Values) (audit.Filter, error) {
@@ -69,8 +49,9 @@ func filter(q url.Values) (audit.Filter, error) {
 		value := values[0]
 		var err error
 		switch {
-		case len(values) > 1:
-			err = errors.New("is there more than once")
+		case name == "page_token":
+		case name == "filter":
+			f.Where, err = audit.ParseWhere(value, time.Now())
 		case texts[name] != nil:
 			*texts[name] = value
 		case times[name] != nil:
@@ -89,44 +70,8 @@ func filter(q url.Values) (audit.Filter, error) {
 			return f, fmt.Errorf("parameter %.40q: %w", name, err)
 		}
 	}
-	if f.Agent != "" && !strings.Contains(f.Agent, ":") {
-		f.Agent = "agent:" + f.Agent
-	}
+	f.Agent = agentNamed(f.Agent)
 	return f, nil
-}
-
-func (c *Console) call(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), queryTimeout)
-	defer cancel()
-	if !c.caughtUp(ctx, w) {
-		return
-	}
-	found, ok, err := c.cfg.Index.Call(ctx, r.PathValue("id"))
-	switch {
-	case err != nil:
-		refuse(w, http.StatusServiceUnavailable, "unavailable", "%v", err)
-	case !ok:
-		refuse(w, http.StatusNotFound, "not_found", "no call %.80q is on record", r.PathValue("id"))
-	default:
-		answer(w, http.StatusOK, found)
-	}
-}
-
-func (c *Console) chain(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), queryTimeout)
-	defer cancel()
-	if !c.caughtUp(ctx, w) {
-		return
-	}
-	found, err := c.cfg.Index.Chain(ctx, r.PathValue("id"))
-	switch {
-	case err != nil:
-		refuse(w, http.StatusServiceUnavailable, "unavailable", "%v", err)
-	case len(found.Calls) == 0:
-		refuse(w, http.StatusNotFound, "not_found", "no call, run or chain %.80q is on record", r.PathValue("id"))
-	default:
-		answer(w, http.StatusOK, found)
-	}
 }
 
 // Records is a page of the ledger, as it stands there.

@@ -14,7 +14,7 @@ import (
 // maxChain is the most calls of one chain.
 const maxChain = 1000
 
-const callColumns = `SELECT seq, at_us, id, agent, run, chain, kind, target, resource, args_hash, effect, otherwise, outcome, credential, places FROM calls`
+const callColumns = `SELECT seq, at_us, id, agent, run, chain, kind, target, resource, args_hash, effect, outcome, places FROM calls`
 
 // A where collects conditions and their values.
 type where struct {
@@ -55,43 +55,8 @@ func (w *where) String() string {
 
 // Calls is the calls that f asks for, newest first.
 func (x *Index) Calls(ctx context.Context, f audit.Filter) ([]audit.Call, error) {
-	var w where
-	w.text("agent = $", f.Agent)
-	w.text("run = $ AND run <> ''", f.Run) // as the index has it
-	w.text("chain = $ AND chain <> ''", f.Chain)
-	w.text("kind = $", f.Kind)
-	w.text("target = $", f.Target)
-	w.text("resource = $", f.Resource)
-	w.text("args_hash = $ AND args_hash <> ''", f.ArgsHash)
-	if f.Effect == "deny" || f.Effect == "ask" {
-		w.terms = append(w.terms, "effect IN ('ask', 'deny')")
-	}
-	w.text("effect = $", f.Effect)
-	if f.Otherwise != "" {
-		w.terms = append(w.terms, "otherwise <> ''")
-	}
-	if f.Otherwise != audit.Any {
-		w.text("otherwise = $", f.Otherwise)
-	}
-	w.credential(f.Credential)
-	switch began := int64(x.ledger.Began()); f.Outcome {
-	case audit.OutcomeOpen:
-		w.add("outcome = '' AND seq >= $", began)
-	case audit.OutcomeUnknown:
-		w.add("outcome = '' AND seq < $", began)
-	default:
-		w.text("outcome = $", f.Outcome)
-	}
-	if !f.Since.IsZero() {
-		w.add("at_us >= $", f.Since.UnixMicro())
-	}
-	if !f.Until.IsZero() {
-		w.add("at_us < $", f.Until.UnixMicro())
-	}
-	if f.Before > 0 {
-		w.add("seq < $", int64(f.Before))
-	}
-	return x.calls(ctx, callColumns+w.String()+" ORDER BY seq DESC LIMIT "+strconv.Itoa(f.Most()), w.values...)
+	p, err := x.Page(ctx, f)
+	return p.Calls, err
 }
 
 // Call is the call id, and whether there is one.
@@ -177,11 +142,13 @@ func (x *Index) calls(ctx context.Context, query string, values ...any) ([]audit
 	list := make([]audit.Call, len(found))
 	at := make(map[string]int, len(found))
 	ids := make([]string, len(found))
+	reader := x.ledger.Reader()
+	defer reader.Close()
 	for i := range found {
-		list[i] = x.tell(&found[i])
+		list[i] = x.tell(reader, &found[i])
 		at[found[i].id], ids[i] = i, found[i].id
 	}
-	rows, err := x.db.read.QueryContext(ctx, "SELECT from_id, to_id, kind, method, tool_use FROM links WHERE from_id IN "+marks(1, len(ids))+
+	rows, err := x.db.read.QueryContext(ctx, "SELECT from_id, to_id, kind, method, conf, tool_use, message, superseded FROM links WHERE from_id IN "+marks(1, len(ids))+
 		" ORDER BY from_id, to_id", anys(ids)...)
 	if err != nil {
 		return nil, explain("query the index", err)
@@ -189,7 +156,7 @@ func (x *Index) calls(ctx context.Context, query string, values ...any) ([]audit
 	defer rows.Close()
 	for rows.Next() {
 		var e audit.Edge
-		if err := rows.Scan(&e.From, &e.To, &e.Kind, &e.Method, &e.ID); err != nil {
+		if err := rows.Scan(&e.From, &e.To, &e.Kind, &e.Method, &e.Conf, &e.ID, &e.Message, &e.Superseded); err != nil {
 			return nil, explain("query the index", err)
 		}
 		list[at[e.From]].Lead(e)
@@ -206,7 +173,7 @@ func (x *Index) rows(ctx context.Context, query string, values ...any) ([]row, e
 	var list []row
 	for rows.Next() {
 		var r row
-		err := rows.Scan(&r.seq, &r.at, &r.id, &r.agent, &r.run, &r.chain, &r.kind, &r.target, &r.resource, &r.argsHash, &r.effect, &r.otherwise, &r.outcome, &r.credential, &r.places)
+		err := rows.Scan(&r.seq, &r.at, &r.id, &r.agent, &r.run, &r.chain, &r.kind, &r.target, &r.resource, &r.argsHash, &r.effect, &r.outcome, &r.places)
 		if err != nil {
 			return nil, explain("query the index", err)
 		}
@@ -217,13 +184,13 @@ func (x *Index) rows(ctx context.Context, query string, values ...any) ([]row, e
 
 // tell reads the call's records from the ledger. Where one cannot be read, the call
 // is told as far as the index knows it.
-func (x *Index) tell(r *row) audit.Call {
+func (x *Index) tell(reader *audit.Reader, r *row) audit.Call {
 	var records []audit.Record
 	for word := range strings.FieldsSeq(string(r.places)) {
 		p, err := strconv.ParseUint(word, 36, 64)
 		var record audit.Record
 		if err == nil {
-			record, err = x.ledger.At(audit.Place(p))
+			record, err = reader.At(audit.Place(p))
 		}
 		if err == nil && record.Call != r.id {
 			err = errors.New("another call's record stands where the index points")
@@ -283,7 +250,7 @@ func (x *Index) Changes(ctx context.Context, f audit.ChangeFilter) ([]audit.Reco
 
 // RunsOf are the runs that a subject was in.
 func (x *Index) RunsOf(ctx context.Context, subject string) ([]string, error) {
-	rows, err := x.db.read.QueryContext(ctx, "SELECT DISTINCT run FROM calls WHERE agent = $1 AND run <> ''", subject)
+	rows, err := x.db.read.QueryContext(ctx, "SELECT DISTINCT run FROM calls WHERE (agent = $1 OR subject = $1) AND run <> ''", subject)
 	if err != nil {
 		return nil, fmt.Errorf("find runs: %w", err)
 	}
