@@ -34,6 +34,7 @@ type house struct {
 	started   time.Time
 	public    BaseURL // what agents call the gate
 	ledger    *audit.Ledger
+	sealer    *audit.Sealer
 	db        *store.DB
 	redis     *store.Redis // nil where replies are kept in memory
 	index     *store.Index
@@ -113,6 +114,9 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	if h.vault, err = mcp.OpenVault(ctx, mcp.VaultConfig{
 		PublicURL: string(public), Store: h.db.Tokens(keys.Seal()), Assert: h.authority.Assert, Record: h.changed, Logger: log,
 	}); err != nil {
+		return nil, err
+	}
+	if h.sealer, err = openSealer(h.ledger, filepath.Join(data, "keys", "ledger.key"), audit.SealerConfig{Logger: log}); err != nil {
 		return nil, err
 	}
 	if h.payloads, err = openPayloads(filepath.Join(data, "payloads"), keys.Seal(), time.Duration(cfg.Audit.Keep), log); err != nil {
@@ -452,6 +456,9 @@ func (h *house) closeFiles() error {
 	}
 	if h.budgets != nil {
 		errs = append(errs, h.budgets.Save(context.Background(), h.db.Counts()))
+	}
+	if h.sealer != nil {
+		errs = append(errs, h.sealer.Close())
 	}
 	if h.ledger != nil {
 		errs = append(errs, h.ledger.Close())

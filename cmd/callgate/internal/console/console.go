@@ -28,6 +28,7 @@ type Config struct {
 	Ledger    *audit.Ledger
 	Index     *store.Index
 	Payloads  *audit.Payloads
+	Sealer    *audit.Sealer
 	Record    func(what, by, name, state string) error               // a change of state
 	Lineage   func(ctx context.Context, id string) (*Lineage, error) // of a call; nil if there is none
 	Flows     func(ctx context.Context, from, to string, since time.Time) (*Flows, error)
@@ -107,6 +108,8 @@ func (c *Console) Handler() http.Handler {
 		"GET /api/v1/diff":                         c.ask("diff", []string{"after", "before"}, c.diff),
 		"GET /api/v1/calls/{id}/request":           c.payload(func(call *audit.Call) *audit.Payload { return call.Asks }),
 		"GET /api/v1/calls/{id}/reply":             c.payload(func(call *audit.Call) *audit.Payload { return call.Got }),
+		"GET /checkpoint":                          c.checkpoint,
+		"GET /tile/{level}/{rest...}":              c.tile,
 		"GET /api/v1/calls/{id}/lineage":           c.lineage,
 		"POST /api/v1/travels":                     c.travels,
 		"GET /api/v1/flows":                        c.flows,
