@@ -205,6 +205,7 @@ func (s *Sealer) run() {
 	defer close(s.ended)
 	tick := time.NewTicker(s.cfg.Every)
 	defer tick.Stop()
+	_ = s.Seal() // what the process before could not
 	for {
 		select {
 		case <-tick.C:
