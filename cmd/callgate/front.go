@@ -116,6 +116,9 @@ func (f *front) stop(timeout time.Duration) bool {
 	case <-time.After(cutTimeout):
 		finished = false
 	}
+	last, end := context.WithTimeout(context.Background(), time.Second)
+	defer end()
+	f.server.Shutdown(last) // the server sends the end of a reply after its handler has returned
 	f.server.Close()
 	return finished
 }
