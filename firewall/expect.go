@@ -1,0 +1,160 @@
+package firewall
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Expected is the things of one kind that are expected. It is never changed. nil expects
+// anything.
+type Expected struct {
+	exact    map[string]string // to itself, so that a name can be had without a copy
+	begin    []string          // what names begin with
+	end      []string          // what they end with
+	by, text string
+}
+
+// Who expects something.
+const (
+	ByConfig = "config"
+	ByHabit  = "learned"
+)
+
+const maxExpected = 300 // bytes of words for what is expected
+
+// NewExpected is names that are expected, by whom. A * at the end of a name stands for
+// anything, and so does one at its beginning with a dot behind it: *.example.com.
+func NewExpected(by string, names []string) *Expected {
+	e := &Expected{exact: make(map[string]string, len(names)), by: by, text: "none"}
+	for _, n := range names {
+		switch {
+		case strings.HasSuffix(n, "*"):
+			e.begin = append(e.begin, n[:len(n)-1])
+		case strings.HasPrefix(n, "*."):
+			e.end = append(e.end, n[1:])
+		default:
+			e.exact[n] = n
+		}
+	}
+	if sorted := slices.Sorted(slices.Values(names)); len(sorted) > 0 {
+		e.text = clipText(strings.Join(sorted, ", "), maxExpected)
+	}
+	return e
+}
+
+// has says whether name is expected, and gives it without a copy where it can.
+func (e *Expected) has(name []byte) (string, bool) {
+	if e == nil {
+		return "", true
+	}
+	if known, ok := e.exact[string(name)]; ok {
+		return known, true
+	}
+	for _, b := range e.begin {
+		if len(name) >= len(b) && string(name[:len(b)]) == b {
+			return "", true
+		}
+	}
+	for _, end := range e.end {
+		if bytes.HasSuffix(name, []byte(end)) {
+			return "", true
+		}
+	}
+	return "", false
+}
+
+func (e *Expected) String() string {
+	if e == nil {
+		return "anything"
+	}
+	return e.text
+}
+
+// A Ceiling is how much of something is expected. The zero Ceiling is none.
+type Ceiling struct {
+	Max int64
+	By  string
+}
+
+// An Order is which tools come right before another one.
+type Order struct {
+	After *Expected           // what may; [AtStart] for nothing
+	Among map[string]struct{} // what it is known of; nil: of anything
+}
+
+// AtStart stands in an [Order] for the beginning of a run.
+const AtStart = "start"
+
+// An Envelope is what is expected of the runs of one agent. It is never changed. The
+// zero Envelope expects anything.
+type Envelope struct {
+	Tools  *Expected // SERVER/TOOL
+	Models *Expected // PROVIDER/MODEL
+	Hosts  *Expected // that URLs in the arguments of tools name
+
+	Labels   Labels // that a run may have, where LabelsBy says who expects that
+	LabelsBy string
+
+	RunCalls  Ceiling // calls of a run
+	HourCalls Ceiling // calls of the agent in an hour of the clock
+	RunCost   Ceiling // of a run, in millionths of a US dollar
+
+	After map[string]Order // by tool
+
+	Runs int // that were looked at to learn it; 0 where nothing was learned
+}
+
+// Expectations are what is expected of agents, and what is done about a run that departs
+// from that. They are never changed, only replaced.
+type Expectations struct {
+	Agents    map[string]*Envelope // by agent: agent:bot; of others anything is expected
+	Actions   [driftKinds]DriftAction
+	Approvers string // the group that is asked, where an action is [DriftAsk]
+}
+
+// A DriftKind is in what a run may depart from what is expected.
+type DriftKind uint8
+
+// The kinds of drift.
+const (
+	DriftTools  DriftKind = iota // a tool that is not expected
+	DriftModels                  // a model
+	DriftHosts                   // a host that a URL in the arguments of a tool names
+	DriftLabels                  // a label that the run has got
+	DriftVolume                  // more calls, or more money
+	DriftOrder                   // a tool right after another one
+	driftKinds
+)
+
+var driftNames = [driftKinds]string{"tools", "models", "hosts", "labels", "volume", "order"}
+
+func (k DriftKind) String() string { return driftNames[k] }
+
+// DriftKinds are the names of all kinds, in order.
+func DriftKinds() []string { return driftNames[:] }
+
+// A DriftAction is what is done when a run departs. The zero DriftAction records it.
+type DriftAction uint8
+
+// The actions. Each of them records, but for the last one.
+const (
+	DriftRecord  DriftAction = iota
+	DriftAlert               // whoever is to hear of it is told
+	DriftAsk                 // the call is held until people have approved it; then the run may go on so
+	DriftSuspend             // the agent is suspended, and the call refused
+	DriftOff                 // nothing, and nothing is recorded
+)
+
+var driftActions = [...]string{"record", "alert", "ask", "suspend", "off"}
+
+func (a DriftAction) String() string { return driftActions[a] }
+
+// ParseDriftAction is the action of a name.
+func ParseDriftAction(name string) (DriftAction, error) {
+	if i := slices.Index(driftActions[:], name); i >= 0 {
+		return DriftAction(i), nil
+	}
+	return 0, fmt.Errorf("%.40q is no action; write record, alert, ask, suspend or off", name)
+}
