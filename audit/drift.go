@@ -40,8 +40,12 @@ type Habit struct {
 	Runs   int                       // that were looked at
 	Calls  int64                     // of a run: 19 of 20 runs make no more
 	Cost   int64                     // of a run, likewise, in millionths of a US dollar
-	Traits map[string]map[string]int // runs in which a thing was done, by what it is of and the thing
+	Traits map[string]map[string]int // runs in which a thing was done that more than one did, by what it is of and the thing
+	Novel  map[string]int            // runs that did a thing which no other did, by what it is of
 }
+
+// AtStart stands in a trait of order for the beginning of a run.
+const AtStart = "start"
 
 // What a [Habit] has traits of.
 const (
@@ -49,5 +53,5 @@ const (
 	TraitModel = "model" // PROVIDER/MODEL
 	TraitHost  = "host"  // that arguments of tools name
 	TraitLabel = "label" // that the run had
-	TraitOrder = "order" // a tool, a space, and the tool after it
+	TraitOrder = "order" // a tool or [AtStart], a line feed, and the tool after it
 )

@@ -191,7 +191,7 @@ func (r *Runs) strays(call *Call, e *Envelope, found []stray) []stray {
 		return found
 	}
 	if len(before) == 0 {
-		before = append(before, AtStart...)
+		before = append(before, audit.AtStart...)
 	}
 	if order.Among != nil {
 		if _, known := order.Among[string(before)]; !known {

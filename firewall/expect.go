@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"callgate/audit"
 )
 
 // Expected is the things of one kind that are expected. It is never changed. nil expects
@@ -80,12 +82,9 @@ type Ceiling struct {
 
 // An Order is which tools come right before another one.
 type Order struct {
-	After *Expected           // what may; [AtStart] for nothing
+	After *Expected           // what may; [audit.AtStart] for nothing
 	Among map[string]struct{} // what it is known of; nil: of anything
 }
-
-// AtStart stands in an [Order] for the beginning of a run.
-const AtStart = "start"
 
 // An Envelope is what is expected of the runs of one agent. It is never changed. The
 // zero Envelope expects anything.
@@ -157,4 +156,118 @@ func ParseDriftAction(name string) (DriftAction, error) {
 		return DriftAction(i), nil
 	}
 	return 0, fmt.Errorf("%.40q is no action; write record, alert, ask, suspend or off", name)
+}
+
+const (
+	fewRuns   = 2         // that must have done a thing for it to be usual: one run alone teaches nothing
+	novelty   = 10        // percent of the runs that may do what no other did: where it is more, nothing is usual
+	slackTime = 2         // as much again as usual is no departure
+	slackRuns = 10        // nor are so many calls more
+	slackCost = 1_000_000 // nor is so much money, in millionths of a US dollar
+)
+
+// Learn is what is usual by a habit, with at least so many runs behind it; nil where there
+// are fewer.
+func Learn(h *audit.Habit, atLeast int) *Envelope {
+	if h == nil || h.Runs < atLeast || h.Runs == 0 {
+		return nil
+	}
+	usual := func(what string) *Expected {
+		if h.Novel[what]*100 > h.Runs*novelty {
+			return nil
+		}
+		var names []string
+		for name, runs := range h.Traits[what] {
+			if runs >= fewRuns {
+				names = append(names, name)
+			}
+		}
+		return learned(names)
+	}
+	e := &Envelope{
+		Tools: usual(audit.TraitTool), Models: usual(audit.TraitModel), Hosts: usual(audit.TraitHost), Runs: h.Runs,
+		RunCalls: Ceiling{slackTime*h.Calls + slackRuns, ByHabit}, RunCost: Ceiling{slackTime*h.Cost + slackCost, ByHabit},
+	}
+	if labels := usual(audit.TraitLabel); labels != nil {
+		e.LabelsBy = ByHabit
+		for name := range labels.exact {
+			if l, ok := ParseLabel(name); ok {
+				e.Labels |= l
+			}
+		}
+	}
+	e.After = learnOrder(h, atLeast)
+	return e
+}
+
+// learned is names as they are: a * in one is a *.
+func learned(names []string) *Expected {
+	e := NewExpected(ByHabit, nil)
+	for _, n := range names {
+		e.exact[n] = n
+	}
+	if len(names) > 0 {
+		slices.Sort(names)
+		e.text = clipText(strings.Join(names, ", "), maxExpected)
+	}
+	return e
+}
+
+// learnOrder is what usually comes right before each tool that is known well, among those
+// that are.
+func learnOrder(h *audit.Habit, atLeast int) map[string]Order {
+	if h.Novel[audit.TraitOrder]*100 > h.Runs*novelty {
+		return nil
+	}
+	among := map[string]struct{}{audit.AtStart: {}}
+	for tool, runs := range h.Traits[audit.TraitTool] {
+		if runs >= atLeast {
+			among[tool] = struct{}{}
+		}
+	}
+	before := make(map[string][]string)
+	for step, runs := range h.Traits[audit.TraitOrder] {
+		if first, then, ok := strings.Cut(step, "\n"); ok && runs >= fewRuns {
+			before[then] = append(before[then], first)
+		}
+	}
+	after := make(map[string]Order)
+	for tool := range among {
+		if tool != audit.AtStart {
+			after[tool] = Order{After: learned(before[tool]), Among: among}
+		}
+	}
+	return after
+}
+
+// Over is e where it says something, and what was learned where it does not.
+func (e Envelope) Over(learned *Envelope) *Envelope {
+	if learned == nil {
+		return &e
+	}
+	l := *learned
+	for _, x := range []struct{ to, from **Expected }{{&l.Tools, &e.Tools}, {&l.Models, &e.Models}, {&l.Hosts, &e.Hosts}} {
+		if *x.from != nil {
+			*x.to = *x.from
+		}
+	}
+	for _, x := range []struct{ to, from *Ceiling }{{&l.RunCalls, &e.RunCalls}, {&l.HourCalls, &e.HourCalls}, {&l.RunCost, &e.RunCost}} {
+		if x.from.By != "" {
+			*x.to = *x.from
+		}
+	}
+	if e.LabelsBy != "" {
+		l.Labels, l.LabelsBy = e.Labels, e.LabelsBy
+	}
+	if len(e.After) > 0 {
+		after := make(map[string]Order, len(l.After)+len(e.After))
+		for tool, o := range l.After {
+			after[tool] = o
+		}
+		for tool, o := range e.After {
+			after[tool] = o
+		}
+		l.After = after
+	}
+	return &l
 }
