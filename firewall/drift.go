@@ -151,12 +151,8 @@ func (c *Call) askedBy() string {
 
 // unlabelled adds labels that are not expected.
 func (e *Envelope) unlabelled(l Labels, found []stray) []stray {
-	expected := strings.Join(e.Labels.Names(), ", ")
-	if expected == "" {
-		expected = "none"
-	}
 	for _, name := range (l &^ e.Labels).Names() {
-		found = append(found, stray{kind: DriftLabels, seen: name, expected: expected, by: e.LabelsBy})
+		found = append(found, stray{kind: DriftLabels, seen: name, expected: e.labelled(), by: e.LabelsBy})
 	}
 	return found
 }

@@ -3,6 +3,7 @@ package firewall
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -271,3 +272,51 @@ func (e Envelope) Over(learned *Envelope) *Envelope {
 	}
 	return &l
 }
+
+// Anything says whether e expects anything at all.
+func (e *Envelope) Anything() bool { return len(e.Lines()) == 0 }
+
+// A Line is something that is expected, in words.
+type Line struct {
+	Kind         DriftKind
+	Expected, By string
+}
+
+// Lines is what e expects, in words, by kind.
+func (e *Envelope) Lines() (list []Line) {
+	for _, x := range []struct {
+		kind DriftKind
+		e    *Expected
+	}{{DriftTools, e.Tools}, {DriftModels, e.Models}, {DriftHosts, e.Hosts}} {
+		if x.e != nil {
+			list = append(list, Line{x.kind, x.e.text, x.e.by})
+		}
+	}
+	if e.LabelsBy != "" {
+		list = append(list, Line{DriftLabels, e.labelled(), e.LabelsBy})
+	}
+	if c := e.RunCalls; c.By != "" {
+		list = append(list, Line{DriftVolume, fmt.Sprintf("at most %d calls in a run", c.Max), c.By})
+	}
+	if c := e.HourCalls; c.By != "" {
+		list = append(list, Line{DriftVolume, fmt.Sprintf("at most %d calls in an hour", c.Max), c.By})
+	}
+	if c := e.RunCost; c.By != "" {
+		list = append(list, Line{DriftVolume, "at most " + dollars(c.Max) + " USD in a run", c.By})
+	}
+	for _, tool := range slices.Sorted(maps.Keys(e.After)) {
+		list = append(list, Line{DriftOrder, tool + " after " + e.After[tool].After.text, e.After[tool].After.by})
+	}
+	return list
+}
+
+// labelled is the labels that are expected, in words.
+func (e *Envelope) labelled() string {
+	if text := strings.Join(e.Labels.Names(), ", "); text != "" {
+		return text
+	}
+	return "none"
+}
+
+// Names are the agents of which something is expected, in order.
+func (x *Expectations) Names() []string { return slices.Sorted(maps.Keys(x.Agents)) }

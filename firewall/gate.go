@@ -131,6 +131,9 @@ func (g *Gate) SetKeep(rules []KeepRule) { g.keeps.Store(&rules) }
 // SetExpectations replaces what is expected of agents; nil expects anything.
 func (g *Gate) SetExpectations(x *Expectations) { g.expect.Store(x) }
 
+// Expectations are what is expected of agents now.
+func (g *Gate) Expectations() *Expectations { return g.expect.Load() }
+
 // Do takes call from the agent to up and its reply from up to down, and returns
 // when the call is over and on record. down is called once per event, in order,
 // from the calling goroutine. The error, if any, is an [*Error].
