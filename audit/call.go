@@ -1,6 +1,9 @@
 package audit
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"slices"
+)
 
 // What the Outcome of a [Call] may be besides what a [Record] says.
 const (
@@ -69,6 +72,8 @@ type Call struct {
 	Links   []Link   `json:"links,omitempty"`
 	Led     []Edge   `json:"led_to,omitempty"`
 	Signals []string `json:"signals,omitempty"`
+
+	Drift []Departure `json:"drift,omitempty"` // what of it is not expected of the agent
 }
 
 // A Want is a tool call that a model asked for, and what became of that.
@@ -225,12 +230,16 @@ func (c *Call) about(r *Record) {
 	c.Kind, c.Target, c.Method, c.Resource = r.Kind, r.Target, r.Method, r.Resource
 	c.Asks, c.Env, c.Otherwise, c.Approval = r.Sent, r.Env, r.Otherwise, r.Approval
 	c.Args, c.ArgsHash, c.Links, c.Signals = r.Args, r.ArgsHash, r.Links, r.Signals
+	c.Drift = r.Drift
 	c.Effect, c.Rule, c.Reason, c.Policy, c.Obligations = r.Effect, r.Rule, r.Reason, r.Policy, r.Obligations
 	c.Findings, c.Checks = r.Findings, r.Checks
 }
 
 // end takes over how the call ended. What guards saw is told in full at the end.
 func (c *Call) end(r *Record) {
+	if r.Kind == "" { // what was noticed by then, besides
+		c.Signals, c.Drift = slices.Concat(c.Signals, r.Signals), slices.Concat(c.Drift, r.Drift)
+	}
 	c.Got = r.Got
 	c.Ended, c.Outcome, c.Fault, c.TookUS, c.Usage = r.At, r.Outcome, r.Fault, r.TookUS, r.Usage
 	c.Cost, c.Labels, c.Credential, c.Attempts, c.Lossy, c.Cached = r.Cost, r.Labels, r.Credential, r.Attempts, r.Lossy, r.Cached

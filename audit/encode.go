@@ -52,6 +52,7 @@ func appendJSON(b []byte, r *Record) []byte {
 	b = appendPayload(b, `,"sent":`, r.Sent)
 	b = appendPayload(b, `,"got":`, r.Got)
 	b = texts(b, `,"signals":`, r.Signals)
+	b = list(b, `,"drift":`, r.Drift, appendDeparture)
 	if r.Env != nil {
 		b = appendEnv(append(b, `,"env":`...), r.Env)
 	}
@@ -138,6 +139,7 @@ func appendEnv(b []byte, e *Env) []byte {
 	b = number(b, `,"calls":`, e.Calls)
 	b = number(b, `,"spent_microusd":`, e.Spent)
 	b = text(b, `,"ip":`, e.IP)
+	b = texts(b, `,"hosts":`, e.Hosts)
 	if e.Acts {
 		b = append(b, `,"acts":true`...)
 	}
@@ -166,6 +168,15 @@ func appendLink(b []byte, l *Link) []byte {
 	b = text(b, `,"tool_use":`, l.ID)
 	b = text(b, `,"to":`, l.To)
 	return append(number(b, `,"message":`, int64(l.Message)), '}')
+}
+
+func appendDeparture(b []byte, d *Departure) []byte {
+	b = appendText(append(b, `{"kind":`...), d.Kind)
+	b = appendText(append(b, `,"seen":`...), d.Seen)
+	b = text(b, `,"expected":`, d.Expected)
+	b = appendText(append(b, `,"by":`...), d.By)
+	b = appendText(append(b, `,"action":`...), d.Action)
+	return append(text(b, `,"from":`, d.From), '}')
 }
 
 func appendAttempt(b []byte, a *Attempt) []byte {

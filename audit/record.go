@@ -54,6 +54,7 @@ type Record struct {
 	Sent     *Payload        `json:"sent,omitempty"`      // the request, as it was forwarded; in Opened and Refused
 	Got      *Payload        `json:"got,omitempty"`       // the reply, as it went down, a document to a line; in Closed
 	Signals  []string        `json:"signals,omitempty"`   // what is not as it should be between the two planes: "orphan", "args_changed"…
+	Drift    []Departure     `json:"drift,omitempty"`     // what of it is not expected of the agent
 	Env      *Env            `json:"env,omitempty"`       // what a policy could read of the call, beside all this
 
 	// Under which law.
@@ -114,7 +115,8 @@ type Env struct {
 	Cost   *int64     `json:"cost_microusd,omitempty"` // of these; absent where no price is known
 	Calls  int64      `json:"calls,omitempty"`         // of the run before this one
 	Spent  int64      `json:"spent_microusd,omitempty"`
-	IP     string     `json:"ip,omitempty"` // that the client called from
+	IP     string     `json:"ip,omitempty"`    // that the client called from
+	Hosts  []string   `json:"hosts,omitempty"` // that URLs in the arguments name
 
 	Acts   bool   `json:"acts,omitempty"`   // for a party, or on an object
 	To     string `json:"to,omitempty"`     // from where the parties come, where somebody asked

@@ -29,6 +29,10 @@ func (g *Gate) Also(ctx context.Context, call, part *Call) error {
 
 // told takes over what guards did about part. Where in part is not told.
 func (c *Call) told(part *Call) {
+	if len(part.Drift) > 0 {
+		c.Drift = append(c.Drift, part.Drift...)
+		c.signal(SignalDrift)
+	}
 	for _, f := range part.Findings {
 		f.Where, _, _ = strings.Cut(f.Where, "/")
 		f.Where += "/file"

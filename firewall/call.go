@@ -91,10 +91,11 @@ type Call struct {
 	Chain    string // the run as the client names it, else Run
 	Thread   string // the conversation that it is of, by the id of the model call that began it
 	Links    []audit.Link
-	Signals  []string // what is not as it should be; see [SignalOrphan]
-	Labels   Labels   // what the run has read before
-	Before   Progress // of the run
-	Approval string   // id, of the approval that this call carries or waits for
+	Signals  []string          // what is not as it should be; see [SignalOrphan]
+	Drift    []audit.Departure // what of it is not expected of the agent
+	Labels   Labels            // what the run has read before
+	Before   Progress          // of the run
+	Approval string            // id, of the approval that this call carries or waits for
 	Decision Decision
 	Findings []audit.Finding
 	Checks   []audit.Check
@@ -131,6 +132,12 @@ type Call struct {
 	cut     bool           // and more than that
 	events  []Event        // the same, where it is to be redacted
 	gotten  int            // bytes of that
+
+	hosts    []string          // that URLs in the arguments name
+	fewHosts [4]string         // room for them
+	strays   []string          // what people must agree to before the run goes on with it
+	weighed  Labels            // of those that were brought: whether they are expected is known
+	late     []audit.Departure // that were noticed after the call was opened
 
 	credential string // those that were used for it, with spaces between them
 }

@@ -22,6 +22,7 @@ type Gate struct {
 	cfg    Config
 	law    atomic.Pointer[Law]
 	keeps  atomic.Pointer[[]KeepRule]
+	expect atomic.Pointer[Expectations]
 	flying flying
 }
 
@@ -44,6 +45,12 @@ type Config struct {
 	// nothing where that is no tool behind the gate. Without Args it is asked about the
 	// tool alone. nil knows none.
 	Tools func(caller *identity.Principal, w Want) []Meaning
+
+	// Drifted is told of each departure of a run, after what is done about it is decided. It
+	// must not wait. Suspend takes from an agent all that it may do, from its next event on.
+	// Both may be nil where nothing is expected of agents.
+	Drifted func(call *Call, d audit.Departure)
+	Suspend func(ctx context.Context, agent, why string) error
 
 	Window    bool    // who only reads does not wait for the record: at most what the log keeps waiting is lost with the power
 	Redactors []Guard // take out of what is kept as [KeepRedacted] all that they know
@@ -120,6 +127,12 @@ func (g *Gate) SetLaw(law *Law) {
 // SetKeep replaces what says how much is kept of what passes: the first rule that fits, or
 // everything where none does.
 func (g *Gate) SetKeep(rules []KeepRule) { g.keeps.Store(&rules) }
+
+// SetExpectations replaces what is expected of agents; nil expects anything.
+func (g *Gate) SetExpectations(x *Expectations) { g.expect.Store(x) }
+
+// Expectations are what is expected of agents now.
+func (g *Gate) Expectations() *Expectations { return g.expect.Load() }
 
 // Do takes call from the agent to up and its reply from up to down, and returns
 // when the call is over and on record. down is called once per event, in order,
@@ -214,6 +227,7 @@ func (g *Gate) decide(ctx context.Context, law *Law, call *Call) error {
 		call.Decision = call.Decision.And(d).And(unread(guard, call))
 	}
 	call.judged = true
+	call.Decision = call.Decision.And(g.strays(ctx, call))
 	if d := call.Decision; d.Effect == Deny {
 		return &Error{Code: Denied, Rule: d.Rule, Reason: d.Reason}
 	}
@@ -250,6 +264,7 @@ func (g *Gate) open(ctx context.Context, call *Call) error {
 	if err := g.keepRequest(call); err != nil {
 		return recorded(err)
 	}
+	g.cfg.Runs.went(call)
 	g.note(call, call.opened())
 	if !call.acts() {
 		return nil
@@ -271,6 +286,9 @@ func (g *Gate) forward(ctx context.Context, law *Law, call *Call, up Upstream, d
 			return err
 		}
 		if err := g.cfg.Runs.read(ctx, call); err != nil {
+			return err
+		}
+		if err := g.got(ctx, call); err != nil {
 			return err
 		}
 		call.answered(&ev)

@@ -70,3 +70,42 @@ func BenchmarkWindowed(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkDrift is a tool call as expected, with and without something that is expected:
+// the difference is what it costs to look.
+func BenchmarkDrift(b *testing.B) {
+	var tools, hosts []string
+	after := make(map[string]firewall.Order)
+	for i := range 200 {
+		tools, hosts = append(tools, fmt.Sprintf("shop/t%d", i)), append(hosts, fmt.Sprintf("h%d.example", i))
+	}
+	tools = append(tools, "shop/find")
+	among := make(map[string]struct{})
+	for _, tool := range tools {
+		among[tool] = struct{}{}
+		after[tool] = firewall.Order{After: firewall.NewExpected(firewall.ByHabit, tools), Among: among}
+	}
+	e := &firewall.Envelope{
+		Tools: firewall.NewExpected(firewall.ByHabit, tools), Hosts: firewall.NewExpected(firewall.ByHabit, hosts), LabelsBy: firewall.ByHabit,
+		RunCalls: firewall.Ceiling{Max: 1 << 60, By: firewall.ByHabit}, RunCost: firewall.Ceiling{Max: 1 << 60, By: firewall.ByHabit}, HourCalls: firewall.Ceiling{Max: 1 << 60, By: firewall.ByConfig}, After: after,
+	}
+	for _, x := range []struct {
+		name string
+		x    *firewall.Expectations
+	}{{"off", nil}, {"on", &firewall.Expectations{Agents: map[string]*firewall.Envelope{"agent:bot": e}}}} {
+		b.Run(x.name, func(b *testing.B) {
+			gate := newGate(newNowhere(), rules{"tool:shop/find": firewall.Allow})
+			gate.SetExpectations(x.x)
+			up := &replies{events: []firewall.Event{event(`{}`, true)}}
+			down := func(firewall.Event) error { return nil }
+			call := toolCall("find", `{"at":"https://h7.example/a/long/path/of/something"}`)
+			b.ReportAllocs()
+			for b.Loop() {
+				c := *call
+				if err := gate.Do(context.Background(), &c, up, down); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -35,6 +35,9 @@ func (c *Call) ended(e *Error, now time.Time) *audit.Record {
 	if c.idle() {
 		r = c.about(audit.Closed, now)
 	}
+	if len(c.late) > 0 {
+		r.Signals, r.Drift = []string{SignalDrift}, c.late
+	}
 	r.Cached = c.Cached
 	r.Bytes, r.Findings, r.Checks, r.Credential, r.Attempts, r.Lossy = c.sent, c.Findings, c.Checks, c.credential, c.Attempts, c.Lossy
 	r.Unjudged = c.blind
@@ -63,7 +66,7 @@ func (c *Call) about(t audit.Type, at time.Time) *audit.Record {
 		Run: c.Run, Session: c.Hints.Session, Thread: c.Thread,
 		Kind: c.Kind.String(), Target: c.Target, Method: c.Method, Resource: c.Resource,
 		Sent: c.asks, Env: c.env(), Approval: c.Approval,
-		ArgsHash: c.argsHash, Bytes: int64(len(c.Body.JSON)) + c.Unread, Unjudged: c.Unread, Links: c.Links, Signals: c.Signals,
+		ArgsHash: c.argsHash, Bytes: int64(len(c.Body.JSON)) + c.Unread, Unjudged: c.Unread, Links: c.Links, Signals: c.Signals, Drift: c.Drift,
 		Rule: c.Decision.Rule, Reason: c.Decision.Reason, Policy: c.Decision.Policy,
 		Findings: c.Findings, Checks: c.Checks,
 	}
@@ -103,7 +106,7 @@ func (c *Call) env() *audit.Env {
 	}
 	e := &audit.Env{
 		Roles: c.Caller.Roles, Above: c.Caller.Above, Hints: c.Impact.Names(), Labels: c.Labels.Names(),
-		Tokens: c.Estimate.Tokens, Calls: c.Before.Calls, Spent: int64(c.Before.Spent), IP: c.From,
+		Tokens: c.Estimate.Tokens, Calls: c.Before.Calls, Spent: int64(c.Before.Spent), IP: c.From, Hosts: c.hosts,
 	}
 	e.Acts = c.Acting != nil
 	if o := c.origins; o != nil && e.Acts {

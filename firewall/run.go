@@ -32,9 +32,10 @@ type Runs struct {
 	trace atomic.Bool // what runs have met is to be known
 
 	mu    sync.Mutex
-	runs  map[string]*run // by caller
-	next  time.Time       // when to look for runs that have ended
-	ended []string        // that the store still has
+	hours map[string]*hour // of agents
+	runs  map[string]*run  // by caller
+	next  time.Time        // when to look for runs that have ended
+	ended []string         // that the store still has
 }
 
 // A RunStore keeps which runs have labels, so that no restart washes them off.
@@ -64,6 +65,7 @@ type run struct {
 	kept   bool // in the store
 	done   Progress
 	met    *met   // what it has met, where the law wants to know
+	drift  drift  // how it has departed from what is expected
 	parent *run   // of who its agent acts for
 	joins  *joins // of its calls
 }
@@ -74,7 +76,7 @@ func NewRuns(idle time.Duration, store RunStore, now func() time.Time) *Runs {
 	if idle == 0 {
 		idle = 30 * time.Minute
 	}
-	return &Runs{idle: idle, now: now, store: store, seed: maphash.MakeSeed(), runs: make(map[string]*run)}
+	return &Runs{idle: idle, now: now, store: store, seed: maphash.MakeSeed(), runs: make(map[string]*run), hours: make(map[string]*hour)}
 }
 
 // longestStop is how long the process may have been down for its runs to go on.
@@ -228,6 +230,7 @@ func (r *Runs) read(ctx context.Context, call *Call) error {
 	r.mu.Lock()
 	u := call.run
 	gained := call.Brings &^ u.labels
+	u.drift.gained(gained, call.ID)
 	u.labels |= call.Brings
 	u.kept = true
 	r.mu.Unlock()

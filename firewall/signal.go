@@ -13,6 +13,7 @@ const (
 	SignalBypassed      = "bypassed"       // of a tool that is behind the gate
 	SignalHistoryEdited = "history_edited" // what was said before in the conversation is not what was said
 	SignalLoop          = "loop"           // the same tool calls again and again
+	SignalDrift         = "drift"          // what is not expected of the agent; see [audit.Departure]
 )
 
 const (

@@ -4,6 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"flag"
 	"fmt"
 	"io"
@@ -73,6 +76,7 @@ func TestScripts(t *testing.T) {
 			"token": token, "admin": admin, "expand": expand, "await": await, "refused": refused,
 			"describe": describe, "login": login, "ended": ended, "upstream": reachedUpstream,
 			"hold": hold, "holding": holding, "release": release,
+			"hooked": hooked,
 		},
 	})
 }
@@ -97,6 +101,7 @@ type world struct {
 	answer  chan answer   // of begin
 	tools   *server.MCPServer
 	oauth   *upstream.OAuth
+	hooks   []string // what came to the webhook, well signed; guarded by mu
 }
 
 type gate struct {
@@ -123,7 +128,9 @@ func setup(env *testscript.Env, bin string) error {
 	w.oauth = oauth
 	w.tools = tools()
 	tools := httptest.NewServer(server.NewStreamableHTTPServer(w.tools))
+	hook := httptest.NewServer(http.HandlerFunc(w.hook))
 	env.Defer(func() {
+		defer hook.Close()
 		defer locked.Close()
 		w.stopAll()
 		w.release()
@@ -138,6 +145,8 @@ func setup(env *testscript.Env, bin string) error {
 	env.Setenv("MCP", tools.URL+"/mcp")
 	env.Setenv("LOCKED", locked.URL+"/mcp")
 	env.Setenv("ISSUER", oauth.Issuer)
+	env.Setenv("HOOK", hook.URL)
+	env.Setenv("HOOK_SECRET", hookSecret)
 	env.Setenv("NO_COLOR", "1")
 	return nil
 }
@@ -227,7 +236,7 @@ func serve(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	cmd := exec.Command(program, append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}, args...)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = ts.Getenv("WORK"), out, errs
-	for _, variable := range []string{"PATH", "HOME", "CALLGATE_DATA", "MODEL_KEY", "MODEL", "MCP", "LOCKED", "ISSUER"} {
+	for _, variable := range []string{"PATH", "HOME", "CALLGATE_DATA", "MODEL_KEY", "MODEL", "MCP", "LOCKED", "ISSUER", "HOOK_SECRET"} {
 		cmd.Env = append(cmd.Env, variable+"="+ts.Getenv(variable))
 	}
 	ts.Check(cmd.Start())
@@ -355,12 +364,13 @@ func request(ts *testscript.TestScript, neg bool, args []string) {
 
 // callTool makes one modern request.
 func callTool(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 3 {
-		ts.Fatalf("usage: tool SERVER NAME ARGS")
+	if neg || len(args) != 3 && len(args) != 4 {
+		ts.Fatalf("usage: tool SERVER NAME ARGS [STATUS]")
 	}
+	want := append(args[3:], "200")[0]
 	body := fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":%q,"arguments":%s,"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}`, args[1], args[2])
 	show(ts, send("POST", ts.Getenv("GATE")+"/mcp/"+args[0], []string{"Authorization: Bearer " + ts.Getenv("TOKEN"),
-		"MCP-Protocol-Version: 2026-07-28", "Mcp-Method: tools/call", "Mcp-Name: " + args[1], body}), "200")
+		"MCP-Protocol-Version: 2026-07-28", "Mcp-Method: tools/call", "Mcp-Name: " + args[1], body}), want)
 }
 
 func capture(ts *testscript.TestScript, neg bool, args []string) {
@@ -442,7 +452,7 @@ func send(method, url string, rest []string) answer {
 var header = regexp.MustCompile(`^[A-Za-z-]+: `)
 
 func token(ts *testscript.TestScript, _ bool, args []string) {
-	ts.Check(ts.Exec("callgate", "token", args[0]))
+	ts.Check(ts.Exec("callgate", append([]string{"token"}, args...)...))
 	ts.Setenv("TOKEN", strings.TrimSpace(ts.ReadFile("stdout")))
 }
 
@@ -499,3 +509,43 @@ func holding(ts *testscript.TestScript, _ bool, _ []string) {
 }
 
 func release(ts *testscript.TestScript, _ bool, _ []string) { of(ts).release() }
+
+const hookSecret = "a secret that the webhook shares with callgate"
+
+// hook takes what callgate sends, if it is signed as docs/drift.md says.
+func (w *world) hook(res http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	var at, sent string
+	for part := range strings.SplitSeq(r.Header.Get("Callgate-Signature"), ",") {
+		switch name, value, _ := strings.Cut(part, "="); name {
+		case "t":
+			at = value
+		case "v1":
+			sent = value
+		}
+	}
+	mac := hmac.New(sha256.New, []byte(hookSecret))
+	mac.Write([]byte(at + "." + string(body)))
+	if hex.EncodeToString(mac.Sum(nil)) != sent {
+		res.WriteHeader(http.StatusForbidden)
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.hooks = append(w.hooks, string(body))
+}
+
+// hooked waits until the webhook was told something, or says that it was not so far.
+func hooked(ts *testscript.TestScript, neg bool, args []string) {
+	want, w := regexp.MustCompile(args[0]), of(ts)
+	has := func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return slices.ContainsFunc(w.hooks, want.MatchString)
+	}
+	if !neg {
+		until(ts, "the webhook is told "+args[0], has)
+	} else if has() {
+		ts.Fatalf("the webhook was told %s", args[0])
+	}
+}

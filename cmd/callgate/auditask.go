@@ -89,6 +89,9 @@ func timeline(t *audit.Timeline) [][]string {
 		if len(c.Signals) > 0 {
 			what += " (" + strings.Join(c.Signals, ", ") + ")"
 		}
+		for _, d := range c.Drift {
+			what += "; not expected: " + d.Kind + " " + d.Seen
+		}
 		cost := ""
 		if c.Cost != nil {
 			cost = usd(*c.Cost)

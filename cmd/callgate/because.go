@@ -73,6 +73,7 @@ var signalsInOrder = []sign{
 	{"bypassed", red, "a tool behind the gate was used past it", "the model was told what a tool behind the gate answered, though no such call came: it was made past the gate"},
 	{"orphan", red, "a tool was called that no model on record asked for", "no model call on record asked for it"},
 	{"repeated", red, "a tool call was made again that was asked for once", "it was made before, and asked for once"},
+	{"drift", red, "a run did what is not expected of its agent", ""},
 	{"args_changed", red, "a tool was called with other arguments than the model asked for", "the model asked for it with other arguments"},
 	{"result_changed", red, "a model was told another result than the tool gave", "the model is told another result than the tool gave"},
 	{"history_edited", amber, "what was said before was changed by the client", "the client has changed what was said before"},
@@ -96,8 +97,11 @@ func (t *teller) reasons(level int, c *audit.Call) {
 	if c.Kind == "tool" && !asked && (len(c.Links) == 0 || slices.Contains(c.Signals, "orphan")) {
 		t.note(level, t.p.colour(red, signalsInOrder[1].here))
 	}
+	for i := range c.Drift {
+		t.note(level, t.p.colour(red, t.departure(&c.Drift[i])))
+	}
 	for _, s := range signalsInOrder {
-		if s.name != "orphan" && slices.Contains(c.Signals, s.name) {
+		if s.here != "" && s.name != "orphan" && slices.Contains(c.Signals, s.name) {
 			t.note(level, t.p.colour(s.paint, s.here))
 		}
 	}

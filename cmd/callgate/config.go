@@ -67,6 +67,8 @@ type Config struct {
 		Idle Duration `yaml:"idle" restart:"yes"` // a run ends after this long without a call
 	} `yaml:"runs"`
 
+	Drift Drift `yaml:"drift"` // of runs from what is expected
+
 	Audit Audit `yaml:"audit"`
 
 	Approvals struct {
@@ -195,6 +197,8 @@ type Agent struct {
 	JWKSURI     string    `yaml:"jwks_uri"`    // where it publishes them, instead
 
 	DPoP Requirement `yaml:"dpop"` // its tokens are bound to a key that it shows
+
+	Expects Expects `yaml:"expects"` // of its runs
 }
 
 // Safe defaults: this machine only, nothing configured, and so everything denied.
@@ -220,6 +224,7 @@ func defaults() Config {
 	c.Identity.TTL, c.Runs.Idle, c.ShutdownTimeout = Duration(defaultTTL), Duration(defaultIdle), Duration(defaultShutdown)
 	c.Cache.Memory = defaultCache
 	c.Audit.Payloads, c.Audit.Keep = "full", Duration(defaultKeep)
+	c.Drift.Learn, c.Drift.MinRuns, c.Drift.Every = Duration(defaultLearn), defaultMinRuns, Duration(defaultEvery)
 	c.Approvals.TTL, c.Identity.RefreshTTL = Duration(defaultApproval), Duration(defaultRefreshTTL)
 	return c
 }

@@ -34,6 +34,9 @@ func differences(a, b *Config) []string {
 	if !reflect.DeepEqual(a.Identity.Federation, b.Identity.Federation) {
 		list = append(list, "identity.federation is changed")
 	}
+	if !reflect.DeepEqual(a.Drift, b.Drift) {
+		list = append(list, "drift is changed")
+	}
 	if a.ShutdownTimeout != b.ShutdownTimeout {
 		list = append(list, "shutdown_timeout is "+b.ShutdownTimeout.String())
 	}

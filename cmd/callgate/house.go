@@ -62,11 +62,13 @@ type house struct {
 	unreach    context.CancelFunc // ends what tends the token for HashiCorp Vault; nil: nothing does
 	models     *providers.Handler
 	tools      *mcp.Handler
+	alerts     *alerts
 	working    sync.WaitGroup     // the index, and the policy's shadow
 	rest       context.CancelFunc // ends their work
 
 	mu      sync.Mutex // held by a reload; guards what follows
 	cfg     Config
+	habits  map[string]*audit.Habit // of agents, as they were last looked at
 	servers map[string]*mcp.Server
 	retired sync.WaitGroup // servers that a reload took out of use
 }
@@ -147,8 +149,11 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 		Budgets: h.budgets, Approvals: h.approvals, Stops: h.revoked, Now: time.Now, Logger: log, Person: h.registry.Person,
 		Tools:    func(caller *identity.Principal, w firewall.Want) []firewall.Meaning { return h.tools.Meant(caller, w) },
 		Payloads: h.payloads, Redactors: h.guards, Window: cfg.Audit.Window > 0,
+		Drifted: h.drifted, Suspend: h.suspend,
 	}, h.lawOf(law, nil))
 	h.gate.SetKeep(cfg.Audit.rules())
+	h.alerts = newAlerts(h.changed)
+	h.expect(&cfg)
 	replies, err := h.replies(ctx, &cfg)
 	if err != nil {
 		return nil, err
@@ -185,6 +190,8 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	h.working.Go(func() { h.index.Run(working) })
 	h.working.Go(func() { h.shadow.Run(working) })
 	h.working.Go(func() { h.keep(working) })
+	h.working.Go(func() { h.learn(working) })
+	h.working.Go(func() { h.alerts.run(working) })
 	if h.db.IsShared() {
 		h.working.Go(func() {
 			h.revoked.Follow(working, func(err error) {
@@ -385,6 +392,7 @@ func (h *house) reload(ctx context.Context, by string) (console.Reloaded, error)
 	defer cancel()
 	h.sources.Refresh(fresh)
 	h.cfg = cfg
+	h.expect(&cfg)
 	h.gate.SetKeep(cfg.Audit.rules())
 	h.warn(&cfg)
 	h.log.Info("configuration reloaded", "by", by, "changes", done.Changes, "restart", done.Restart)
@@ -473,37 +481,4 @@ func (h *house) closeFiles() error {
 		errs = append(errs, h.db.Close())
 	}
 	return errors.Join(errs...)
-}
-
-func (h *house) upstreams(cfg *Config) map[string]providers.Provider {
-	m := make(map[string]providers.Provider, len(cfg.Providers))
-	for name, p := range cfg.Providers {
-		keys := p.pool(func(c Credential) identity.Credential { return h.lend(c, "provider:"+name) })
-		m[name] = providers.Provider{
-			Kind: p.Kind, Kinds: cfg.kinds(), BaseURL: string(p.BaseURL), Params: p.Params, Keys: keys, Models: p.Models, Strict: bool(p.Strict), Prices: prices(p.Prices), PricedAs: p.PricedAs, ReplyTokens: int64(p.Reply), Cache: time.Duration(p.Cache),
-			ConnectTimeout: time.Duration(p.Timeouts.Connect), FirstByteTimeout: time.Duration(p.Timeouts.FirstByte), IdleTimeout: time.Duration(p.Timeouts.Idle),
-		}
-	}
-	return m
-}
-
-// replies is where replies are kept that routes keep.
-func (h *house) replies(ctx context.Context, cfg *Config) (providers.Cache, error) {
-	if !cfg.Cache.Redis.Given {
-		return providers.NewMemoryCache(int64(cfg.Cache.Memory), time.Now), nil
-	}
-	r, err := store.OpenRedis(ctx, cfg.Cache.Redis.Secret.Reveal())
-	if err != nil {
-		return nil, err
-	}
-	h.redis = r
-	return r, nil
-}
-
-func prices(list map[string]Price) map[string]firewall.Price {
-	m := make(map[string]firewall.Price, len(list))
-	for name, p := range list {
-		m[name] = p.price()
-	}
-	return m
 }

@@ -33,6 +33,7 @@ type Config struct {
 	Lineage   func(ctx context.Context, id string) (*Lineage, error) // of a call; nil if there is none
 	Flows     func(ctx context.Context, from, to string, since time.Time) (*Flows, error)
 	Travels   func(ctx context.Context, value string, since time.Time) (*Travels, error)
+	Expected  func(agent string) []Expectation // of agents; of all where none is named
 	Policies  *policy.Versions
 	Approvals *firewall.Approvals
 	Approve   func(ctx context.Context, id string, v firewall.Vote) (firewall.Approval, error)
@@ -105,6 +106,8 @@ func (c *Console) Handler() http.Handler {
 		"GET /api/v1/rollup":                       c.ask("rollup", []string{"by", "filter", "since", "until", "limit"}, c.rollup),
 		"GET /api/v1/coverage":                     c.ask("coverage", []string{"agent", "since", "until"}, c.coverage),
 		"GET /api/v1/unlike":                       c.ask("unlike", []string{"agent", "since", "until", "limit"}, c.unlike),
+		"GET /api/v1/drift":                        c.ask("drift", []string{"agent", "run", "since", "until", "limit"}, c.drift),
+		"GET /api/v1/drift/expected":               c.expected,
 		"GET /api/v1/diff":                         c.ask("diff", []string{"after", "before"}, c.diff),
 		"GET /api/v1/calls/{id}/request":           c.payload(func(call *audit.Call) *audit.Payload { return call.Asks }),
 		"GET /api/v1/calls/{id}/reply":             c.payload(func(call *audit.Call) *audit.Payload { return call.Got }),

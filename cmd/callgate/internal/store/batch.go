@@ -25,6 +25,8 @@ type batch struct {
 	wants   []want
 	spends  []spend
 	changes []change
+	runs    map[string]*runRow
+	traits  map[trait]struct{}
 }
 
 // A row is what the index holds of a call. Of one that began in an earlier batch it
@@ -83,7 +85,9 @@ func spendOf(id string, try int, model string, usage gjson.Result, cost gjson.Re
 	return s
 }
 
-func newBatch() *batch { return &batch{at: make(map[string]int)} }
+func newBatch() *batch {
+	return &batch{at: make(map[string]int), runs: make(map[string]*runRow), traits: make(map[trait]struct{})}
+}
 
 // skip goes past records that nobody can read.
 func (b *batch) skip(lost *audit.Unreadable) { b.seq, b.place, b.last = lost.Last, 0, "" }
@@ -96,7 +100,7 @@ func (b *batch) add(e audit.Entry) {
 	b.seq, b.place, b.last = e.Seq, e.Place, string(e.JSON) // a copy, which the row's texts are parts of
 
 	r := row{took: -1, tokens: -1, cost: -1}
-	var links, usage, cost, attempts, proposal gjson.Result
+	var links, usage, cost, attempts, proposal, env, labels gjson.Result
 	var kind, what, name, model string
 	var took int64
 	gjson.Parse(b.last).ForEach(func(key, v gjson.Result) bool {
@@ -136,6 +140,10 @@ func (b *batch) add(e audit.Entry) {
 			})
 		case "proposal":
 			proposal = v
+		case "env":
+			env = v
+		case "labels":
+			labels = v
 		case "effect":
 			r.effect = v.Str
 		case "rule":
@@ -194,6 +202,7 @@ func (b *batch) add(e audit.Entry) {
 		}
 		return true
 	})
+	b.habit(audit.Type(kind), &r, env, labels)
 	n, known := b.at[r.id]
 	if !known {
 		n = len(b.calls)
@@ -233,6 +242,8 @@ func (r *row) merge(later *row) {
 			r.kind, r.target, r.resource, r.argsHash = later.kind, later.target, later.resource, later.argsHash
 		}
 		r.rule, r.policy, r.otherwise, r.approval, r.signals = later.rule, later.policy, later.otherwise, later.approval, later.signals
+	} else if !strings.Contains(r.signals, later.signals) {
+		r.signals += later.signals
 	}
 	if later.effect != "" {
 		r.effect = later.effect
@@ -257,7 +268,7 @@ const (
 		policy    = CASE WHEN excluded.kind <> '' THEN excluded.policy    ELSE calls.policy    END,
 		otherwise = CASE WHEN excluded.kind <> '' THEN excluded.otherwise ELSE calls.otherwise END,
 		approval  = CASE WHEN excluded.kind <> '' THEN excluded.approval  ELSE calls.approval  END,
-		signals   = CASE WHEN excluded.kind <> '' THEN excluded.signals   ELSE calls.signals   END,
+		signals   = CASE WHEN excluded.kind <> '' THEN excluded.signals   ELSE calls.signals || excluded.signals END,
 		outcome = CASE WHEN excluded.outcome <> '' THEN excluded.outcome ELSE calls.outcome END,
 		took_us = CASE WHEN excluded.outcome <> '' THEN excluded.took_us ELSE calls.took_us END,
 		tokens  = CASE WHEN excluded.outcome <> '' THEN excluded.tokens  ELSE calls.tokens  END,
@@ -311,6 +322,9 @@ func (b *batch) store(ctx context.Context, tx *sql.Tx, ledger string) error {
 	}
 	if err == nil {
 		err = b.tally(ctx, tx, before)
+	}
+	if err == nil {
+		err = b.keepHabits(ctx, tx)
 	}
 	if err != nil {
 		return err

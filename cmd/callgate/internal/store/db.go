@@ -162,7 +162,7 @@ func (d *DB) tryIndex(path string) error {
 }
 
 const (
-	indexVersion = 6 // of index.sql and of what is put there
+	indexVersion = 7 // of index.sql and of what is put there
 	readers      = 4
 	sharers      = 16
 )
@@ -170,7 +170,7 @@ const (
 // emptyIndex makes the index one of nothing.
 func (d *DB) emptyIndex(ctx context.Context) error {
 	return within(ctx, d.write, func(tx *sql.Tx) error {
-		for _, table := range []string{"progress", "calls", "hours", "rollups", "wants", "habits", "spends", "links", "changes"} {
+		for _, table := range []string{"progress", "calls", "hours", "rollups", "wants", "habits", "runs", "traits", "spends", "links", "changes"} {
 			if _, err := tx.ExecContext(ctx, "DROP TABLE IF EXISTS "+table); err != nil {
 				return err
 			}

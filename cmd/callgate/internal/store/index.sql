@@ -11,7 +11,7 @@ CREATE TABLE progress (
 	place   BIGINT NOT NULL, -- where that is
 	hash    TEXT   NOT NULL  -- of that
 );
-INSERT INTO progress (one, version, ledger, seq, place, hash) VALUES (1, 6, '', 0, 0, '');
+INSERT INTO progress (one, version, ledger, seq, place, hash) VALUES (1, 7, '', 0, 0, '');
 
 -- What lists and filters need of each call. The rest is read from its records.
 CREATE TABLE calls (
@@ -87,14 +87,24 @@ CREATE TABLE wants (
 	effect   TEXT   NOT NULL      -- deny: it was taken out of the reply
 );
 
--- What agents are used to do.
-CREATE TABLE habits (
+-- Runs, from which is learned what agents are used to do.
+CREATE TABLE runs (
+	run      TEXT   PRIMARY KEY,
 	agent    TEXT   NOT NULL,
-	what     TEXT   NOT NULL, -- agent, tool, order
-	thing    TEXT   NOT NULL, -- '', SERVER/TOOL, one and the next in a run with > between
-	n        BIGINT NOT NULL,
 	first_us BIGINT NOT NULL,
-	PRIMARY KEY (agent, what, thing)
+	last_us  BIGINT NOT NULL, -- when it began a call
+	calls    BIGINT NOT NULL,
+	cost     BIGINT NOT NULL, -- of all tries, in millionths of a US dollar
+	tool     TEXT   NOT NULL  -- SERVER/TOOL that it called last
+) WITHOUT ROWID;
+CREATE INDEX runs_last ON runs (last_us);
+
+-- What runs have done, of what was allowed.
+CREATE TABLE traits (
+	run   TEXT NOT NULL,
+	what  TEXT NOT NULL, -- tool, model, host, label, order
+	thing TEXT NOT NULL, -- as in audit.Habit
+	PRIMARY KEY (run, what, thing)
 ) WITHOUT ROWID;
 
 -- What calls of models have taken: the reply, and each try before it that took something.
