@@ -58,6 +58,7 @@ type Call struct {
 	ResultAt  []string // where the documents of its result are in the body of a reply, as gjson paths; a text there is a document of its own, or should be
 	Impact    Impact
 	Acting    *Acting                   // what it acts on; nil: it does nothing for anybody
+	Client    bool                      // of a tool of the agent's own program: allowed unless a rule forbids it
 	Trusted   bool                      // what the target answers is as good as what the user says
 	Brings    Labels                    // that the reply's content has
 	From      string                    // IP address that the request came from

@@ -61,8 +61,9 @@ type Config struct {
 // replaced; a call is judged from beginning to end by the one it began under.
 type Law struct {
 	Policy Policy
-	Guards []Guard // asked in order; the strictest answer wins
-	Trace  bool    // the policy asks from where values come: what runs meet is to be known
+	Guards []Guard               // asked in order; the strictest answer wins
+	Client map[string]ClientTool // what is said of tools that are not behind the gate, by name
+	Trace  bool                  // the policy asks from where values come: what runs meet is to be known
 }
 
 // A Policy answers from its rules alone: the same question, the same answer.
@@ -154,7 +155,8 @@ func (g *Gate) Do(ctx context.Context, call *Call, up Upstream, down func(Event)
 	}
 	g.cfg.Runs.attribute(call)
 	flight.is(call)
-	g.cfg.Runs.heard(call)
+	call.carries(law)
+	g.cfg.Runs.heard(law, call)
 	if err := g.decide(ctx, law, call); err != nil {
 		return g.refuse(ctx, call, err)
 	}
@@ -299,7 +301,7 @@ func (g *Gate) forward(ctx context.Context, law *Law, call *Call, up Upstream, d
 			}
 			continue
 		}
-		ready, err := held.keep(ev)
+		ready, err := held.keep(ctx, ev)
 		if err != nil {
 			return err
 		}

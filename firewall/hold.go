@@ -1,6 +1,10 @@
 package firewall
 
-import "callgate/audit"
+import (
+	"context"
+
+	"callgate/audit"
+)
 
 // A Meaning is a call that a model may mean by a tool call which it asks for.
 type Meaning struct {
@@ -47,7 +51,7 @@ func (h *hold) lets(ev *Event) bool {
 }
 
 // keep keeps ev back, and is what may go down now: nothing, or all that was kept back.
-func (h *hold) keep(ev Event) ([]Event, error) {
+func (h *hold) keep(ctx context.Context, ev Event) ([]Event, error) {
 	begins := !h.on
 	if begins {
 		h.on, h.kept, h.size = true, nil, 0
@@ -59,7 +63,7 @@ func (h *hold) keep(ev Event) ([]Event, error) {
 	switch {
 	case !ev.Open || ev.Last:
 		h.on, h.more = false, ev.More
-		return h.release(), nil
+		return h.release(ctx), nil
 	case begins && h.more: // what waits at the door waited for this
 		return []Event{{}}, nil
 	}
@@ -67,12 +71,12 @@ func (h *hold) keep(ev Event) ([]Event, error) {
 }
 
 // release judges the calls that are kept back, now that they are whole.
-func (h *hold) release() []Event {
+func (h *hold) release(ctx context.Context) []Event {
 	var wants []Want
 	refused := false
 	for i := range h.kept {
 		for _, w := range h.kept[i].Wants {
-			w.Refused = h.gate.judgeWant(h.law, h.call, w)
+			w.Refused = h.gate.judgeWant(ctx, h.law, h.call, w)
 			refused = refused || w.Refused != nil
 			wants = append(wants, w)
 		}
@@ -122,7 +126,13 @@ func (h *hold) careful(name string) bool {
 			return true
 		}
 	}
-	return len(meant) == 0 && h.law.Policy.Names(&h.call.Caller, Object(Tool, clients, name), "call") && h.gate.May(&h.call.Caller, Tool, clients, name) != Yes
+	if len(meant) > 0 {
+		return false
+	}
+	if h.law.Client[name].Acting != nil {
+		return true
+	}
+	return h.law.Policy.Names(&h.call.Caller, Object(Tool, clients, name), "call") && h.gate.May(&h.call.Caller, Tool, clients, name) != Yes
 }
 
 // meant is what a model may mean that asks for w.
@@ -134,17 +144,15 @@ func (g *Gate) meant(call *Call, w Want) []Meaning {
 }
 
 // judgeWant is why the agent of call may not make the tool call that its model asks for;
-// nil if it may. One for which people must be asked may be made: they are asked then.
+// nil if it may. One for which people must be asked may be made where the gate will see
+// it: they are asked then.
 // Where several may be meant, one that may be made is enough: whichever it is, it is
 // judged again when it is made.
-func (g *Gate) judgeWant(law *Law, call *Call, w Want) *Error {
+func (g *Gate) judgeWant(ctx context.Context, law *Law, call *Call, w Want) *Error {
 	meant := g.meant(call, w)
 	if len(meant) == 0 {
 		own := &Call{Kind: Tool, Target: clients, Method: "tools/call", Resource: w.Name, ArgsAt: "arguments", Body: Body{JSON: append(append([]byte(`{"arguments":`), w.Args...), '}')}}
-		if d := g.asked(law, call, own); d.Effect == Deny && d.Rule != "" {
-			return &Error{Code: Denied, Rule: d.Rule, Reason: d.Reason}
-		}
-		return nil
+		return g.veto(ctx, law, call, own)
 	}
 	var first *Error
 	for _, m := range meant {

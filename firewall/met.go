@@ -59,9 +59,11 @@ func newMet() *met {
 
 // heard notes what a model call says that was not said before. A run that acts for another
 // one is told by that one's model: its words are nobody's.
-func (m *met) heard(call *Call, seed maphash.Seed, child bool) {
+func (m *met) heard(own map[string]ClientTool, call *Call, seed maphash.Seed, child bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	trusted := make(map[int]bool)
+	answersOf(own, call.History, func(i int, t ClientTool) { trusted[i] = t.Trusted })
 	for i := range call.History.Said {
 		s := &call.History.Said[i]
 		if s.Kind != SaidText && s.Kind != SaidPart && s.Kind != SaidResult || s.Text == "" {
@@ -77,7 +79,11 @@ func (m *met) heard(call *Call, seed maphash.Seed, child bool) {
 		m.seen[sum] = true
 		switch {
 		case s.Kind != SaidText: // of a tool whose answer may not have come through here
-			m.texts(metSource{OriginUntrusted, call.ID, s.Name}, s.Text)
+			from := OriginUntrusted
+			if trusted[i] {
+				from = OriginTrusted
+			}
+			m.texts(metSource{from, call.ID, s.Name}, s.Text)
 		case s.By == Assistant || child:
 			m.line.Add(m.source(metSource{OriginComposed, call.ID, ""}), s.Text)
 		default:

@@ -169,9 +169,9 @@ func (r *Runs) known(u *run) (all mets) {
 const maxAbove = 16 // runs that act for each other
 
 // heard notes what call tells its model, now that it may be forwarded.
-func (r *Runs) heard(call *Call) {
+func (r *Runs) heard(law *Law, call *Call) {
 	if len(call.mets) > 0 && call.Kind == Model && call.History != nil && call.During == nil {
-		call.mets[0].heard(call, r.seed, len(call.mets) > 1)
+		call.mets[0].heard(law.Client, call, r.seed, len(call.mets) > 1)
 	}
 }
 

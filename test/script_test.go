@@ -193,7 +193,12 @@ func (w *world) say(turn upstream.Turn) upstream.Say {
 	}
 	said := gjson.GetBytes(turn.Body, "messages.@reverse.0.content")
 	if said.IsArray() {
-		said = said.Get("@reverse.0.text")
+		last := said.Get("@reverse.0")
+		if said = last.Get("text"); !said.Exists() { // what a tool answered: it obeys that as well
+			if said = last.Get("content"); said.IsArray() {
+				said = said.Get("0.text")
+			}
+		}
 	}
 	if asked, ok := strings.CutPrefix(said.Str, "call "); ok {
 		name, args, _ := strings.Cut(asked, " ")

@@ -36,6 +36,9 @@ type Config struct {
 		Import  []File            `yaml:"import"` // files with the mcpServers JSON of MCP clients
 		Lock    LockFile          `yaml:"lock"`   // of definitions that may be used
 	} `yaml:"mcp"`
+	Client struct {
+		Tools map[string]ClientTool `yaml:"tools"`
+	} `yaml:"client"` // the agents' own programs
 	Catalog   []File              `yaml:"catalog"` // more kinds of providers
 	Providers map[string]Provider `yaml:"providers"`
 	Models    map[string]Model    `yaml:"models"` // that stand for several

@@ -14,6 +14,7 @@ func differences(a, b *Config) []string {
 	if !bytes.Equal(a.MCP.Lock.Text, b.MCP.Lock.Text) {
 		list = append(list, "mcp lock is changed")
 	}
+	list = append(list, different("client tool", a.Client.Tools, b.Client.Tools)...)
 	if !reflect.DeepEqual(a.TLS, b.TLS) {
 		list = append(list, "tls is changed")
 	}

@@ -47,6 +47,7 @@ type house struct {
 	adminToken identity.Secret             // by which commands and the console come in, and user:admin logs in
 	gate       *firewall.Gate
 	guards     []firewall.Guard
+	client     atomic.Pointer[map[string]firewall.ClientTool] // what is said of tools that are not behind the gate
 	shadow     *policy.Shadow
 	versions   *policy.Versions
 	traces     atomic.Bool                      // the policy asks from where values come
@@ -128,6 +129,7 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 		return nil, err
 	}
 	h.guards = []firewall.Guard{guards.NewSecrets()}
+	h.client.Store(new(cfg.clientTools()))
 	h.shadow = policy.NewShadow(func(p *policy.Policy, how string) {
 		log.Error("the policy's index did not answer as Casbin does; this is a fault of callgate, please report it", "policy", p.Digest(), "how", how)
 		h.changed("policy.differs", "system", p.Digest(), how)
@@ -213,7 +215,7 @@ func (h *house) verify(ctx context.Context, token, route string) (identity.Princ
 
 // lawOf is the law of a policy, with everything that judges besides.
 func (h *house) lawOf(p, candidate *policy.Policy) *firewall.Law {
-	law := &firewall.Law{Policy: h.shadow.Of(p), Guards: h.guards, Trace: p.Traces() || candidate != nil && candidate.Traces()}
+	law := &firewall.Law{Policy: h.shadow.Of(p), Guards: h.guards, Client: *h.client.Load(), Trace: p.Traces() || candidate != nil && candidate.Traces()}
 	h.traces.Store(law.Trace)
 	if candidate == nil {
 		h.rehearsal.Store(nil)
@@ -394,6 +396,8 @@ func (h *house) reload(ctx context.Context, by string) (console.Reloaded, error)
 	h.cfg = cfg
 	h.expect(&cfg)
 	h.gate.SetKeep(cfg.Audit.rules())
+	h.client.Store(new(cfg.clientTools()))
+	h.versions.Again()
 	h.warn(&cfg)
 	h.log.Info("configuration reloaded", "by", by, "changes", done.Changes, "restart", done.Restart)
 	return done, err

@@ -190,6 +190,9 @@ func (p *Policy) Decide(call *firewall.Call) firewall.Decision {
 	}
 	for hop := range q.hops() {
 		o := p.judge(q, hop)
+		if call.Client && o == (outcome{}) { // no rule speaks of it
+			continue
+		}
 		if o.answer != firewall.Yes {
 			d.Rule, d.Reason = o.explain(q, hop)
 			return d

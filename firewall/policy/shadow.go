@@ -110,7 +110,7 @@ type shadowed struct {
 // Decide implements [firewall.Policy].
 func (p *shadowed) Decide(call *firewall.Call) firewall.Decision {
 	d := p.Policy.Decide(call)
-	if d.Rule != byIdentity && !p.shadow.busy.Load() && p.shadow.busy.CompareAndSwap(false, true) {
+	if d.Rule != byIdentity && !call.Client && !p.shadow.busy.Load() && p.shadow.busy.CompareAndSwap(false, true) {
 		p.shadow.next <- decided{p.Policy, kept(call), d}
 	}
 	return d

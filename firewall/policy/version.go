@@ -319,6 +319,13 @@ func (v *Versions) Standing() Standing {
 	return s
 }
 
+// Again has the policies in force enforced again, with what else the law is made of.
+func (v *Versions) Again() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.cfg.Enforce(v.active, v.candidate)
+}
+
 // List is all versions, the newest first, and all acts, the oldest first.
 func (v *Versions) List(ctx context.Context) ([]Version, []Act, error) {
 	list, err := v.cfg.Store.Versions(ctx)
