@@ -3,18 +3,15 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
 	"sync/atomic"
 	"time"
 
 	"callgate/audit"
+	"callgate/cmd/callgate/internal/export"
 	"callgate/identity"
 )
 
@@ -139,9 +136,8 @@ func (a *alerts) send(ctx context.Context, one alert) error {
 	if err != nil {
 		return err
 	}
-	at := strconv.FormatInt(time.Now().Unix(), 10)
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Callgate-Signature", "t="+at+",v1="+signedAlert(to.secret, at, body))
+	req.Header.Set("Callgate-Signature", export.Signature(to.secret.Reveal(), time.Now(), body))
 	res, err := a.client.Do(req)
 	if err != nil {
 		return err
@@ -152,12 +148,4 @@ func (a *alerts) send(ctx context.Context, one alert) error {
 		return fmt.Errorf("the webhook answers %s", res.Status)
 	}
 	return nil
-}
-
-// signedAlert is the HMAC-SHA256 of a time, a dot and a body, in hexadecimal.
-func signedAlert(secret identity.Secret, at string, body []byte) string {
-	mac := hmac.New(sha256.New, []byte(secret.Reveal()))
-	mac.Write([]byte(at + "."))
-	mac.Write(body)
-	return hex.EncodeToString(mac.Sum(nil))
 }

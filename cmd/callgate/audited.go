@@ -26,11 +26,19 @@ type Audit struct {
 	Payloads   Keep       `yaml:"payloads"`                 // how much is kept of prompts, arguments and replies
 	Rules      []KeepRule `yaml:"rules"`                    // where it is otherwise; the first that fits
 	Keep       Duration   `yaml:"keep" restart:"yes"`       // for how long payloads are
+	Export     []Export   `yaml:"export"`                   // where else the record is told
 }
 
 const defaultWindow = 20 * time.Millisecond
 
 func (a *Audit) check(r *reader, n ast.Node, key string) {
+	names := make(map[string]bool)
+	for _, e := range a.Export {
+		if names[e.Name] {
+			r.note(at(n, "export"), "%s.export: two have the name %s", key, e.Name)
+		}
+		names[e.Name] = true
+	}
 	switch {
 	case a.Durability == "window" && a.Window == 0:
 		a.Window = Duration(defaultWindow)

@@ -35,6 +35,9 @@ func differences(a, b *Config) []string {
 	if !reflect.DeepEqual(a.Identity.Federation, b.Identity.Federation) {
 		list = append(list, "identity.federation is changed")
 	}
+	if !reflect.DeepEqual(a.Audit.Export, b.Audit.Export) {
+		list = append(list, "audit.export is changed")
+	}
 	if !reflect.DeepEqual(a.Drift, b.Drift) {
 		list = append(list, "drift is changed")
 	}

@@ -71,6 +71,7 @@ type house struct {
 	cfg     Config
 	habits  map[string]*audit.Habit // of agents, as they were last looked at
 	servers map[string]*mcp.Server
+	exports exports
 	retired sync.WaitGroup // servers that a reload took out of use
 }
 
@@ -186,6 +187,9 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	}
 	h.warn(&cfg)
 	h.connect(&cfg)
+	if err := h.startExports(cfg.Audit.Export, data); err != nil {
+		return nil, err
+	}
 	h.index = store.NewIndex(h.db, h.ledger, log)
 	working, rest := context.WithCancel(context.Background())
 	h.rest = rest
@@ -393,11 +397,15 @@ func (h *house) reload(ctx context.Context, by string) (console.Reloaded, error)
 	fresh, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
 	h.sources.Refresh(fresh)
+	old := h.cfg
 	h.cfg = cfg
 	h.expect(&cfg)
 	h.gate.SetKeep(cfg.Audit.rules())
 	h.client.Store(new(cfg.clientTools()))
 	h.versions.Again()
+	if !reflect.DeepEqual(old.Audit.Export, cfg.Audit.Export) {
+		err = errors.Join(err, h.startExports(cfg.Audit.Export, string(cfg.Data)))
+	}
 	h.warn(&cfg)
 	h.log.Info("configuration reloaded", "by", by, "changes", done.Changes, "restart", done.Restart)
 	return done, err
@@ -452,6 +460,9 @@ func (h *house) close() error {
 
 func (h *house) closeFiles() error {
 	h.rest()
+	if h.exports.stop != nil {
+		h.exports.stop()
+	}
 	if h.unreach != nil {
 		h.unreach()
 	}

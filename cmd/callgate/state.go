@@ -22,13 +22,13 @@ const (
 // on record; a server that does not answer harms only the calls to it.
 func (h *house) status(ctx context.Context) console.Status {
 	h.mu.Lock()
-	cfg := h.cfg
+	cfg, told := h.cfg, h.exports.states()
 	h.mu.Unlock()
 	standing := h.versions.Standing()
 	s := console.Status{
 		Version: thisVersion().Version, Started: h.started.UTC(), PublicURL: string(h.public), Config: cfg.file, Policy: standing.Active.Digest(), PolicyVersion: standing.Version, PolicyBy: standing.By,
 		Agents: h.registry.Count(), Providers: slices.Sorted(maps.Keys(cfg.Providers)),
-		Head: h.ledger.Head(), Indexed: h.index.Indexed(), Ready: true,
+		Head: h.ledger.Head(), Indexed: h.index.Indexed(), Exports: told, Ready: true,
 	}
 	if cfg.Audit.Window > 0 {
 		s.Window = cfg.Audit.Window.String()

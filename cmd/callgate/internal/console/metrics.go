@@ -53,6 +53,8 @@ func serverFigures() [3]serverFigure {
 	}
 }
 
+var exportLag = prometheus.NewDesc("callgate_export_lag_records", "Records that an export has not told yet.", []string{"export"}, nil)
+
 // metrics answers in the text format of Prometheus.
 func (c *Console) metrics() http.Handler {
 	r := prometheus.NewRegistry()
@@ -73,6 +75,7 @@ func (collector) Describe(out chan<- *prometheus.Desc) {
 	for _, f := range serverFigures() {
 		out <- f.desc
 	}
+	out <- exportLag
 }
 
 // Collect implements [prometheus.Collector].
@@ -84,6 +87,9 @@ func (m collector) Collect(out chan<- prometheus.Metric) {
 			kind = prometheus.CounterValue
 		}
 		out <- prometheus.MustNewConstMetric(f.desc(), kind, f.of(s))
+	}
+	for _, x := range s.Exports {
+		out <- prometheus.MustNewConstMetric(exportLag, prometheus.GaugeValue, float64(x.Lag), x.Name)
 	}
 	for _, f := range serverFigures() {
 		for _, server := range s.Servers {

@@ -339,7 +339,15 @@ type Status struct {
 	Indexed       uint64    `json:"indexed"`            // of them in the index
 	Checked       uint64    `json:"decisions_checked"`  // with Casbin itself, since the start
 	Differed      uint64    `json:"decisions_differed"` // of them; each is on record
+	Exports       []Export  `json:"exports,omitempty"`
 	Window        string    `json:"audit_window,omitempty"`
 	Ready         bool      `json:"ready"`
 	Reasons       []string  `json:"reasons,omitempty"` // why it is not ready
+}
+
+// An Export is how far the record is told elsewhere.
+type Export struct {
+	Name  string `json:"name"`
+	Lag   uint64 `json:"lag"`             // records that are not told yet
+	Wrong string `json:"wrong,omitempty"` // why nothing gets through, at the moment
 }
