@@ -1,6 +1,8 @@
 package audit
 
 import (
+	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +22,7 @@ type Verification struct {
 	Records     int64  `json:"records"`       // that are there and whole
 	First       uint64 `json:"first"`         // seq
 	Last        uint64 `json:"last"`          // seq
+	Dropped     uint64 `json:"dropped"`       // the first so many are not there any more, as a signed record says that retention took them
 	Checkpoints int    `json:"checkpoints"`   // that hold
 	Signed      int64  `json:"signed"`        // records up to the last of them
 	Key         string `json:"key,omitempty"` // by which
@@ -67,6 +70,10 @@ type verifier struct {
 	want  map[int64][]*Checkpoint // by size
 	prev  link                    // of the last batch in earlier segments
 	next  uint64                  // seq of the next record
+
+	gone    *Flaw  // records before those that are there
+	dropped uint64 // the last of those that records say were dropped
+	saidBy  uint64 // seq of the record that says so
 }
 
 // Verify reads all of the ledger in dir, and nothing else: every checksum, hash and link, in
@@ -109,6 +116,7 @@ func Verify(dir string, cfg VerifyConfig) (*Verification, error) {
 	if v.next > 1 {
 		v.out.Last = v.next - 1
 	}
+	v.missing()
 	return &v.out, nil
 }
 
@@ -241,28 +249,57 @@ func (v *verifier) begins(name string, s segment, h head, first bool) bool {
 	return true
 }
 
-// early takes up the tree of records that are not there any more, as the file of hashes has
-// it. The checkpoints tell whether that is so.
+// early takes up the tree of records that are not there any more from the file of hashes,
+// each of which must be that of the ones below it. The checkpoints tell whether they are
+// those that were signed: then what was proven is proven still.
 func (v *verifier) early(name string, s segment) bool {
+	v.next = s.first
 	f, err := os.Open(filepath.Join(v.dir, hashesName))
 	if err == nil {
 		defer f.Close()
-		var tree *frontier
-		if tree, err = (hashFile{f}).frontier(int64(s.first) - 1); err == nil {
-			v.tree = *tree
-			v.next = s.first
-			for size := range v.want {
-				if size < int64(s.first) {
-					delete(v.want, size) // of what is gone nothing more can be said
-				}
-			}
-			v.flaw(Flaw{File: name, First: 1, Last: s.first - 1, Reason: "they are not there: they were deleted, by retention or by somebody"})
-			return true
-		}
+		err = v.hashes(bufio.NewReaderSize(f, 1<<20), int64(s.first)-1)
 	}
-	v.whole = false
-	v.flaw(Flaw{File: name, First: 1, Last: s.first - 1, Reason: "they are not there, nor are their hashes: checkpoints cannot be verified"})
-	return false
+	if err != nil {
+		v.whole = false
+		v.flaw(Flaw{File: hashesName, First: 1, Last: s.first - 1, Reason: "the records are not there, nor are their hashes, so that checkpoints cannot be verified: " + err.Error()})
+		return false
+	}
+	v.gone = &Flaw{File: name, First: 1, Last: s.first - 1, Reason: "they are not there, and no record that is signed says that retention dropped them: they were deleted"}
+	return true
+}
+
+// hashes takes the first size records into the tree by their hashes.
+func (v *verifier) hashes(f io.Reader, size int64) error {
+	var list []tlog.Hash
+	for v.tree.size < size {
+		var leaf tlog.Hash
+		if _, err := io.ReadFull(f, leaf[:]); err != nil {
+			return err
+		}
+		list = v.tree.add(leaf, list[:0])
+		for _, want := range list[1:] {
+			var h tlog.Hash
+			if _, err := io.ReadFull(f, h[:]); err != nil {
+				return err
+			}
+			if h != want {
+				return fmt.Errorf("a hash of records up to %d is not that of the hashes below it", v.tree.size)
+			}
+		}
+		v.signed()
+	}
+	return nil
+}
+
+// missing says what became of records that are not there any more.
+func (v *verifier) missing() {
+	switch {
+	case v.gone == nil:
+	case v.dropped >= v.gone.Last && v.saidBy <= uint64(v.out.Signed):
+		v.out.Dropped = v.gone.Last
+	default:
+		v.flaw(*v.gone)
+	}
 }
 
 // lose says that the records of a segment cannot be read.
@@ -333,6 +370,11 @@ func (v *verifier) records(name string, at int64, bh batchHeader, b []byte, foll
 		}
 		v.out.Records++
 		v.next = bh.first + uint64(i) + 1
+		if v.gone != nil && bytes.Contains(payload, []byte(WhatDropped)) {
+			if n := droppedBy(payload); n > v.dropped {
+				v.dropped, v.saidBy = n, v.next-1
+			}
+		}
 		if v.whole {
 			list = v.tree.add(leaf, list[:0])
 			v.signed()

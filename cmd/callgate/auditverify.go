@@ -98,6 +98,9 @@ func (p *program) printVerified(v *audit.Verification) error {
 		if v.Checkpoints == 0 {
 			signed = "none of them is signed"
 		}
+		if v.Dropped > 0 {
+			fmt.Fprintf(p.out, "Records 1 to %d are not there any more: a signed record says that retention dropped them. Their hashes are there, and are what was signed.\n", v.Dropped)
+		}
 		fmt.Fprintf(p.out, "%d records in %d files; %s.\n", v.Records, v.Segments, signed)
 		if !v.GivenKey && v.Key != "" {
 			fmt.Fprintf(p.err, "By the key in the folder: %s\nGive one that you have kept elsewhere with --key: this one could have been changed with the rest.\n", v.Key)
