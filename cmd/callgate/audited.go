@@ -26,6 +26,7 @@ type Audit struct {
 	Payloads   Keep       `yaml:"payloads"`                 // how much is kept of prompts, arguments and replies
 	Rules      []KeepRule `yaml:"rules"`                    // where it is otherwise; the first that fits
 	Keep       Duration   `yaml:"keep" restart:"yes"`       // for how long payloads are
+	Retention  Duration   `yaml:"retention"`                // for how long the ledger's records are; 0: for ever
 }
 
 const defaultWindow = 20 * time.Millisecond
@@ -99,12 +100,12 @@ const masterFile = "master"
 
 // openPayloads opens the payloads in dir, by the master key that is there; it is made
 // with the folder.
-func openPayloads(dir string, seal *identity.Seal, keep time.Duration, log *slog.Logger) (*audit.Payloads, error) {
+func openPayloads(dir string, seal *identity.Seal, keep time.Duration, held func([]string) ([]string, error), log *slog.Logger) (*audit.Payloads, error) {
 	master, err := masterKey(dir, seal)
 	if err != nil {
 		return nil, err
 	}
-	return audit.OpenPayloads(dir, audit.PayloadConfig{Master: master, Keep: keep, Logger: log})
+	return audit.OpenPayloads(dir, audit.PayloadConfig{Master: master, Keep: keep, Held: held, Logger: log})
 }
 
 func masterKey(dir string, seal *identity.Seal) (key [32]byte, err error) {

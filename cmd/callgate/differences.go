@@ -34,6 +34,9 @@ func differences(a, b *Config) []string {
 	if !reflect.DeepEqual(a.Identity.Federation, b.Identity.Federation) {
 		list = append(list, "identity.federation is changed")
 	}
+	if a.Audit.Retention != b.Audit.Retention {
+		list = append(list, "audit.retention is "+b.Audit.Retention.String())
+	}
 	if !reflect.DeepEqual(a.Drift, b.Drift) {
 		list = append(list, "drift is changed")
 	}

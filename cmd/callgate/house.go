@@ -39,6 +39,7 @@ type house struct {
 	redis     *store.Redis // nil where replies are kept in memory
 	index     *store.Index
 	payloads  *audit.Payloads
+	holds     *audit.Holds
 	registry  *identity.Registry
 	revoked   *identity.Revocations
 	authority *identity.Authority
@@ -121,7 +122,11 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	if h.sealer, err = openSealer(h.ledger, filepath.Join(data, "keys", "ledger.key"), audit.SealerConfig{Logger: log}); err != nil {
 		return nil, err
 	}
-	if h.payloads, err = openPayloads(filepath.Join(data, "payloads"), keys.Seal(), time.Duration(cfg.Audit.Keep), log); err != nil {
+	h.index = store.NewIndex(h.db, h.ledger, log)
+	if h.holds, err = audit.OpenHolds(filepath.Join(data, "holds.json")); err != nil {
+		return nil, err
+	}
+	if h.payloads, err = openPayloads(filepath.Join(data, "payloads"), keys.Seal(), time.Duration(cfg.Audit.Keep), h.heldOf, log); err != nil {
 		return nil, err
 	}
 	if err := h.openSources(ctx, &cfg, keys.Seal()); err != nil {
@@ -184,13 +189,13 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	}
 	h.warn(&cfg)
 	h.connect(&cfg)
-	h.index = store.NewIndex(h.db, h.ledger, log)
 	working, rest := context.WithCancel(context.Background())
 	h.rest = rest
 	h.working.Go(func() { h.index.Run(working) })
 	h.working.Go(func() { h.shadow.Run(working) })
 	h.working.Go(func() { h.keep(working) })
 	h.working.Go(func() { h.learn(working) })
+	h.working.Go(func() { h.retain(working) })
 	h.working.Go(func() { h.alerts.run(working) })
 	if h.db.IsShared() {
 		h.working.Go(func() {
