@@ -199,3 +199,46 @@ func TestWhatIsHeldStays(t *testing.T) {
 		t.Errorf("dropped up to %d, %v", last, err)
 	}
 }
+
+func TestASecondPlaceGetsWhatItMissed(t *testing.T) {
+	a := newAged(t)
+	a.close(t)
+	place := filepath.Join(t.TempDir(), "there")
+	file := filepath.Join(place, "checkpoints")
+	var err error
+	if a.ledger, err = audit.OpenOn(a.dir, audit.Config{}, nil, 4<<10); err != nil {
+		t.Fatal(err)
+	}
+	if a.sealer, err = audit.NewSealer(a.ledger, audit.SealerConfig{Key: a.secret, Every: time.Hour, Copy: file}); err != nil {
+		t.Fatal(err)
+	}
+	sign := func() {
+		t.Helper()
+		if err := a.ledger.Append(&audit.Record{Type: audit.Changed}).Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.sealer.Seal(); err != nil { // whatever becomes of the copy
+			t.Fatal(err)
+		}
+	}
+	sign()
+	sign()
+	if err := os.Mkdir(place, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	sign()
+	a.close(t)
+	against, err := os.ReadFile(file)
+	if err != nil || strings.Count(string(against), a.ledger.Origin()+"\n") != 3 {
+		t.Fatalf("%v: %s", err, against)
+	}
+	v, err := audit.Verify(a.dir, audit.VerifyConfig{Key: a.public, Against: append(against, "torn"...)})
+	if err != nil || len(v.Flaws) > 0 || v.Checkpoints != 106 || v.Unread != 4 {
+		t.Errorf("%+v, %v", v, err)
+	}
+	other := newAged(t) // a ledger in its place
+	other.close(t)
+	if _, err := audit.Verify(other.dir, audit.VerifyConfig{Against: against}); err == nil {
+		t.Error("another ledger's checkpoints are taken")
+	}
+}

@@ -19,14 +19,15 @@ import (
 type Verification struct {
 	Ledger      string `json:"ledger"` // callgate/<id>
 	Segments    int    `json:"segments"`
-	Records     int64  `json:"records"`       // that are there and whole
-	First       uint64 `json:"first"`         // seq
-	Last        uint64 `json:"last"`          // seq
-	Dropped     uint64 `json:"dropped"`       // the first so many are not there any more, as a signed record says that retention took them
-	Checkpoints int    `json:"checkpoints"`   // that hold
-	Signed      int64  `json:"signed"`        // records up to the last of them
-	Key         string `json:"key,omitempty"` // by which
-	GivenKey    bool   `json:"key_given"`     // else it is the one in the folder, which whoever can write there may have changed
+	Records     int64  `json:"records"`          // that are there and whole
+	First       uint64 `json:"first"`            // seq
+	Last        uint64 `json:"last"`             // seq
+	Dropped     uint64 `json:"dropped"`          // the first so many are not there any more, as a signed record says that retention took them
+	Checkpoints int    `json:"checkpoints"`      // that hold
+	Signed      int64  `json:"signed"`           // records up to the last of them
+	Key         string `json:"key,omitempty"`    // by which
+	GivenKey    bool   `json:"key_given"`        // else it is the one in the folder, which whoever can write there may have changed
+	Unread      int64  `json:"unread,omitempty"` // bytes behind the checkpoints that were given, which are none
 	Flaws       []Flaw `json:"flaws"`
 }
 
@@ -54,6 +55,7 @@ func (f Flaw) String() string {
 type VerifyConfig struct {
 	Key        string            // public; "" for the one in the folder
 	Checkpoint []byte            // signed, that was kept elsewhere; nil: none
+	Against    []byte            // more of them, as a file of checkpoints has them; nil: none
 	Progress   func(bytes int64) // is told now and then how many more were read; may be nil
 
 	patience time.Duration // with what may be about to be written; default 20 ms
@@ -177,10 +179,32 @@ func (v *verifier) checkpoints() error {
 	if left > 0 {
 		v.flaw(Flaw{File: checkpointsName, At: at, Reason: "what stands there is no checkpoint"})
 	}
+	if err := v.against(key); err != nil {
+		return err
+	}
 	if v.cfg.Checkpoint != nil {
 		c, err := ParseCheckpoint(v.cfg.Checkpoint, key)
 		if err != nil {
 			return fmt.Errorf("the checkpoint that is given: %w", err)
+		}
+		v.want[c.Size] = append(v.want[c.Size], c)
+	}
+	return nil
+}
+
+// against takes up the checkpoints that a second place has: each must hold.
+func (v *verifier) against(key note.Verifier) error {
+	notes, rest := cutNotes(v.cfg.Against)
+	if len(v.cfg.Against) > 0 && len(notes) == 0 {
+		return errors.New("the checkpoints that are given: there is none in the file")
+	}
+	if left := len(v.cfg.Against) - rest; left > 0 { // its writer may have been cut off
+		v.out.Unread = int64(left)
+	}
+	for i, text := range notes {
+		c, err := ParseCheckpoint(text, key)
+		if err != nil {
+			return fmt.Errorf("checkpoint %d of those that are given: %w", i+1, err)
 		}
 		v.want[c.Size] = append(v.want[c.Size], c)
 	}

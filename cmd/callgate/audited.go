@@ -21,12 +21,13 @@ import (
 
 // Audit says what is kept on record, and for how long.
 type Audit struct {
-	Durability string     `yaml:"durability" restart:"yes"` // strict, or window
-	Window     Duration   `yaml:"window" restart:"yes"`     // that the records of what only reads may be lost of, with the power; 0: none
-	Payloads   Keep       `yaml:"payloads"`                 // how much is kept of prompts, arguments and replies
-	Rules      []KeepRule `yaml:"rules"`                    // where it is otherwise; the first that fits
-	Keep       Duration   `yaml:"keep" restart:"yes"`       // for how long payloads are
-	Retention  Duration   `yaml:"retention"`                // for how long the ledger's records are; 0: for ever
+	Durability  string     `yaml:"durability" restart:"yes"`  // strict, or window
+	Window      Duration   `yaml:"window" restart:"yes"`      // that the records of what only reads may be lost of, with the power; 0: none
+	Payloads    Keep       `yaml:"payloads"`                  // how much is kept of prompts, arguments and replies
+	Rules       []KeepRule `yaml:"rules"`                     // where it is otherwise; the first that fits
+	Keep        Duration   `yaml:"keep" restart:"yes"`        // for how long payloads are
+	Checkpoints Folder     `yaml:"checkpoints" restart:"yes"` // a second place for what is signed; none: ""
+	Retention   Duration   `yaml:"retention"`                 // for how long the ledger's records are; 0: for ever
 }
 
 const defaultWindow = 20 * time.Millisecond
@@ -138,4 +139,12 @@ func masterKey(dir string, seal *identity.Seal) (key [32]byte, err error) {
 	}
 	copy(key[:], raw)
 	return key, nil
+}
+
+// copyOf is the file in the second place that has the checkpoints of l, "" if there is none.
+func (a *Audit) copyOf(l *audit.Ledger) string {
+	if a.Checkpoints == "" {
+		return ""
+	}
+	return filepath.Join(string(a.Checkpoints), strings.TrimPrefix(l.Origin(), "callgate/")+".checkpoints")
 }

@@ -119,7 +119,7 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	}); err != nil {
 		return nil, err
 	}
-	if h.sealer, err = openSealer(h.ledger, filepath.Join(data, "keys", "ledger.key"), audit.SealerConfig{Logger: log}); err != nil {
+	if h.sealer, err = openSealer(h.ledger, filepath.Join(data, "keys", "ledger.key"), audit.SealerConfig{Logger: log, Copy: cfg.Audit.copyOf(h.ledger)}); err != nil {
 		return nil, err
 	}
 	h.index = store.NewIndex(h.db, h.ledger, log)
