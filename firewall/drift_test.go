@@ -42,9 +42,7 @@ func newDrifting(t *testing.T, e *firewall.Envelope, actions ...firewall.DriftAc
 	}
 	d.Gate = firewall.New(cfg, &firewall.Law{Policy: open})
 	x := &firewall.Expectations{Agents: map[string]*firewall.Envelope{"agent:bot": e}, Approvers: "group:ops"}
-	for i := range actions {
-		x.Actions[i] = actions[i]
-	}
+	copy(x.Actions[:], actions)
 	d.SetExpectations(x)
 	return d
 }
