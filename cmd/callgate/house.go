@@ -64,12 +64,12 @@ type house struct {
 	models     *providers.Handler
 	tools      *mcp.Handler
 	alerts     *alerts
+	outlook    outlook
 	working    sync.WaitGroup     // the index, and the policy's shadow
 	rest       context.CancelFunc // ends their work
 
 	mu      sync.Mutex // held by a reload; guards what follows
 	cfg     Config
-	habits  map[string]*audit.Habit // of agents, as they were last looked at
 	servers map[string]*mcp.Server
 	retired sync.WaitGroup // servers that a reload took out of use
 }

@@ -20,9 +20,7 @@ const (
 // retain drops what the ledger need not keep any more, now and then.
 func (h *house) retain(ctx context.Context) {
 	for {
-		h.mu.Lock()
-		keep := time.Duration(h.cfg.Audit.Retention)
-		h.mu.Unlock()
+		keep := time.Duration(h.outlook.config().Audit.Retention)
 		wait := retainMost
 		if keep > 0 {
 			wait = min(max(keep/10, retainLeast), retainMost)
