@@ -427,3 +427,18 @@ func eraseKeys(path string, runs []string) (int, error) {
 	}
 	return n, f.Sync()
 }
+
+// runsOf are the runs that have keys in a file.
+func runsOf(path string) ([]string, error) {
+	b, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var runs []string
+	for ; len(b) >= slotSize; b = b[slotSize:] {
+		if size := int(b[0]); size > 0 && size <= maxRun {
+			runs = append(runs, string(b[1:1+size]))
+		}
+	}
+	return runs, nil
+}

@@ -62,6 +62,10 @@ type PayloadConfig struct {
 	Logger *slog.Logger  // default: nothing is logged
 	Now    func() time.Time
 
+	// Held says which of runs are not to be deleted or erased; nil: none. Where it fails
+	// nothing is.
+	Held func(runs []string) ([]string, error)
+
 	packSize int64         // default 256 MiB
 	packAge  time.Duration // default a day
 }
@@ -280,6 +284,12 @@ func digestOf(key *runKey, doc []byte) string {
 // Erase destroys the keys of runs, and so what they said, and says how many there were. What
 // the runs say from now on gets new ones.
 func (p *Payloads) Erase(runs ...string) (int, error) {
+	switch held, err := p.held(runs); {
+	case err != nil:
+		return 0, fmt.Errorf("erase payloads: %w", err)
+	case len(held) > 0:
+		return 0, fmt.Errorf("erase payloads: %w: run %s, and %d more", ErrHeld, held[0], len(held)-1)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, run := range runs {
@@ -303,6 +313,13 @@ func (p *Payloads) Erase(runs ...string) (int, error) {
 		}
 	}
 	return n, nil
+}
+
+func (p *Payloads) held(runs []string) ([]string, error) {
+	if p.cfg.Held == nil || len(runs) == 0 {
+		return nil, nil
+	}
+	return p.cfg.Held(runs)
 }
 
 // tend stores what was put and deletes what was kept long enough, until the end.
@@ -340,19 +357,33 @@ func (p *Payloads) Sweep() (int, error) {
 		return 0, nil
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	nos, err := p.packs()
+	current := p.no
+	if p.pack != nil {
+		current = p.pack.no
+	}
+	p.mu.Unlock() // nothing is appended to those before it, and to find out what is held takes time
 	if err != nil {
 		return 0, err
 	}
 	n := 0
 	for _, no := range nos {
-		if p.pack != nil && no >= p.pack.no {
+		if no >= current {
 			break
 		}
 		file := filepath.Join(p.dir, packName(no))
 		info, err := os.Stat(file)
 		if err == nil && p.cfg.Now().Sub(info.ModTime()) <= p.cfg.Keep {
+			continue
+		}
+		runs, err := runsOf(filepath.Join(p.dir, keysName(no)))
+		if err == nil {
+			runs, err = p.held(runs)
+		}
+		if err != nil {
+			return n, err
+		}
+		if len(runs) > 0 {
 			continue
 		}
 		// The keys first: what is left of a pack without them is noise.

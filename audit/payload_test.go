@@ -436,3 +436,45 @@ func TestWhereAValueHasTravelled(t *testing.T) {
 		t.Error("a value of 3 bytes is looked for")
 	}
 }
+
+func TestPayloadsThatAreHeldStay(t *testing.T) {
+	now := time.Now()
+	var mu sync.Mutex
+	clock := func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
+	held, unknown := map[string]bool{"held": true}, error(nil)
+	p := openPayloads(t, t.TempDir(), audit.PayloadConfig{Keep: 48 * time.Hour, Now: clock, Held: func(runs []string) ([]string, error) {
+		var list []string
+		for _, run := range runs {
+			if held[run] {
+				list = append(list, run)
+			}
+		}
+		return list, unknown
+	}})
+	old := put(t, p, "held", []byte(`"old"`))
+	put(t, p, "free", []byte(`"beside it"`))
+	mu.Lock()
+	now = now.Add(100 * time.Hour)
+	mu.Unlock()
+	put(t, p, "free", []byte(`"young"`))
+	if n, err := p.Sweep(); err != nil || n != 0 {
+		t.Errorf("%d deleted, %v", n, err)
+	}
+	if _, err := p.Erase("free", "held"); !errors.Is(err, audit.ErrHeld) {
+		t.Errorf("erased: %v", err)
+	}
+	if n, err := p.Erase("free"); err != nil || n == 0 {
+		t.Errorf("%d keys, %v", n, err)
+	}
+	if got, err := p.Get(old); err != nil || string(got) != `"old"` {
+		t.Errorf("%q, %v", got, err)
+	}
+	held, unknown = nil, errors.New("nobody knows")
+	if n, err := p.Sweep(); err == nil || n != 0 {
+		t.Errorf("%d deleted though nobody knows what is held", n)
+	}
+	unknown = nil
+	if n, err := p.Sweep(); err != nil || n == 0 {
+		t.Errorf("%d deleted, %v", n, err)
+	}
+}

@@ -75,6 +75,9 @@ func Prove(dir string, id string, seq uint64, since time.Time) ([]byte, error) {
 		out = appendProof(out, e, proof, c)
 	}
 	if out == nil {
+		if s, err := listSegments(dir); err == nil && len(s) > 0 && s[0].first > 1 {
+			return nil, fmt.Errorf("nothing of %s is in the ledger, and records 1 to %d are not there any more", cmpID(id, seq), s[0].first-1)
+		}
 		return nil, fmt.Errorf("nothing of %s is in the ledger", cmpID(id, seq))
 	}
 	return out, nil

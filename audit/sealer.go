@@ -33,10 +33,11 @@ type Sealer struct {
 
 	quit, ended chan struct{}
 
-	mu   sync.Mutex
-	tree frontier
-	last *Checkpoint // nil: none yet
-	err  error       // of the last time
+	mu     sync.Mutex
+	tree   frontier
+	last   *Checkpoint // nil: none yet
+	behind []byte      // of the copy: what it does not have yet
+	err    error       // of the last time
 }
 
 // SealerConfig is what a Sealer can be told. Key is needed.
@@ -44,6 +45,7 @@ type SealerConfig struct {
 	Key    string            // of [NewLogKey], the secret one
 	Every  time.Duration     // default 1 s
 	Signed func(*Checkpoint) // is told of each checkpoint; it must not wait
+	Copy   string            // a file, in a second place, that gets each checkpoint too; "": none
 	Logger *slog.Logger      // default: nothing is logged
 }
 
@@ -256,10 +258,46 @@ func (s *Sealer) seal() error {
 		return err
 	}
 	s.last = c
+	s.copy(c)
 	if s.cfg.Signed != nil {
 		s.cfg.Signed(c)
 	}
 	return nil
+}
+
+// maxBehind is how much waits for a copy that cannot be written: the newest tells most.
+const maxBehind = 1 << 20
+
+// copy writes c to the second place, with what that has missed. That it cannot is logged;
+// the ledger goes on, since its own checkpoints are there.
+func (s *Sealer) copy(c *Checkpoint) {
+	if s.cfg.Copy == "" {
+		return
+	}
+	had := len(s.behind) > 0
+	if len(s.behind) > maxBehind {
+		s.behind = nil
+	}
+	s.behind = append(append(s.behind, c.Note...), '\n')
+	f, err := os.OpenFile(s.cfg.Copy, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err == nil {
+		var at int64
+		if at, err = f.Seek(0, io.SeekEnd); err == nil {
+			if _, err = f.Write(s.behind); err != nil {
+				err = errors.Join(err, f.Truncate(at))
+			}
+		}
+		err = errors.Join(err, f.Sync(), f.Close())
+	}
+	switch {
+	case err == nil:
+		s.behind = nil
+		if had {
+			s.cfg.Logger.Info("checkpoints are copied again", "to", s.cfg.Copy)
+		}
+	case !had:
+		s.cfg.Logger.Error("checkpoints are not copied to their second place, it is tried again", "to", s.cfg.Copy, "error", err)
+	}
 }
 
 // Last is the last checkpoint, nil if there is none, and why the one after it is missing.

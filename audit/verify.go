@@ -1,6 +1,8 @@
 package audit
 
 import (
+	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -17,13 +19,15 @@ import (
 type Verification struct {
 	Ledger      string `json:"ledger"` // callgate/<id>
 	Segments    int    `json:"segments"`
-	Records     int64  `json:"records"`       // that are there and whole
-	First       uint64 `json:"first"`         // seq
-	Last        uint64 `json:"last"`          // seq
-	Checkpoints int    `json:"checkpoints"`   // that hold
-	Signed      int64  `json:"signed"`        // records up to the last of them
-	Key         string `json:"key,omitempty"` // by which
-	GivenKey    bool   `json:"key_given"`     // else it is the one in the folder, which whoever can write there may have changed
+	Records     int64  `json:"records"`          // that are there and whole
+	First       uint64 `json:"first"`            // seq
+	Last        uint64 `json:"last"`             // seq
+	Dropped     uint64 `json:"dropped"`          // the first so many are not there any more, as a signed record says that retention took them
+	Checkpoints int    `json:"checkpoints"`      // that hold
+	Signed      int64  `json:"signed"`           // records up to the last of them
+	Key         string `json:"key,omitempty"`    // by which
+	GivenKey    bool   `json:"key_given"`        // else it is the one in the folder, which whoever can write there may have changed
+	Unread      int64  `json:"unread,omitempty"` // bytes behind the checkpoints that were given, which are none
 	Flaws       []Flaw `json:"flaws"`
 }
 
@@ -51,6 +55,7 @@ func (f Flaw) String() string {
 type VerifyConfig struct {
 	Key        string            // public; "" for the one in the folder
 	Checkpoint []byte            // signed, that was kept elsewhere; nil: none
+	Against    []byte            // more of them, as a file of checkpoints has them; nil: none
 	Progress   func(bytes int64) // is told now and then how many more were read; may be nil
 
 	patience time.Duration // with what may be about to be written; default 20 ms
@@ -67,6 +72,10 @@ type verifier struct {
 	want  map[int64][]*Checkpoint // by size
 	prev  link                    // of the last batch in earlier segments
 	next  uint64                  // seq of the next record
+
+	gone    *Flaw  // records before those that are there
+	dropped uint64 // the last of those that records say were dropped
+	saidBy  uint64 // seq of the record that says so
 }
 
 // Verify reads all of the ledger in dir, and nothing else: every checksum, hash and link, in
@@ -109,6 +118,7 @@ func Verify(dir string, cfg VerifyConfig) (*Verification, error) {
 	if v.next > 1 {
 		v.out.Last = v.next - 1
 	}
+	v.missing()
 	return &v.out, nil
 }
 
@@ -169,10 +179,32 @@ func (v *verifier) checkpoints() error {
 	if left > 0 {
 		v.flaw(Flaw{File: checkpointsName, At: at, Reason: "what stands there is no checkpoint"})
 	}
+	if err := v.against(key); err != nil {
+		return err
+	}
 	if v.cfg.Checkpoint != nil {
 		c, err := ParseCheckpoint(v.cfg.Checkpoint, key)
 		if err != nil {
 			return fmt.Errorf("the checkpoint that is given: %w", err)
+		}
+		v.want[c.Size] = append(v.want[c.Size], c)
+	}
+	return nil
+}
+
+// against takes up the checkpoints that a second place has: each must hold.
+func (v *verifier) against(key note.Verifier) error {
+	notes, rest := cutNotes(v.cfg.Against)
+	if len(v.cfg.Against) > 0 && len(notes) == 0 {
+		return errors.New("the checkpoints that are given: there is none in the file")
+	}
+	if left := len(v.cfg.Against) - rest; left > 0 { // its writer may have been cut off
+		v.out.Unread = int64(left)
+	}
+	for i, text := range notes {
+		c, err := ParseCheckpoint(text, key)
+		if err != nil {
+			return fmt.Errorf("checkpoint %d of those that are given: %w", i+1, err)
 		}
 		v.want[c.Size] = append(v.want[c.Size], c)
 	}
@@ -241,28 +273,57 @@ func (v *verifier) begins(name string, s segment, h head, first bool) bool {
 	return true
 }
 
-// early takes up the tree of records that are not there any more, as the file of hashes has
-// it. The checkpoints tell whether that is so.
+// early takes up the tree of records that are not there any more from the file of hashes,
+// each of which must be that of the ones below it. The checkpoints tell whether they are
+// those that were signed: then what was proven is proven still.
 func (v *verifier) early(name string, s segment) bool {
+	v.next = s.first
 	f, err := os.Open(filepath.Join(v.dir, hashesName))
 	if err == nil {
 		defer f.Close()
-		var tree *frontier
-		if tree, err = (hashFile{f}).frontier(int64(s.first) - 1); err == nil {
-			v.tree = *tree
-			v.next = s.first
-			for size := range v.want {
-				if size < int64(s.first) {
-					delete(v.want, size) // of what is gone nothing more can be said
-				}
-			}
-			v.flaw(Flaw{File: name, First: 1, Last: s.first - 1, Reason: "they are not there: they were deleted, by retention or by somebody"})
-			return true
-		}
+		err = v.hashes(bufio.NewReaderSize(f, 1<<20), int64(s.first)-1)
 	}
-	v.whole = false
-	v.flaw(Flaw{File: name, First: 1, Last: s.first - 1, Reason: "they are not there, nor are their hashes: checkpoints cannot be verified"})
-	return false
+	if err != nil {
+		v.whole = false
+		v.flaw(Flaw{File: hashesName, First: 1, Last: s.first - 1, Reason: "the records are not there, nor are their hashes, so that checkpoints cannot be verified: " + err.Error()})
+		return false
+	}
+	v.gone = &Flaw{File: name, First: 1, Last: s.first - 1, Reason: "they are not there, and no record that is signed says that retention dropped them: they were deleted"}
+	return true
+}
+
+// hashes takes the first size records into the tree by their hashes.
+func (v *verifier) hashes(f io.Reader, size int64) error {
+	var list []tlog.Hash
+	for v.tree.size < size {
+		var leaf tlog.Hash
+		if _, err := io.ReadFull(f, leaf[:]); err != nil {
+			return err
+		}
+		list = v.tree.add(leaf, list[:0])
+		for _, want := range list[1:] {
+			var h tlog.Hash
+			if _, err := io.ReadFull(f, h[:]); err != nil {
+				return err
+			}
+			if h != want {
+				return fmt.Errorf("a hash of records up to %d is not that of the hashes below it", v.tree.size)
+			}
+		}
+		v.signed()
+	}
+	return nil
+}
+
+// missing says what became of records that are not there any more.
+func (v *verifier) missing() {
+	switch {
+	case v.gone == nil:
+	case v.dropped >= v.gone.Last && v.saidBy <= uint64(v.out.Signed):
+		v.out.Dropped = v.gone.Last
+	default:
+		v.flaw(*v.gone)
+	}
 }
 
 // lose says that the records of a segment cannot be read.
@@ -333,6 +394,11 @@ func (v *verifier) records(name string, at int64, bh batchHeader, b []byte, foll
 		}
 		v.out.Records++
 		v.next = bh.first + uint64(i) + 1
+		if v.gone != nil && bytes.Contains(payload, []byte(WhatDropped)) {
+			if n := droppedBy(payload); n > v.dropped {
+				v.dropped, v.saidBy = n, v.next-1
+			}
+		}
 		if v.whole {
 			list = v.tree.add(leaf, list[:0])
 			v.signed()

@@ -19,7 +19,7 @@ import (
 
 func (p *program) audit() *cobra.Command {
 	return group("audit", "ask the record what happened",
-		p.auditTail(), p.auditQuery(), p.auditShow(), p.auditWho(), p.auditChain(), p.auditAncestors(), p.auditDescendants(), p.auditTimeline(), p.auditDiff(), p.auditRollup(), p.auditCoverage(), p.auditUnlike(), p.auditDrift(), p.auditReconstruct(), p.auditReplay(), p.auditLineage(), p.auditTravels(), p.auditFlows(), p.auditCost(), p.auditErase(), p.auditExport(), p.auditVerify(), p.auditProve(), p.auditKey())
+		p.auditTail(), p.auditQuery(), p.auditShow(), p.auditWho(), p.auditChain(), p.auditAncestors(), p.auditDescendants(), p.auditTimeline(), p.auditDiff(), p.auditRollup(), p.auditCoverage(), p.auditUnlike(), p.auditDrift(), p.auditReconstruct(), p.auditReplay(), p.auditLineage(), p.auditTravels(), p.auditFlows(), p.auditCost(), p.auditErase(), p.auditExport(), p.auditHold(), p.auditRelease(), p.auditVerify(), p.auditProve(), p.auditKey())
 }
 
 func (p *program) auditTail() *cobra.Command {

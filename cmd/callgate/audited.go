@@ -21,12 +21,14 @@ import (
 
 // Audit says what is kept on record, and for how long.
 type Audit struct {
-	Durability string     `yaml:"durability" restart:"yes"` // strict, or window
-	Window     Duration   `yaml:"window" restart:"yes"`     // that the records of what only reads may be lost of, with the power; 0: none
-	Payloads   Keep       `yaml:"payloads"`                 // how much is kept of prompts, arguments and replies
-	Rules      []KeepRule `yaml:"rules"`                    // where it is otherwise; the first that fits
-	Keep       Duration   `yaml:"keep" restart:"yes"`       // for how long payloads are
-	Export     []Export   `yaml:"export"`                   // where else the record is told
+	Durability  string     `yaml:"durability" restart:"yes"`  // strict, or window
+	Window      Duration   `yaml:"window" restart:"yes"`      // that the records of what only reads may be lost of, with the power; 0: none
+	Payloads    Keep       `yaml:"payloads"`                  // how much is kept of prompts, arguments and replies
+	Rules       []KeepRule `yaml:"rules"`                     // where it is otherwise; the first that fits
+	Keep        Duration   `yaml:"keep" restart:"yes"`        // for how long payloads are
+	Export      []Export   `yaml:"export"`                    // where else the record is told
+	Checkpoints Folder     `yaml:"checkpoints" restart:"yes"` // a second place for what is signed; none: ""
+	Retention   Duration   `yaml:"retention"`                 // for how long the ledger's records are; 0: for ever
 }
 
 const defaultWindow = 20 * time.Millisecond
@@ -107,12 +109,12 @@ const masterFile = "master"
 
 // openPayloads opens the payloads in dir, by the master key that is there; it is made
 // with the folder.
-func openPayloads(dir string, seal *identity.Seal, keep time.Duration, log *slog.Logger) (*audit.Payloads, error) {
+func openPayloads(dir string, seal *identity.Seal, keep time.Duration, held func([]string) ([]string, error), log *slog.Logger) (*audit.Payloads, error) {
 	master, err := masterKey(dir, seal)
 	if err != nil {
 		return nil, err
 	}
-	return audit.OpenPayloads(dir, audit.PayloadConfig{Master: master, Keep: keep, Logger: log})
+	return audit.OpenPayloads(dir, audit.PayloadConfig{Master: master, Keep: keep, Held: held, Logger: log})
 }
 
 func masterKey(dir string, seal *identity.Seal) (key [32]byte, err error) {
@@ -145,4 +147,12 @@ func masterKey(dir string, seal *identity.Seal) (key [32]byte, err error) {
 	}
 	copy(key[:], raw)
 	return key, nil
+}
+
+// copyOf is the file in the second place that has the checkpoints of l, "" if there is none.
+func (a *Audit) copyOf(l *audit.Ledger) string {
+	if a.Checkpoints == "" {
+		return ""
+	}
+	return filepath.Join(string(a.Checkpoints), strings.TrimPrefix(l.Origin(), "callgate/")+".checkpoints")
 }

@@ -32,7 +32,7 @@ func (p *program) ledgerFolder() (string, error) {
 }
 
 func (p *program) auditVerify() *cobra.Command {
-	var key, checkpoint, proof string
+	var key, checkpoint, against, proof string
 	cmd := &cobra.Command{
 		Use: "verify", Short: "verify that nothing in the record was changed, taken out, moved or cut off",
 		Long: `Verify that nothing in the record was changed, taken out, moved or cut off: every
@@ -63,6 +63,11 @@ With --proof a file of callgate audit prove is verified, by --key alone.`,
 					return err
 				}
 			}
+			if against != "" {
+				if cfg.Against, err = os.ReadFile(against); err != nil {
+					return err
+				}
+			}
 			var done int64
 			told := time.Now()
 			cfg.Progress = func(n int64) {
@@ -81,6 +86,7 @@ With --proof a file of callgate audit prove is verified, by --key alone.`,
 	f := cmd.Flags()
 	f.StringVar(&key, "key", "", "public key of the ledger (default: the one in the folder)")
 	f.StringVar(&checkpoint, "checkpoint", "", "file with a checkpoint that was kept elsewhere")
+	f.StringVar(&against, "against", "", "file with all checkpoints that a second place has (audit.checkpoints)")
 	f.StringVar(&proof, "proof", "", "file of callgate audit prove, to be verified instead")
 	return p.withJSON(cmd)
 }
@@ -98,7 +104,13 @@ func (p *program) printVerified(v *audit.Verification) error {
 		if v.Checkpoints == 0 {
 			signed = "none of them is signed"
 		}
+		if v.Dropped > 0 {
+			fmt.Fprintf(p.out, "Records 1 to %d are not there any more: a signed record says that retention dropped them. Their hashes are there, and are what was signed.\n", v.Dropped)
+		}
 		fmt.Fprintf(p.out, "%d records in %d files; %s.\n", v.Records, v.Segments, signed)
+		if v.Unread > 0 {
+			fmt.Fprintf(p.err, "The last %d bytes of the file that was given are no checkpoint; those before were compared.\n", v.Unread)
+		}
 		if !v.GivenKey && v.Key != "" {
 			fmt.Fprintf(p.err, "By the key in the folder: %s\nGive one that you have kept elsewhere with --key: this one could have been changed with the rest.\n", v.Key)
 		}

@@ -38,6 +38,9 @@ func differences(a, b *Config) []string {
 	if !reflect.DeepEqual(a.Audit.Export, b.Audit.Export) {
 		list = append(list, "audit.export is changed")
 	}
+	if a.Audit.Retention != b.Audit.Retention {
+		list = append(list, "audit.retention is "+b.Audit.Retention.String())
+	}
 	if !reflect.DeepEqual(a.Drift, b.Drift) {
 		list = append(list, "drift is changed")
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"callgate/audit"
@@ -12,13 +13,25 @@ import (
 
 const learnTimeout = time.Minute
 
+// An outlook is what those go by who look at the record now and then, beside the calls. It
+// has a lock of its own: they end while the house is held.
+type outlook struct {
+	mu     sync.Mutex
+	cfg    Config                  // in force
+	habits map[string]*audit.Habit // of agents, as they were last looked at
+}
+
+// config is the configuration in force.
+func (o *outlook) config() Config {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.cfg
+}
+
 // learn learns what is usual of agents, as often as the configuration says, off the way of
 // calls.
 func (h *house) learn(ctx context.Context) {
 	for at := uint64(0); ; {
-		h.mu.Lock()
-		every := time.Duration(h.cfg.Drift.Every)
-		h.mu.Unlock()
 		if seq := h.index.Indexed(); seq != at {
 			if err := h.lookAtHabits(ctx); err != nil && ctx.Err() == nil {
 				h.log.Warn("what is usual of agents is not learned anew", "error", err)
@@ -26,7 +39,7 @@ func (h *house) learn(ctx context.Context) {
 			at = seq
 		}
 		select {
-		case <-time.After(every):
+		case <-time.After(time.Duration(h.outlook.config().Drift.Every)):
 		case <-ctx.Done():
 			return
 		}
@@ -36,23 +49,25 @@ func (h *house) learn(ctx context.Context) {
 func (h *house) lookAtHabits(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, learnTimeout)
 	defer cancel()
-	h.mu.Lock()
-	back := time.Duration(h.cfg.Drift.Learn)
-	h.mu.Unlock()
-	habits, err := h.index.Habits(ctx, time.Now().Add(-back))
+	habits, err := h.index.Habits(ctx, time.Now().Add(-time.Duration(h.outlook.config().Drift.Learn)))
 	if err != nil {
 		return err
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.habits = habits
-	h.expect(&h.cfg)
+	o := &h.outlook
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.habits = habits
+	h.gate.SetExpectations(o.cfg.expectations(o.habits))
 	return nil
 }
 
-// expect puts in force what cfg expects of agents, over what was learned. h.mu is held.
+// expect puts in force what cfg expects of agents, over what was learned.
 func (h *house) expect(cfg *Config) {
-	h.gate.SetExpectations(cfg.expectations(h.habits))
+	o := &h.outlook
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.cfg = *cfg
+	h.gate.SetExpectations(cfg.expectations(o.habits))
 	h.alerts.aim(string(cfg.Drift.Webhook.URL), cfg.Drift.Webhook.Secret.Secret)
 }
 

@@ -39,6 +39,7 @@ type house struct {
 	redis     *store.Redis // nil where replies are kept in memory
 	index     *store.Index
 	payloads  *audit.Payloads
+	holds     *audit.Holds
 	registry  *identity.Registry
 	revoked   *identity.Revocations
 	authority *identity.Authority
@@ -64,12 +65,12 @@ type house struct {
 	models     *providers.Handler
 	tools      *mcp.Handler
 	alerts     *alerts
+	outlook    outlook
 	working    sync.WaitGroup     // the index, and the policy's shadow
 	rest       context.CancelFunc // ends their work
 
 	mu      sync.Mutex // held by a reload; guards what follows
 	cfg     Config
-	habits  map[string]*audit.Habit // of agents, as they were last looked at
 	servers map[string]*mcp.Server
 	exports exports
 	retired sync.WaitGroup // servers that a reload took out of use
@@ -120,10 +121,14 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	}); err != nil {
 		return nil, err
 	}
-	if h.sealer, err = openSealer(h.ledger, filepath.Join(data, "keys", "ledger.key"), audit.SealerConfig{Logger: log}); err != nil {
+	if h.sealer, err = openSealer(h.ledger, filepath.Join(data, "keys", "ledger.key"), audit.SealerConfig{Logger: log, Copy: cfg.Audit.copyOf(h.ledger)}); err != nil {
 		return nil, err
 	}
-	if h.payloads, err = openPayloads(filepath.Join(data, "payloads"), keys.Seal(), time.Duration(cfg.Audit.Keep), log); err != nil {
+	h.index = store.NewIndex(h.db, h.ledger, log)
+	if h.holds, err = audit.OpenHolds(filepath.Join(data, "holds.json")); err != nil {
+		return nil, err
+	}
+	if h.payloads, err = openPayloads(filepath.Join(data, "payloads"), keys.Seal(), time.Duration(cfg.Audit.Keep), h.heldOf, log); err != nil {
 		return nil, err
 	}
 	if err := h.openSources(ctx, &cfg, keys.Seal()); err != nil {
@@ -190,13 +195,13 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	if err := h.startExports(cfg.Audit.Export, data); err != nil {
 		return nil, err
 	}
-	h.index = store.NewIndex(h.db, h.ledger, log)
 	working, rest := context.WithCancel(context.Background())
 	h.rest = rest
 	h.working.Go(func() { h.index.Run(working) })
 	h.working.Go(func() { h.shadow.Run(working) })
 	h.working.Go(func() { h.keep(working) })
 	h.working.Go(func() { h.learn(working) })
+	h.working.Go(func() { h.retain(working) })
 	h.working.Go(func() { h.alerts.run(working) })
 	if h.db.IsShared() {
 		h.working.Go(func() {

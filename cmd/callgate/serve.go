@@ -214,7 +214,7 @@ func start(ctx context.Context, cfg Config, law *policy.Policy, reread func() (C
 		s.signs = append(s.signs, file)
 	}
 	c := console.New(console.Config{
-		Token: h.adminToken, Registry: h.registry, Authority: h.authority, Secrets: h.secrets, Revoked: h.revoked, Ledger: h.ledger, Index: h.index, Payloads: h.payloads, Sealer: h.sealer, Record: h.note, Lineage: h.lineage, Travels: h.travels, Flows: h.flows, Expected: h.expected, Policies: h.versions, Approvals: h.approvals, Approve: h.approve,
+		Token: h.adminToken, Registry: h.registry, Authority: h.authority, Secrets: h.secrets, Revoked: h.revoked, Ledger: h.ledger, Index: h.index, Payloads: h.payloads, Sealer: h.sealer, Holds: h.holds, Record: h.note, Lineage: h.lineage, Travels: h.travels, Flows: h.flows, Expected: h.expected, Policies: h.versions, Approvals: h.approvals, Approve: h.approve,
 		Pins: h.pinned, Accept: h.accept,
 		Reload:  func(ctx context.Context) (console.Reloaded, error) { return h.reload(ctx, "admin") },
 		Servers: h.states, Status: h.status, Providers: h.models.States,

@@ -29,6 +29,7 @@ type Config struct {
 	Index     *store.Index
 	Payloads  *audit.Payloads
 	Sealer    *audit.Sealer
+	Holds     *audit.Holds
 	Record    func(what, by, name, state string) error               // a change of state
 	Lineage   func(ctx context.Context, id string) (*Lineage, error) // of a call; nil if there is none
 	Flows     func(ctx context.Context, from, to string, since time.Time) (*Flows, error)
@@ -106,6 +107,9 @@ func (c *Console) Handler() http.Handler {
 		"GET /api/v1/rollup":                       c.ask("rollup", []string{"by", "filter", "since", "until", "limit"}, c.rollup),
 		"GET /api/v1/coverage":                     c.ask("coverage", []string{"agent", "since", "until"}, c.coverage),
 		"GET /api/v1/unlike":                       c.ask("unlike", []string{"agent", "since", "until", "limit"}, c.unlike),
+		"GET /api/v1/holds":                        c.holds,
+		"POST /api/v1/holds":                       c.hold,
+		"DELETE /api/v1/holds":                     c.release,
 		"GET /api/v1/drift":                        c.ask("drift", []string{"agent", "run", "since", "until", "limit"}, c.drift),
 		"GET /api/v1/drift/expected":               c.expected,
 		"GET /api/v1/diff":                         c.ask("diff", []string{"after", "before"}, c.diff),

@@ -88,6 +88,10 @@ func (c *Console) erase(w http.ResponseWriter, r *http.Request) {
 		e.Runs = runs
 	}
 	keys, err := c.cfg.Payloads.Erase(e.Runs...)
+	if errors.Is(err, audit.ErrHeld) {
+		refuse(w, http.StatusConflict, "conflict", "%v; callgate audit hold lists the holds", err)
+		return
+	}
 	if err == nil {
 		err = c.cfg.Record("payloads.erased", "admin", e.Subject+strings.Join(few(e.Runs), " "), fmt.Sprintf("%d runs, %d keys: %s", len(e.Runs), keys, e.Reason))
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -233,4 +234,28 @@ func (x *Index) Rebuild(ctx context.Context) error {
 	default:
 	}
 	return nil
+}
+
+// Forget takes out of the index the calls and changes that began at last or before: the
+// ledger does not have them any more. What they were added up to stays.
+func (x *Index) Forget(ctx context.Context, last uint64) error {
+	x.writing.Lock()
+	defer x.writing.Unlock()
+	return explain("forget old calls", within(ctx, x.db.write, func(tx *sql.Tx) error {
+		for _, q := range []string{
+			"DELETE FROM links WHERE to_id IN (SELECT id FROM calls WHERE seq <= $1) OR from_id IN (SELECT id FROM calls WHERE seq <= $1)",
+			"DELETE FROM spends WHERE id IN (SELECT id FROM calls WHERE seq <= $1)",
+			"DELETE FROM wants WHERE seq <= $1", "DELETE FROM changes WHERE seq <= $1", "DELETE FROM calls WHERE seq <= $1",
+			"DELETE FROM traits WHERE run NOT IN (SELECT run FROM calls)", "DELETE FROM runs WHERE run NOT IN (SELECT run FROM calls)",
+		} {
+			args := []any{int64(last)}
+			if !strings.Contains(q, "$1") {
+				args = nil
+			}
+			if _, err := tx.ExecContext(ctx, q, args...); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
 }
