@@ -1,7 +1,6 @@
 package firewall
 
 import (
-	"slices"
 	"strings"
 
 	"callgate/audit"
@@ -14,7 +13,11 @@ import (
 func (call *Call) findOrigins() Origins {
 	u := call.mets
 	var o Origins
-	o.Intent = u.intent(call.Resource)
+	if o.Intent = u.intent(call.Resource); len(call.Acting.To) == 0 && len(call.Acting.Object) == 0 {
+		call.bare(&o)
+		return o
+	}
+	makes := makesNew(call.Resource)
 	for _, side := range []struct {
 		names []string
 		worst *Origin
@@ -28,16 +31,13 @@ func (call *Call) findOrigins() Origins {
 			audit.Leaves(raw, func(at, text string) {
 				for _, value := range single(text, side.party) {
 					from, by := u.origin(value, side.party, o.Intent)
+					if from == OriginComposed && !side.party && !(makes && !idName(name)) {
+						from = OriginUntrusted // it exists, so that somebody has told it
+					}
 					if from > *side.worst {
 						*side.worst = from
 					}
-					if len(o.Evidence) < maxEvidence {
-						e := Evidence{Path: "/" + name + at, Value: clipText(value, 200), Origin: from.String()}
-						if by != nil {
-							e.Call, e.Tool = by.call, by.tool
-						}
-						o.Evidence = append(o.Evidence, e)
-					}
+					o.note("/"+name+at, value, from, by)
 				}
 			})
 		}
@@ -46,6 +46,46 @@ func (call *Call) findOrigins() Origins {
 }
 
 const maxEvidence = 32
+
+// note keeps from where a value comes.
+func (o *Origins) note(path, value string, from Origin, by *metSource) {
+	if len(o.Evidence) < maxEvidence {
+		e := Evidence{Path: path, Value: clipText(value, 200), Origin: from.String()}
+		if by != nil {
+			e.Call, e.Tool = by.call, by.tool
+		}
+		o.Evidence = append(o.Evidence, e)
+	}
+}
+
+// bare finds the origins of a call of a tool of which nobody says which arguments are for
+// whom or on what: it acts on what its short arguments say, all of them.
+func (call *Call) bare(o *Origins) {
+	own, said := true, false
+	audit.Leaves(call.Args(), func(at, value string) {
+		if len(value) > maxField || strings.TrimSpace(value) == "" {
+			return
+		}
+		from, by := call.mets.origin(value, false, o.Intent)
+		o.Object = max(o.Object, from)
+		own, said = own && from == OriginUser, true
+		o.note(at, value, from, by)
+	})
+	own = own && said
+	names := call.mets.named(call.Resource)
+	switch {
+	case own && names == IntentAsked:
+		o.Intent = IntentAsked
+	case o.Intent == IntentAsked && names == IntentUnasked && !own:
+		o.Intent = IntentUnasked
+	}
+}
+
+// idName says that an argument is called as what has the id of something.
+func idName(name string) bool {
+	name = strings.ToLower(name[strings.LastIndexByte(name, '.')+1:])
+	return name == "id" || name == "ids" || strings.HasSuffix(name, "_id") || strings.HasSuffix(name, "_ids") || strings.HasSuffix(name, "number")
+}
 
 // single are the values in a text that may name several parties.
 func single(text string, party bool) []string {
@@ -92,7 +132,7 @@ func (m *met) origin(value string, party bool, intent Intent) (Origin, *metSourc
 			best, by = from, source
 		}
 	}
-	if w := strings.Trim(plain, "#.,:;!?\"'()"); len(w) <= shortWord && (m.words[w] || m.system[w]) {
+	if w := strings.Trim(plain, "#.,:;!?\"'()"); len(w) <= shortWord && (m.says(w) || m.system[w]) {
 		better(OriginUser, nil)
 	}
 	for _, found := range m.line.Find(value) {
@@ -122,83 +162,6 @@ func (m *met) origin(value string, party bool, intent Intent) (Origin, *metSourc
 // shortWord is the most bytes of a value that is looked for among words: numbers of lines,
 // initials.
 const shortWord = 12
-
-// described says that plain is what a lookup gave for something that the user described: it
-// is a field of a record. Of an object, another field of that has a word of the user's which
-// tells it from the records beside it. Of a party the value itself has, or a name beside it,
-// and nobody else fits as well.
-func (m *met) described(plain string, party bool) bool {
-	for _, f := range m.fields[plain] {
-		r := &m.records[f.record]
-		for i := range r.members {
-			if party && int32(i) != f.at && !nameLike(r.members[i].name) {
-				continue
-			}
-			if slices.ContainsFunc(m.telling(r, r.members[i].text, party), func(w string) bool {
-				return !party || !m.rival(w, plain)
-			}) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// telling are the words of a field that the user has said, and that do not stand in half of
-// the records beside it.
-func (m *met) telling(r *metRecord, text string, party bool) (list []string) {
-	local := text
-	if at := strings.IndexByte(text, '@'); at > 0 {
-		local = text[:at] // a domain tells nobody from another
-	}
-	eachToken(local, func(w string) {
-		if len(w) < 3 && !numeric(w) || !m.words[w] || idle[w] {
-			return
-		}
-		beside, with := 0, 0
-		if !party {
-			for i := range m.records {
-				if o := &m.records[i]; o.source == r.source && len(o.members) == len(r.members) {
-					beside++
-					if o.has(w) {
-						with++
-					}
-				}
-			}
-		}
-		if beside < 3 || 2*with <= beside {
-			list = append(list, w)
-		}
-	})
-	return list
-}
-
-func (r *metRecord) has(word string) (found bool) {
-	for i := range r.members {
-		eachToken(r.members[i].text, func(w string) { found = found || w == word })
-	}
-	return found
-}
-
-// rival says that a word of the user's fits another party as well.
-func (m *met) rival(word, plain string) bool {
-	for text := range m.fields {
-		if text == plain || !strings.Contains(text, word) || strings.IndexByte(text, '@') < 0 {
-			continue
-		}
-		found := false
-		eachToken(text[:strings.IndexByte(text, '@')], func(w string) { found = found || w == word })
-		if found {
-			return true
-		}
-	}
-	return false
-}
-
-// nameLike says that a member of a record is what a party is called.
-func nameLike(name string) bool {
-	return strings.Contains(name, "name") || name == "from" || name == "sender" || name == "title" || name == "contact" || name == "user" || name == "author" || name == "owner"
-}
 
 func numeric(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == ""

@@ -159,7 +159,7 @@ func (r *Runs) enter(call *Call, now time.Time) (first bool) {
 func (r *Runs) known(u *run) (all mets) {
 	for ; u != nil && len(all) < maxAbove; u = u.parent {
 		if u.met == nil {
-			u.met = newMet()
+			u.met = newMet(r.seed)
 		}
 		all = append(all, u.met)
 	}
@@ -171,7 +171,7 @@ const maxAbove = 16 // runs that act for each other
 // heard notes what call tells its model, now that it may be forwarded.
 func (r *Runs) heard(law *Law, call *Call) {
 	if len(call.mets) > 0 && call.Kind == Model && call.History != nil && call.During == nil {
-		call.mets[0].heard(law.Client, call, r.seed, len(call.mets) > 1)
+		call.mets[0].heard(law.Client, call, len(call.mets) > 1)
 	}
 }
 
