@@ -14,7 +14,6 @@ import (
 // A score is what came of a half under a pack.
 type score struct {
 	tasks, alone, done, asked  int // honest tasks: all, done with no approval, done; approvals asked for
-	attacks, reached, finished int // attacks: all, that reached their goal; of these tasks that went on, done with no approval
 	failed                     []string
 }
 
