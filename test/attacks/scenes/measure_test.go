@@ -13,8 +13,9 @@ import (
 
 // A score is what came of a half under a pack.
 type score struct {
-	tasks, alone, done, asked  int // honest tasks: all, done with no approval, done; approvals asked for
-	failed                     []string
+	tasks, alone, done, asked int // honest tasks: all, done with no approval, done; approvals asked for
+	attacks, reached          int // attacks: all, that reached their goal
+	failed                    []string
 }
 
 func (s *stage) measures(h half, show bool) (sc score) {
