@@ -115,7 +115,7 @@ func (m *met) telling(f field) (list []string) {
 	r := &m.records[f.record]
 	for i := range r.members {
 		eachToken(local(r.members[i].text), func(w string) {
-			if len(w) < 3 && !numeric(w) || !m.says(w) || idle[w] || slices.Contains(list, w) {
+			if len(w) < 3 || !m.says(w) || idle[w] || orders(w) || slices.Contains(list, w) {
 				return
 			}
 			others, with := 0, 0
@@ -131,6 +131,11 @@ func (m *met) telling(f field) (list []string) {
 		})
 	}
 	return list
+}
+
+// orders says that a word is of what is to be done, and of no thing: send, share, delete, change.
+func orders(word string) bool {
+	return slices.ContainsFunc(actsOf(userWords, word), func(g int) bool { return !actsKnown[g].makes && g != paying })
 }
 
 // local is an address without its domain, which tells nobody from another.
@@ -166,3 +171,23 @@ func nameLike(name string) bool {
 	}
 	return strings.Contains(name, "name")
 }
+
+// numbered says that the user has named something by its number: behind a word for it, or for
+// numbers. Two people, at 7, are no ids.
+func (m *met) numbered(number string, about []string) (found bool) {
+	names := false
+	eachToken(string(m.text), func(w string) {
+		switch {
+		case w == number && names:
+			found = true
+		case numeric(w) || idle[w] && len(w) <= 3 && names: // 7, 8 and 9
+		default:
+			names = slices.Contains(numbering, w) || slices.ContainsFunc(about, func(a string) bool {
+				return len(a) >= 3 && len(w) >= 3 && (strings.HasSuffix(a, w) || strings.HasPrefix(w, a) || strings.HasSuffix(strings.TrimSuffix(a, "s"), strings.TrimSuffix(w, "s")))
+			})
+		}
+	})
+	return found
+}
+
+var numbering = strings.Fields("id ids no nr num number numbers nummer número numéro numero № item order #")

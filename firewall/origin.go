@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"strings"
+	"unicode"
 
 	"callgate/audit"
 
@@ -13,10 +14,7 @@ import (
 func (call *Call) findOrigins() Origins {
 	u := call.mets
 	var o Origins
-	if o.Intent = u.intent(call.Resource); len(call.Acting.To) == 0 && len(call.Acting.Object) == 0 {
-		call.bare(&o)
-		return o
-	}
+	o.Intent = u.intent(call.Resource)
 	makes := makesNew(call.Resource)
 	for _, side := range []struct {
 		names []string
@@ -28,19 +26,24 @@ func (call *Call) findOrigins() Origins {
 			if raw == nil {
 				continue
 			}
+			about := append(wordsOf(call.Resource), wordsOf(name)...)
 			audit.Leaves(raw, func(at, text string) {
 				for _, value := range single(text, side.party) {
-					from, by := u.origin(value, side.party, o.Intent)
+					from, by := u.origin(value, side.party, o.Intent, about)
 					if from == OriginComposed && !side.party && !(makes && !idName(name)) {
 						from = OriginUntrusted // it exists, so that somebody has told it
 					}
-					if from > *side.worst {
-						*side.worst = from
-					}
+					*side.worst = max(*side.worst, from)
 					o.note("/"+name+at, value, from, by)
 				}
 			})
 		}
+	}
+	switch {
+	case o.To != OriginNone:
+		call.leads(&o)
+	case o.Object == OriginNone:
+		call.bare(&o)
 	}
 	return o
 }
@@ -58,19 +61,38 @@ func (o *Origins) note(path, value string, from Origin, by *metSource) {
 	}
 }
 
-// bare finds the origins of a call of a tool of which nobody says which arguments are for
-// whom or on what: it acts on what its short arguments say, all of them.
+// leads finds the links in what is sent to somebody: they say where the reader is led, and so
+// are parties, too.
+func (call *Call) leads(o *Origins) {
+	audit.Leaves(call.Args(), func(at, text string) {
+		for _, value := range audit.Notable(text) {
+			if !strings.Contains(value, "://") && !strings.HasPrefix(strings.ToLower(value), "www.") {
+				continue
+			}
+			if from, by := call.mets.origin(value, false, o.Intent, nil); from == OriginUntrusted {
+				o.To = max(o.To, from)
+				o.note(at, value, from, by)
+			}
+		}
+	})
+}
+
+// bare finds the origins of a call that names nobody and nothing, or of a tool of which
+// nobody says which arguments do: it acts on what its short arguments say, all of them.
 func (call *Call) bare(o *Origins) {
 	own, said := true, false
 	audit.Leaves(call.Args(), func(at, value string) {
-		if len(value) > maxField || strings.TrimSpace(value) == "" {
+		if len(value) > maxField || strings.IndexFunc(value, unicode.IsLetter) < 0 {
 			return
 		}
-		from, by := call.mets.origin(value, false, o.Intent)
+		from, by := call.mets.origin(value, false, o.Intent, nil)
 		o.Object = max(o.Object, from)
 		own, said = own && from == OriginUser, true
 		o.note(at, value, from, by)
 	})
+	if len(call.Acting.To)+len(call.Acting.Object) > 0 {
+		return
+	}
 	own = own && said
 	names := call.mets.named(call.Resource)
 	switch {
@@ -106,10 +128,10 @@ func single(text string, party bool) []string {
 
 // origin is from where one value comes: the best of the places that have it. What the run
 // was told by the one it acts for is what that one has met.
-func (u mets) origin(value string, party bool, intent Intent) (Origin, *metSource) {
+func (u mets) origin(value string, party bool, intent Intent, about []string) (Origin, *metSource) {
 	best, by := OriginComposed, (*metSource)(nil)
 	for _, m := range u {
-		from, at := m.origin(value, party, intent)
+		from, at := m.origin(value, party, intent, about)
 		switch {
 		case from <= OriginResolved && (best > OriginResolved || from < best):
 			best, by = from, at
@@ -120,7 +142,7 @@ func (u mets) origin(value string, party bool, intent Intent) (Origin, *metSourc
 	return best, by
 }
 
-func (m *met) origin(value string, party bool, intent Intent) (Origin, *metSource) {
+func (m *met) origin(value string, party bool, intent Intent, about []string) (Origin, *metSource) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	plain := normal(value)
@@ -132,7 +154,7 @@ func (m *met) origin(value string, party bool, intent Intent) (Origin, *metSourc
 			best, by = from, source
 		}
 	}
-	if w := strings.Trim(plain, "#.,:;!?\"'()"); len(w) <= shortWord && (m.says(w) || m.system[w]) {
+	if w := strings.Trim(plain, "#.,:;!?\"'()"); len(w) <= shortWord && (m.says(w) || m.system[w]) && (about == nil || party || len(w) > 2 || !numeric(w) || m.numbered(w, about)) {
 		better(OriginUser, nil)
 	}
 	for _, found := range m.line.Find(value) {
