@@ -200,7 +200,7 @@ func (w *world) say(turn upstream.Turn) upstream.Say {
 			}
 		}
 	}
-	if asked, ok := strings.CutPrefix(said.Str, "call "); ok {
+	if asked, ok := strings.CutPrefix(said.Str, "call "); ok && turn.Model != "cautious" {
 		name, args, _ := strings.Cut(asked, " ")
 		return upstream.Say{Text: "hello from the model", Calls: []upstream.Call{{Tool: upstream.Tool{Name: name}, Args: args}}}
 	}
