@@ -76,6 +76,8 @@ func (p *Past) Read(doc []byte) (ok bool, other string) {
 			p.NoArgs = v.Str != noArguments
 		case "links":
 			c.proposedIn(v)
+		case "signals":
+			c.Signals = list(c.Signals, v)
 		case "env":
 			p.NoEnv = false
 			c.surround(v)

@@ -85,7 +85,7 @@ applied are told too.`,
 	f.StringVar(&args, "args", "", "arguments of the tool or prompt, as JSON")
 	f.StringSliceVar(&q.Hints, "hint", nil, "what the tool's trusted server says of it: readOnly, destructive, idempotent, openWorld")
 	f.StringSliceVar(&q.Labels, "label", nil, "what the run has read: untrusted, private, secret")
-	f.StringToStringVar(&env, "env", nil, "what else conditions read: session.calls=3, session.cost, tokens, cost, priced, net.ip, approved, orphan")
+	f.StringToStringVar(&env, "env", nil, "what else conditions read: session.calls=3, session.cost, tokens, cost, priced, net.ip, approved, orphan, loop")
 	f.StringVar(&at, "at", "", "when, as 2026-11-23T09:00:00Z (default now)")
 	return cmd
 }

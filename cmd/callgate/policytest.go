@@ -125,7 +125,7 @@ is 1 if an answer is another. A table:
       args: {amount: 40}
       hints: [destructive]       # optional: what a trusted server says of the tool
       labels: [untrusted]        # optional: what the run has read
-      env: {session.calls: 3}    # optional: tokens, cost, session.calls, session.cost, priced, net.ip, bound, approved, orphan
+      env: {session.calls: 3}    # optional: tokens, cost, session.calls, session.cost, priced, net.ip, bound, approved, orphan, loop
       want: allow                # allow, ask or deny
       rule: T1                   # optional: the row that decides
     - {who: agent:bot, for: user:ana, what: model:openai/gpt-5, at: "2026-11-23T09:00:00Z", want: deny}`,

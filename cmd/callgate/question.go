@@ -156,12 +156,16 @@ func (q *Question) surround(call *firewall.Call) error {
 			}
 		case name == "orphan" && flag:
 			orphan = yes
+		case name == "loop" && flag:
+			if yes {
+				call.Signals = []string{firewall.SignalLoop}
+			}
 		case name == "approved" && flag:
 			if yes {
 				call.Approval = "approved"
 			}
 		default:
-			return fmt.Errorf("env %s: want session.calls, session.cost, tokens or cost with a number, net.ip, bound, origin.to, origin.object or intent with a text, acts, orphan, approved or priced with true or false", name)
+			return fmt.Errorf("env %s: want session.calls, session.cost, tokens or cost with a number, net.ip, bound, origin.to, origin.object or intent with a text, acts, orphan, loop, approved or priced with true or false", name)
 		}
 	}
 	if call.Kind == firewall.Tool && !orphan {

@@ -53,6 +53,7 @@ var attributes = map[string]sort{
 	"intent":        text,    // whether the user asked for such an act: asked, unasked, unknown
 	"labels":        list,    // of what the run has read
 	"orphan":        boolean, // a tool call that no model of the run was seen to ask for
+	"loop":          boolean, // a tool call that the conversation makes again and again
 	"approved":      boolean, // the call carries the approval of a person
 	"session.calls": number,  // of the run before this one
 	"session.cost":  number,  // of the run's calls that are over, in US dollars
@@ -62,7 +63,7 @@ var attributes = map[string]sort{
 	"net.ip":        text,    // that the client calls from
 }
 
-const attributeNames = "args.<path>, model, agent, actor, parent, root, depth, bound, time.hour, time.weekday, time.unix, tool.readOnly, tool.destructive, acts, origin.to, origin.object, intent, labels, orphan, approved, session.calls, session.cost, tokens, cost, priced or net.ip"
+const attributeNames = "args.<path>, model, agent, actor, parent, root, depth, bound, time.hour, time.weekday, time.unix, tool.readOnly, tool.destructive, acts, origin.to, origin.object, intent, labels, orphan, loop, approved, session.calls, session.cost, tokens, cost, priced or net.ip"
 
 // checkAttribute is the sort of the attribute path, which is without r.env.
 func checkAttribute(path string) (sort, error) {
@@ -205,6 +206,8 @@ func (f *facts) ofRun(name string) (value any, err error, known bool) {
 		return listed[c.Labels&firewall.Labels(len(listed)-1)], nil, true
 	case "orphan":
 		return c.Kind == firewall.Tool && !firewall.Asked(c.Links), nil, true
+	case "loop":
+		return slices.Contains(c.Signals, firewall.SignalLoop), nil, true
 	case "approved":
 		return c.Approval != "", nil, true
 	case "session.calls":

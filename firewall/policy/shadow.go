@@ -126,7 +126,7 @@ func kept(call *firewall.Call) *firewall.Call {
 	k := &firewall.Call{
 		Kind: call.Kind, Target: strings.Clone(call.Target), Method: call.Method, Resource: strings.Clone(call.Resource),
 		ArgsAt: call.ArgsAt, Impact: call.Impact, From: strings.Clone(call.From), Estimate: call.Estimate, At: call.At,
-		Links: slices.Clone(call.Links), Labels: call.Labels, Before: call.Before, Approval: call.Approval, Caller: caller, Body: firewall.Body{JSON: bytes.Clone(call.Body.JSON)},
+		Links: slices.Clone(call.Links), Signals: slices.Clone(call.Signals), Labels: call.Labels, Before: call.Before, Approval: call.Approval, Caller: caller, Body: firewall.Body{JSON: bytes.Clone(call.Body.JSON)},
 	}
 	if call.Acting != nil { // which are of what the run had met by then
 		k.Acting = call.Acting
