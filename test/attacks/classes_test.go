@@ -3,13 +3,14 @@ package attacks
 import (
 	"flag"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"callgate/test/program"
 )
 
-var update = flag.Bool("update", false, "write the table of docs/security.md anew")
+var update = flag.Bool("update", false, "write what comes of it into docs/security.md")
 
 // A class of attacks.
 type class struct {
@@ -31,7 +32,7 @@ var classes = []class{
 	{"8", "Lethal trifecta", "private data, text of anybody, and a way out; also by a sub-agent", "`pack:strict`: the third is held, each two pass", trifecta},
 	{"9", "Excessive agency", "roles, tools and arguments that no row allows", "default deny, down to arguments", agency},
 	{"10a", "Hidden characters in definitions", "tag characters, bidi, zero width, ANSI", "the scan: withheld, told decoded", hiddenDefinitions},
-	{"10b", "Hidden characters in results", "tag characters in the text of a result", "nothing reads results for them without a guard", hiddenResults},
+	{"10b", "Hidden characters in results", "tag characters in the text of a result", "nothing looks for them in results", hiddenResults},
 	{"11", "SSRF by arguments", "link-local, decimal, octal, mapped addresses; `user@host`; other schemes", "`class: url` for the argument", ssrf},
 	{"12", "Path traversal", "`..`, encoded, NUL, UNC, a prefix that is another folder", "`class: path` and `within` for the argument", traversal},
 	{"13", "Session hijack", "another agent's `Mcp-Session-Id`", "a session belongs to one principal", hijack},
@@ -42,11 +43,11 @@ var classes = []class{
 	{"18", "Elicitation phishing", "a form for a password; a page of another host", "it never reaches the user", phishing},
 	{"19", "Header and body differ", "another tool in the header; a name twice", "one strict parse for decision and forwarding", differential},
 	{"20", "Cache leak", "a server says that its list is public", "filtered lists leave as `private`", cacheLeak},
-	{"21", "Bombs", "a result of 5 MB; a schema that refers elsewhere", "`max_reply`; nothing is fetched; the tool is withheld", bombs},
+	{"21", "Bombs", "a result of 6 MB; a schema that refers elsewhere", "`max_reply`; nothing is fetched; the tool is withheld", bombs},
 	{"22", "Leak of credentials", "canaries as keys: in replies, records, logs, the data folder", "credentials go in last, and into nothing else", leaks},
 	{"23", "Impersonation", "`alg: none`, another `sub`, `X-User`, a sub-agent that does more than it was given", "signatures; claims of clients grant nothing; grants only narrow", impersonation},
 	{"24", "Approval substitution", "approved once: other arguments, another agent, twice", "an approval is for one exact call, once", substitution},
-	{"25", "Audit tampering", "a byte changed; the tail cut off", "`callgate audit verify`", auditTampering},
+	{"25", "Audit tampering", "a byte changed; the tail cut off", "`callgate audit verify`, as far as checkpoints go: one a second", auditTampering},
 	{"26", "Going past the gate", "the server is called directly", "the server's key exists in callgate alone. Unproxied entries: `callgate doctor`", bypass},
 	{"27", "Denial of wallet, loops", "20 calls at once where 5 may be", "`limit:` rows; none are there by default", wallet},
 	{"28", "Forged tool calls", "a call that no model asked for", "flagged on record; denied where a row reads `r.env.orphan`", forgery},
@@ -56,49 +57,26 @@ func TestEachClassOfAttack(t *testing.T) {
 	y := newYard(t)
 	var table strings.Builder
 	table.WriteString("| # | class | tried | state | what stops it |\n| --- | --- | --- | --- | --- |\n")
-	defended := 0
+	defended, undefended := 0, 0
 	for _, c := range classes {
-		stopped := false
+		stopped, ran := false, false
 		t.Run(c.n+" "+c.name, func(t *testing.T) {
 			y.t = t
-			stopped = c.run(t, y)
+			stopped, ran = c.run(t, y), true
 		})
 		state := "**not defended**"
 		if stopped {
 			state = "defended"
 			defended++
+		} else if ran {
+			undefended++
 		}
 		fmt.Fprintf(&table, "| %s | %s | %s | %s | %s |\n", c.n, c.name, c.try, state, c.how)
 	}
 	y.t = t
 	fmt.Fprintf(&table, "\n%d of %d.\n", defended, len(classes))
-	if t.Failed() {
+	if t.Failed() || defended+undefended < len(classes) { // or only some were run
 		return
 	}
-	written(t, "classes", table.String())
-}
-
-// written holds a part of docs/security.md to text, or writes it.
-func written(t *testing.T, part, text string) {
-	t.Helper()
-	file := filepath.Join("..", "..", "docs", "security.md")
-	doc, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	begin, end := "<!-- "+part+": written by go test ./test/attacks -update -->\n", "<!-- end of "+part+" -->\n"
-	head, rest, ok := strings.Cut(string(doc), begin)
-	old, tail, closed := strings.Cut(rest, end)
-	if !ok || !closed {
-		t.Fatalf("%s has no place for %s", file, part)
-	}
-	if old == text {
-		return
-	}
-	if !*update {
-		t.Fatalf("%s says otherwise; look at it, and then: go test ./test/attacks -update\n%s", file, text)
-	}
-	if err := os.WriteFile(file, []byte(head+begin+text+end+tail), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	program.Written(t, filepath.Join("..", "..", "docs", "security.md"), "classes", table.String(), *update)
 }

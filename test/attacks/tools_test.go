@@ -120,9 +120,12 @@ func rugPull(t *testing.T, y *yard) bool {
 		name := gjson.Get(changed, "name").Str
 		y.rug.define(changed, define("sub", "Subtracts.", anyArgs))
 		n, mark := y.rug.count(), y.mark()
-		b.list("/mcp/rug")
+		y.api("GET", "/mcp/pins?server=rug", "") // has the server list anew
 		r := b.call("rug", name, `{"n":`+fmt.Sprint(i)+`}`)
-		stopped = stopped && r.refused() && y.rug.count() == n && y.onRecord(mark, refusedOn(b, name))
+		if !r.refused() || y.rug.count() != n || !y.onRecord(mark, refusedOn(b, name)) {
+			t.Logf("%s: %s", changed, r.body)
+			stopped = false
+		}
 	}
 	y.twin(!b.call("rug", "sub", `{}`).refused(), "another tool of the same server")
 	y.rug.define(define("add", "Adds 2 numbers.", anyArgs), define("sub", "Subtracts.", anyArgs))
@@ -209,5 +212,8 @@ func bombs(t *testing.T, y *yard) bool {
 	mark := y.mark()
 	r := b.call("shop", "big", `{}`)
 	y.twin(!b.call("shop", "echo", `{"text":"small"}`).refused(), "a small result")
-	return r.refused() && len(r.body) < 1<<20 && y.onRecord(mark, refusedOn(b, "")) && withheld(t, y, "bomb")
+	return r.refused() && len(r.body) < 1<<20 && withheld(t, y, "bomb") &&
+		y.onRecord(mark, func(r gjson.Result) bool {
+			return r.Get("type").Str == "closed" && r.Get("outcome").Str == "unavailable"
+		})
 }

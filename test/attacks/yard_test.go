@@ -349,7 +349,7 @@ func (y *yard) mark() int64 {
 func (y *yard) onRecord(mark int64, fits func(gjson.Result) bool) bool {
 	y.t.Helper()
 	for {
-		r := y.api("GET", fmt.Sprintf("/records?from=%d", mark), "")
+		r := y.api("GET", fmt.Sprintf("/records?from=%d&wait=1s", mark), "")
 		if r.status != http.StatusOK {
 			y.t.Fatalf("records: %d %s", r.status, r.body)
 		}
