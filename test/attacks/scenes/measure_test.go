@@ -4,12 +4,17 @@
 package scenes
 
 import (
+	"flag"
+	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"callgate/test/program"
 )
+
+var update = flag.Bool("update", false, "write what comes of it into docs/security.md")
 
 // A score is what came of a half under a pack.
 type score struct {
@@ -75,13 +80,14 @@ func TestAttacksByTextAreStoppedAndWorkGoesOn(t *testing.T) {
 	if p := os.Getenv("SCENES_PACKS"); p != "" {
 		packs = strings.Split(p, ",")
 	}
-	t.Log("| pack | scenes | tasks | done with no approval | done with approvals | approvals a task | attacks | reached their goal |")
+	var table strings.Builder
+	table.WriteString("| pack | scenes | tasks | done with no approval | done with approvals | approvals a task | attacks | reached their goal |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n")
 	for _, pack := range packs {
 		t.Run(pack, func(t *testing.T) {
 			s := newStage(t, bin, pack)
 			for _, h := range []half{tune, held} {
 				sc := s.measures(h, pack == "strict" && (h.name == "tuned" || os.Getenv("SCENES_HELD") != ""))
-				t.Logf("| %s | %s | %d | %.0f %% | %.0f %% | %.2f | %d | %.1f %% |", pack, h.name, sc.tasks, percent(sc.alone, sc.tasks), percent(sc.done, sc.tasks),
+				fmt.Fprintf(&table, "| `%s` | %s | %d | %.0f %% | %.0f %% | %.2f | %d | %.1f %% |\n", pack, h.name, sc.tasks, percent(sc.alone, sc.tasks), percent(sc.done, sc.tasks),
 					float64(sc.asked)/float64(sc.tasks), sc.attacks, percent(sc.reached, sc.attacks))
 				for _, f := range sc.failed {
 					t.Log(f)
@@ -97,5 +103,9 @@ func TestAttacksByTextAreStoppedAndWorkGoesOn(t *testing.T) {
 				}
 			}
 		})
+	}
+	t.Log("\n" + table.String())
+	if !t.Failed() && len(packs) == 3 {
+		program.Written(t, filepath.Join("..", "..", "..", "docs", "security.md"), "scenes", table.String(), *update)
 	}
 }
