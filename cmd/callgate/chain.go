@@ -46,6 +46,12 @@ func (t *teller) number(b *audit.Branch) {
 	}
 }
 
+// originWords say from where a value comes that a call was not let act on.
+var originWords = map[string]string{
+	"untrusted": "known only from text that anybody may have written",
+	"composed":  "nobody is known to have said it",
+}
+
 const maxIndent = 12 // levels that are shown as such
 
 // tell writes a call and what hangs on it.
@@ -54,6 +60,13 @@ func (t *teller) tell(b *audit.Branch, level int) {
 	t.row(level, fmt.Sprintf("%3d  %s", t.steps[c.ID], clock(c.At)), branch(level)+t.deed(c), t.p.decided(c.Effect, c.Rule), t.p.ended(c.Outcome, c.TookUS), tokens(c.Usage))
 	if c.Effect == "deny" && c.Reason != "" {
 		t.note(level, t.p.colour(red, tame(c.Reason)))
+	}
+	if c.Env != nil && c.Effect != "allow" {
+		for _, o := range [...][2]string{{"for whom", c.Env.To}, {"on what", c.Env.Object}} {
+			if words := originWords[o[1]]; words != "" {
+				t.note(level, t.p.colour(amber, o[0]+": "+words))
+			}
+		}
 	}
 	t.reasons(level, c)
 	for _, f := range c.Findings {

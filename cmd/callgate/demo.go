@@ -15,15 +15,19 @@ import (
 
 	"callgate/audit"
 	"callgate/cmd/callgate/internal/demo"
+	"callgate/firewall"
+	"callgate/firewall/packs"
 	"callgate/firewall/policy"
 	"callgate/identity"
 
 	"github.com/spf13/cobra"
 )
 
-const demoPolicy = `# the clerk may ask the model, look orders up, and pay back up to 100 euros
+const demoPolicy = `# the clerk may ask the model, look things up, and pay out up to 100 euros
 p, role:clerk, *, model:demo/*,            generate, true,                     allow, MODEL
 p, role:clerk, *, tool:shop/search_orders, call,     true,                     allow, LOOK-UP
+p, role:clerk, *, tool:shop/read_messages, call,     true,                     allow, LOOK-UP-TOO
+p, role:clerk, *, tool:shop/pay_out,       call,     r.env.args.amount <= 100, allow, SMALL-SUMS
 p, role:clerk, *, tool:shop/refund,        call,     r.env.args.amount <= 100, allow, SMALL-REFUNDS
 `
 
@@ -33,9 +37,10 @@ func (p *program) demo() *cobra.Command {
 		Use:   "demo",
 		Short: "see all of it at work: an agent, a model and tools through a real gate, on this machine",
 		Long: `See all of it at work, with nothing to set up and no network: an agent gets a
-token, asks a model, calls a tool whose result holds a secret, and tries to pay
-back more than its policy allows, through a real gate on loopback. The model and
-the tools follow a script; everything between them is what serve runs.`,
+token, asks a model, calls a tool whose result holds a secret, reads a message that
+orders it to pay a thief, and obeys; then it tries to pay back more than its policy
+allows, through a real gate on loopback. The model and the tools follow a script;
+everything between them is what serve runs.`,
 		Example: "  callgate demo\n  callgate demo --keep",
 		Args:    exactly(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -73,8 +78,12 @@ func (p *program) show(ctx context.Context, keep bool) (err error) {
 	cfg.Listen, cfg.Admin.Listen, cfg.Data = "127.0.0.1:0", "127.0.0.1:0", Folder(dir)
 	cfg.Providers = map[string]Provider{"demo": {
 		Kind: "openai", BaseURL: ServerURL("http://" + model.Addr + "/v1"), APIKey: ProviderKeys{{Key: Credential{Text: identity.NewSecret(key)}}}, Models: []string{"clerk-1"}}}
-	cfg.MCP.Servers = map[string]Server{"shop": {URL: ServerURL("http://" + shop.Addr + "/mcp")}}
-	law, err := policy.Load(policy.Source{Name: "policy.csv", Text: []byte(demoPolicy)})
+	cfg.MCP.Servers = map[string]Server{"shop": {URL: ServerURL("http://" + shop.Addr + "/mcp"), Tools: map[string]Tool{
+		"read_messages": {Reads: OwnLabels{Given: true, Labels: Labels(firewall.Untrusted)}},
+		"pay_out":       {Acts: true, To: []string{"to"}},
+	}}}
+	strict, _ := packs.Rows("strict") // it is built in
+	law, err := policy.Load(policy.Source{Name: packs.Prefix + "strict", Text: strict}, policy.Source{Name: "policy.csv", Text: []byte(demoPolicy)})
 	if err != nil {
 		return err
 	}
@@ -86,7 +95,7 @@ func (p *program) show(ctx context.Context, keep bool) (err error) {
 	defer func() { err = errors.Join(err, s.stop()) }()
 
 	p.say("A gate runs at %s; behind it are a model API and an MCP server that follow a script.", s.public())
-	p.say("Its policy:\n\n%s", demoPolicy)
+	p.say("Its policy is pack:strict, and these rows; anybody may have written what read_messages answers:\n\n%s", demoPolicy)
 	name, secret, err := s.hire(ctx)
 	if err != nil {
 		return err
@@ -109,8 +118,10 @@ func (p *program) show(ctx context.Context, keep bool) (err error) {
 		return err
 	}
 	p.say(`
-The payment key in the tool's result was masked before the agent could see it, and
-the refund above 100 never reached it: not by the model's good will, but by policy.
+The payment key in the tool's result was masked before the agent could see it. The
+message was read, and the model obeyed it; but the account that it named stands in what
+anybody could have written, and nowhere else, so that the payment waits for a person.
+The refund above 100 never reached the agent: not by the model's good will, but by policy.
 `)
 	if !keep {
 		p.say("Next: callgate demo --keep goes on serving, with commands to try; callgate serve --help begins a gate of your own.")

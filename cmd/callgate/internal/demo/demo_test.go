@@ -11,8 +11,8 @@ import (
 )
 
 // Without a gate, the agent, the model and the shop work and nothing holds them
-// back: what is refused and masked in the demo is the gate's doing.
-func TestWithoutAGateTheRefundIsPaidAndTheKeyIsSeen(t *testing.T) {
+// back: what is held, refused and masked in the demo is the gate's doing.
+func TestWithoutAGateTheThiefIsPaidAndTheKeyIsSeen(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /oauth/token", func(w http.ResponseWriter, r *http.Request) {
 		if name, secret, _ := r.BasicAuth(); name != "clerk" || secret != "s" {
@@ -40,6 +40,9 @@ func TestWithoutAGateTheRefundIsPaidAndTheKeyIsSeen(t *testing.T) {
 	}
 	if !strings.Contains(last, "paid back 250 euros") {
 		t.Errorf("last words: %s", last)
+	}
+	if !strings.Contains(story.String(), "paid 90 euros to "+demo.Thief) {
+		t.Errorf("the thief is not paid:\n%s", &story)
 	}
 	if !strings.Contains(story.String(), "sk_"+"live_") {
 		t.Errorf("the key is not in the story:\n%s", &story)

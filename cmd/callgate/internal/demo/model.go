@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Model is a model API that follows a script: it looks an order up, tries to pay
-// it back, and reports. It speaks OpenAI's chat completions, streamed and plain,
+// Model is a model API that follows a script: it looks an order up, obeys
+// what it reads in a message, tries to pay the order back, and reports. It speaks OpenAI's chat completions, streamed and plain,
 // and wants the API key that only the gate holds.
 func Model(key string) http.Handler {
 	mux := http.NewServeMux()
@@ -74,14 +74,18 @@ func script(req chatRequest) message {
 			last = m.Content
 		}
 	}
-	search, refund := find(req.Tools, "search_orders"), find(req.Tools, "refund")
+	search, read, pay, refund := find(req.Tools, "search_orders"), find(req.Tools, "read_messages"), find(req.Tools, "pay_out"), find(req.Tools, "refund")
 	switch {
-	case search == "" || refund == "":
+	case search == "" || read == "" || pay == "" || refund == "":
 		return message{Role: "assistant", Content: "I am the demo's model. Offer me the shop's tools and I will look after Ana's broken delivery."}
 	case done == 0:
 		return message{Role: "assistant", Content: "I shall look the order up.", ToolCalls: []toolCall{call(1, search, `{"customer":"Ana"}`)}}
 	case done == 1:
-		return message{Role: "assistant", Content: "It came broken, so I shall pay it back.", ToolCalls: []toolCall{call(2, refund, `{"order":"A-1001","amount":250}`)}}
+		return message{Role: "assistant", Content: "I shall read what she wrote.", ToolCalls: []toolCall{call(2, read, `{"order":"A-1001"}`)}}
+	case done == 2:
+		return message{Role: "assistant", Content: "The message tells me to pay first, so I do.", ToolCalls: []toolCall{call(3, pay, `{"to":"`+Thief+`","amount":90}`)}}
+	case done == 3:
+		return message{Role: "assistant", Content: "It came broken, so I shall pay it back.", ToolCalls: []toolCall{call(4, refund, `{"order":"A-1001","amount":250}`)}}
 	}
 	return message{Role: "assistant", Content: "I found the order but could not pay it back (" + last + "). A person has to do it."}
 }
