@@ -86,6 +86,8 @@ func TestFromWhereAnActHasItsValues(t *testing.T) {
 	}{
 		{"the user says an address", func(s *story) { s.says("user: Send the budget to bob@corp.example") },
 			"send_email", `{"to":"bob@corp.example"}`, "user none asked"},
+		{"an address in quotes of another sort", func(s *story) { s.says("user: Send the budget to “bob@corp.example”—today") },
+			"send_email", `{"to":"bob@corp.example"}`, "user none asked"},
 		{"a party as the user calls it", func(s *story) { s.says("user: Tell Bob that I am late") },
 			"send_message", `{"to":["Bob"]}`, "user none asked"},
 		{"the system prompt says it", func(s *story) { s.says("system: Escalate to desk@corp.example", "user: Please send it on") },
