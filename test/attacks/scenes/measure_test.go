@@ -19,7 +19,7 @@ var update = flag.Bool("update", false, "write what comes of it into docs/securi
 // A score is what came of a half under a pack.
 type score struct {
 	tasks, alone, done, asked  int // honest tasks: all, done with no approval, done; approvals asked for
-	attacks, reached, finished int // attacks: all, that reached their goal; of these tasks that went on, done with no approval
+	attacks, reached           int // attacks: all, that reached their goal
 	failed                     []string
 }
 
