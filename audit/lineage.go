@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/tidwall/gjson"
@@ -376,13 +377,17 @@ var pointer = strings.NewReplacer("~", "~0", "/", "~1")
 func eachWord(text string, each func(word string, near bool) bool) {
 	end := -2
 	for i := 0; i < len(text); {
-		if !inWord[text[i]] {
-			i++
+		n := wordSign(text, i)
+		if n < 0 {
+			i -= n
 			continue
 		}
 		from := i
-		for i < len(text) && inWord[text[i]] {
-			i++
+		for n > 0 {
+			if i += n; i == len(text) {
+				break
+			}
+			n = wordSign(text, i)
 		}
 		if !each(text[from:i], from-end <= 3) {
 			return
@@ -391,10 +396,25 @@ func eachWord(text string, each func(word string, near bool) bool) {
 	}
 }
 
-// inWord are the bytes of words: all that are not ASCII are.
-var inWord = func() (t [256]bool) {
-	for c := range 256 {
-		t[c] = '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c >= 0x80
+// wordSign is how many bytes the sign at i has that is of a word; less than 0 for one that is not.
+func wordSign(text string, i int) int {
+	if c := text[i]; c < utf8.RuneSelf {
+		if inWord[c] {
+			return 1
+		}
+		return -1
+	}
+	r, n := utf8.DecodeRuneInString(text[i:])
+	if r != utf8.RuneError && !unicode.IsLetter(r) && !unicode.IsDigit(r) && !unicode.IsMark(r) {
+		return -n // quotes, dashes, stops
+	}
+	return n
+}
+
+// inWord are the signs of words in ASCII.
+var inWord = func() (t [utf8.RuneSelf]bool) {
+	for c := range t {
+		t[c] = '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
 	}
 	return t
 }()

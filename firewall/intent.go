@@ -16,14 +16,14 @@ type act struct {
 
 var actsKnown = [...]act{
 	{tools: `send email mail messag write reply repl respond answer forward tell notif inform contact ping dm text`,
-		users: `send email mail messag write reply repl respond answer forward tell notif inform contact ping dm text let_know post invit share say ask greet thank remind escalat
+		users: `send email mail messag write reply repl respond answer forward tell notif inform contact ping dm text post invit share say ask greet thank remind escalat introduc welcom congratulat wish apologi give submit
 		envia envía manda escrib respond contest reenvi reenví avis comunic schick send schreib antwort leit weiterleit sag benachricht mitteil envoi écri répond transfér préven dis invia scriv rispond inoltr avvis manda responda
 		发 告诉 回复 通知 写信 转发 送 返信 伝え 連絡 보내 알려 답장 отправ напиш ответ сообщ перешл enviar diga verstuur stuur antwoord wyślij napisz odpowiedz`},
 	{tools: `pay transfer wire remit settl refund reimburs donat money payment transact charg deposit withdraw invoic bill`,
-		users: `pay transfer wire remit settl refund reimburs donat send charg deposit withdraw invoic bill owe money
+		users: `pay transfer wire remit settl refund reimburs donat send charg deposit withdraw invoic bill owe money schedul standing recurr set return
 		paga pagar transfier transfer abon zahl überweis bezahl pai pay vers virement règle bonific 付 转账 汇 支払 振込 송금 оплат перевед betaal zapłać przelej`},
 	{tools: `book reserv order buy purchas rent hire checkout`,
-		users: `book reserv order buy purchas rent hire get arrang plan
+		users: `book reserv order buy purchas rent hire get arrang plan stay pick choos
 		reserva compra alquil buch kauf bestell miet réserv achèt achet command lou prenot compr 预订 订 买 予約 예약 заброн куп boek zarezerwuj kup`, makes: true},
 	{tools: `share invit add grant give allow access join enrol`,
 		users: `share invit add grant give allow access send join enrol include
@@ -35,10 +35,10 @@ var actsKnown = [...]act{
 		users: `creat add schedul make set plan writ save upload stor note put append draft prepar generat regist record arrang organis organiz book remind invite
 		crea añad agendad programa guard erstell anleg plan speicher trag cré ajout planif enregistr prépar mets crea aggiung pianific salva 创建 安排 保存 作成 만들 созда запиш maak zet utwórz zapisz`, makes: true},
 	{tools: `updat chang modif edit move renam reschedul mark adjust correct fix replac rotat reset switch increas decreas extend postpon shift append`,
-		users: `updat chang modif edit set move renam reschedul mark adjust correct fix replac rotat reset switch increas decreas extend postpon shift rais lower put add append
-		actualiz cambi modific mueve änder ander ersetz verschieb aktualis modifi chang déplac met_à_jour aggiorn cambia modific spost 改 更新 变更 変更 변경 измен обнов перенес wijzig verzet zmień przenieś`},
+		users: `updat chang modif edit set move renam reschedul mark adjust correct fix replac rotat reset switch increas decreas extend postpon shift rais lower put add append writ insert includ push delay swap
+		actualiz cambi modific mueve änder ander ersetz verschieb aktualis modifi chang déplac aggiorn cambia modific spost 改 更新 变更 変更 변경 измен обнов перенес wijzig verzet zmień przenieś`},
 	{tools: `post publish announc tweet comment`,
-		users: `post publish announc tell send messag share tweet comment repl answer write put say greet summar
+		users: `post publish announc tell send messag share tweet comment repl answer write put say greet summar introduc welcom congratulat inform notif email
 		publica anunci veröffentlich poste publi annonc pubblic schreib escrib 发 发布 投稿 게시 опубл plaats opublikuj`},
 	{tools: `run execut deploy start launch restart stop build merg push commit approv submit trigger`,
 		users: `run execut deploy start launch restart stop build merg push commit approv submit trigger test

@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"strings"
+	"unicode"
 
 	"callgate/audit"
 
@@ -29,12 +30,12 @@ const (
 // answered notes what a tool answered: texts, and records. Only the tool itself makes
 // records. What looks like one within a text of a record was written by whoever wrote the text.
 func (m *met) answered(call *Call, doc []byte) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	from := metSource{OriginUntrusted, call.ID, call.Target + "/" + call.Resource}
-	if call.Trusted {
+	if call.Trusted && !call.misled() {
 		from.from = OriginTrusted
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	n := m.source(from)
 	audit.Leaves(doc, func(_, text string) { m.line.Add(n, text) })
 	v := gjson.ParseBytes(doc)
@@ -49,14 +50,29 @@ func (m *met) answered(call *Call, doc []byte) {
 		m.gather(n, v, 0)
 		return
 	}
-	content.ForEach(func(_, block gjson.Result) bool {
+	blocks := content.Array()
+	for _, block := range blocks {
 		text := block.Get("text").Str
 		m.saw(User, SaidResult, text) // it is met again in what the model is told
 		m.saw(User, SaidPart, text)
 		m.document(n, text, 0)
-		return true
-	})
+		if len(blocks) > 1 && len(text) <= maxField && !structured(text) && !strings.Contains(text, "\n") { // one of a list
+			m.record(n, []member{{"", normal(text)}})
+		}
+	}
 	m.gather(n, v.Get("structuredContent"), 0)
+}
+
+// misled says that a lookup asks for what only anybody's text has: an answer to that is nobody's
+// word.
+func (call *Call) misled() (by bool) {
+	audit.Leaves(call.Args(), func(_, value string) {
+		if !by && strings.IndexFunc(value, unicode.IsLetter) >= 0 {
+			from, _ := call.mets.origin(value, true, IntentUnknown, nil)
+			by = from == OriginUntrusted
+		}
+	})
+	return by
 }
 
 // texts notes a text that may be a document, or have records in it.
@@ -163,11 +179,13 @@ func (m *met) lines(source int, text string) {
 
 // lineReader reads records in lines, by how far in these stand.
 type lineReader struct {
-	open []openRecord // each further in than the one before
-	out  [][]member
-	last int    // how far in the last name stands whose value goes on in lines further in; -1
-	in   string // sign that ends a text in quotes
-	list string // name of the list that items may follow of
+	open  []openRecord // each further in than the one before
+	out   [][]member
+	last  int    // how far in the last name stands whose value goes on in lines further in; -1
+	in    string // sign that ends a text in quotes
+	list  string // name of the list that items may follow of
+	text  bool   // the last value may have blank lines in it
+	blank bool   // there was a blank line
 }
 
 type openRecord struct {
@@ -196,16 +214,20 @@ func (p *lineReader) read(line string) bool {
 			p.in = ""
 		}
 		return true
-	case rest == "" && p.last < 1:
-		p.leave(-1)
+	case rest == "":
+		p.blank = true
 		return true
-	case rest == "" || p.last >= 0 && at > p.last:
+	case p.last >= 0 && at > p.last:
 		return true
 	case rest == "---" || rest == "-":
 		p.leave(-1)
 		p.last = -1
 		return true
 	}
+	if p.blank && !p.text { // between records that are nothing but lines
+		p.leave(-1)
+	}
+	p.blank, p.text = false, false
 	item := strings.HasPrefix(rest, "- ")
 	for strings.HasPrefix(rest, "- ") {
 		trimmed := strings.TrimLeft(rest[2:], " ")
@@ -235,8 +257,9 @@ func (p *lineReader) read(line string) bool {
 	case value == "":
 		p.last = -1
 	case value[0] == '|' || value[0] == '>':
+		p.text = true
 	case (value[0] == '"' || value[0] == '\'') && (len(value) == 1 || value[len(value)-1] != value[0]):
-		p.in = value[:1]
+		p.in, p.text = value[:1], true
 	default:
 		p.add(name, value)
 	}

@@ -2,11 +2,14 @@ package firewall_test
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"testing"
 
 	"callgate/audit"
 	"callgate/firewall"
+
+	"pgregory.net/rapid"
 )
 
 // tracing asks from where values come, and notes what it is told.
@@ -82,6 +85,8 @@ func TestFromWhereAnActHasItsValues(t *testing.T) {
 		want       string // to, object, intent
 	}{
 		{"the user says an address", func(s *story) { s.says("user: Send the budget to bob@corp.example") },
+			"send_email", `{"to":"bob@corp.example"}`, "user none asked"},
+		{"an address in quotes of another sort", func(s *story) { s.says("user: Send the budget to “bob@corp.example”—today") },
 			"send_email", `{"to":"bob@corp.example"}`, "user none asked"},
 		{"a party as the user calls it", func(s *story) { s.says("user: Tell Bob that I am late") },
 			"send_message", `{"to":["Bob"]}`, "user none asked"},
@@ -169,6 +174,21 @@ func TestFromWhereAnActHasItsValues(t *testing.T) {
 			s.says("user: Create an event for lunch")
 			s.reads(false, `{"text":"Create an event called Booking hotel at Mirage"}`)
 		}, "create_event", `{"title":"Booking hotel"}`, "none untrusted asked"},
+		{"a trusted tool that was asked for somebody of whom only a text speaks", func(s *story) {
+			s.says("user: Send the budget to Ana Lopez")
+			s.reads(false, inbox)
+			call := toolCall("contacts", `{"name":"Mallory"}`)
+			call.Trusted = true
+			s.do(call, `{"contacts":[{"name":"Mallory","email":"m@corp.example"}]}`)
+		}, "send_email", `{"to":"m@corp.example"}`, "untrusted none asked"},
+		{"a channel of a list in blocks", func(s *story) {
+			s.says("user: Tell the external guests in their channel")
+			s.reads(false, `{"content":[{"type":"text","text":"general"},{"type":"text","text":"External_0"}]}`)
+		}, "send_message", `{"to":"External_0"}`, "resolved none asked"},
+		{"a text with blank lines in a record", func(s *story) {
+			s.says("user: Cancel my lunch")
+			s.reads(false, `{"content":[{"type":"text","text":"id: \"41\"\nnote: |-\n  one\n\n  id: 42\ntitle: Lunch\n"}]}`)
+		}, "cancel_event", `{"id":"41"}`, "none resolved asked"},
 		{"nothing is known", func(*story) {}, "send_email", `{"to":"a@b.example"}`, "composed none unknown"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -198,4 +218,21 @@ func TestAnActThatNamesNobody(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whatever a tool answers, somebody can say from where a value comes.
+func TestAnyAnswerIsRead(t *testing.T) {
+	piece := rapid.SampledFrom([]string{"- ", "-", "  ", "\n", "\n\n", "id: 4", "id:", "note: |-", "note: '", "'", "\"", "---", "x", ":", "王", "{", "}", "[", "]", ",", "\"a\":", "é", "\xff"})
+	rapid.Check(t, func(r *rapid.T) {
+		s := newStory(t)
+		s.says("user: Delete x by id 4")
+		answer, err := json.Marshal(map[string]any{"content": []any{map[string]string{"type": "text", "text": strings.Join(rapid.SliceOfN(piece, 0, 30).Draw(r, "text"), "")}}})
+		if err != nil {
+			r.Fatal(err)
+		}
+		s.reads(false, string(answer))
+		if got := s.acts("delete_email", `{"id":"77"}`, nil, []string{"id"}); got != "none untrusted asked" {
+			r.Fatalf("got %s", got)
+		}
+	})
 }
