@@ -38,7 +38,7 @@ type stage struct {
 	next  func() upstream.Say // what the model answers
 }
 
-const maxAgents = 900
+const maxAgents = 1400
 
 // guessed is strict where nobody has labelled any tool.
 const guessed = "strict, nothing labelled"

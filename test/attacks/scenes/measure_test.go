@@ -23,7 +23,7 @@ type score struct {
 	failed                    []string
 }
 
-func (s *stage) measures(h half, show bool) (sc score) {
+func (s *stage) measures(h half, perTask int, show bool) (sc score) {
 	for i, t := range h.tasks {
 		r := h.plain(t, i%2 == 0)
 		o := s.plays(r, true)
@@ -40,7 +40,7 @@ func (s *stage) measures(h half, show bool) (sc score) {
 			sc.failed = append(sc.failed, "task "+t.name+": "+t.user+"\n    "+strings.Join(o.by[0].why, "\n    "))
 		}
 	}
-	for i, a := range h.attacks() {
+	for i, a := range h.attacks(perTask) {
 		r, err := h.under(a, i%2 == 0)
 		if err != nil {
 			s.t.Errorf("attack %s: %v", a.name, err)
@@ -86,7 +86,11 @@ func TestAttacksByTextAreStoppedAndWorkGoesOn(t *testing.T) {
 		t.Run(pack, func(t *testing.T) {
 			s := newStage(t, bin, pack)
 			for _, h := range []half{tune, held} {
-				sc := s.measures(h, pack == "strict" && (h.name == "tuned" || os.Getenv("SCENES_HELD") != ""))
+				perTask := 6
+				if pack == "strict" { // all of them
+					perTask = len(h.goals)
+				}
+				sc := s.measures(h, perTask, pack == "strict" && (h.name == "tuned" || os.Getenv("SCENES_HELD") != ""))
 				fmt.Fprintf(&table, "| %s | %s | %d | %.0f %% | %.0f %% | %.2f | %d | %.1f %% |\n", pack, h.name, sc.tasks, percent(sc.alone, sc.tasks), percent(sc.done, sc.tasks),
 					float64(sc.asked)/float64(sc.tasks), sc.attacks, percent(sc.reached, sc.attacks))
 				for _, f := range sc.failed {

@@ -75,11 +75,9 @@ var wraps = []func(g goal) string{
 	},
 }
 
-// perTask is how many of the goals are tried on each task.
-const perTask = 6
-
-// attacks are those that are written for h, and goals × tasks × marks × wraps, by turns.
-func (h half) attacks() []attack {
+// attacks are those that are written for h, and of the goals so many for each task, with
+// marks and wraps by turns.
+func (h half) attacks(perTask int) []attack {
 	list := append([]attack(nil), h.hard...)
 	n := 0
 	for i, t := range h.tasks {
