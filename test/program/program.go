@@ -4,12 +4,15 @@ package program
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -96,16 +99,29 @@ func Command(t testing.TB, path, data string, args ...string) string {
 	return out.String()
 }
 
-// FreePort is a port that nobody listens on.
+// Ports that systems do not give out by themselves, to a listener on :0 or to a
+// connection's own end: between choosing one of them and listening on it nobody
+// else gets it by chance.
+const firstPort, lastPort = 12000, 32000
+
+var given sync.Map // the ports that FreePort has given in this process
+
+// FreePort is a port that nobody listens on, and that nobody else will get.
 func FreePort(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		port := strconv.Itoa(firstPort + rand.IntN(lastPort-firstPort))
+		l, err := net.Listen("tcp", "127.0.0.1:"+port)
+		if err != nil {
+			continue // somebody's
+		}
+		_ = l.Close()
+		if _, twice := given.LoadOrStore(port, true); !twice {
+			return port
+		}
 	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
+	t.Fatal("no port is free")
+	return ""
 }
 
 // WaitFor returns once url answers anything.

@@ -9,6 +9,7 @@ import (
 
 	"callgate/cmd/callgate/internal/store"
 	"callgate/providers"
+	"callgate/test/program"
 )
 
 // redisURL is that of a Redis server that ends with the test.
@@ -18,12 +19,7 @@ func redisURL(t *testing.T) (url string, stop func()) {
 	if err != nil {
 		t.Skip("SKIPPED: redis-server is not installed")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	_ = l.Close()
+	port := program.FreePort(t)
 	cmd := exec.Command(bin, "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir(), "--requirepass", "hush")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

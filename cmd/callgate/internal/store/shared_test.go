@@ -3,7 +3,6 @@ package store_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -17,6 +16,7 @@ import (
 
 	"callgate/cmd/callgate/internal/store"
 	"callgate/identity"
+	"callgate/test/program"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -61,12 +61,7 @@ func postgres(t *testing.T) string {
 	if out, err := run("initdb", "-D", data, "-U", "gate", "-A", "trust", "-N").CombinedOutput(); err != nil {
 		t.Fatalf("initdb: %v\n%s", err, out)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	l.Close()
+	port := program.FreePort(t)
 	server := run("postgres", "-D", data, "-p", port, "-k", dir, "-h", "127.0.0.1", "-F")
 	var log strings.Builder
 	server.Stdout, server.Stderr = &log, &log
