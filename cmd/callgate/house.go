@@ -134,7 +134,7 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	if err := h.openSources(ctx, &cfg, keys.Seal()); err != nil {
 		return nil, err
 	}
-	h.guards = []firewall.Guard{guards.NewSecrets()}
+	h.guards = []firewall.Guard{guards.Hidden{}, guards.NewSecrets()} // a secret may be broken up by what is hidden
 	h.client.Store(new(cfg.clientTools()))
 	h.shadow = policy.NewShadow(func(p *policy.Policy, how string) {
 		log.Error("the policy's index did not answer as Casbin does; this is a fault of callgate, please report it", "policy", p.Digest(), "how", how)

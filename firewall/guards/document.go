@@ -11,7 +11,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// What was done about a secret, in the words of the record.
+// What was done about a finding, in the words of the record.
 const (
 	masked   = "mask"
 	recorded = "record"
@@ -37,14 +37,14 @@ func (s *Secrets) rewrite(call *firewall.Call, side string, body *firewall.Body,
 	}
 	cuts, outside := clip(body.Spans, edits)
 	for _, r := range outside {
-		note(call, r, recorded, side)
+		note(call, s.Name(), r.id, recorded, side)
 	}
 	if len(cuts) == 0 {
 		return nil
 	}
 	for i, pointer := range s.pointers(body, cuts) {
 		if !cuts[i].next {
-			note(call, cuts[i].rule, masked, side+pointer)
+			note(call, s.Name(), cuts[i].rule.id, masked, side+pointer)
 		}
 	}
 	return splice(body, cuts)
@@ -154,17 +154,28 @@ func (s *Secrets) text(text string) string {
 
 const mostFindings = 64 // that tell where exactly
 
-// note puts on record that a secret was found. Of very many, only the side is told.
-func note(call *firewall.Call, r *rule, action, where string) {
+// note puts on record what a guard found. Of very many, only the side is told.
+func note(call *firewall.Call, guard, rule, action, where string) {
 	if len(call.Findings) >= mostFindings {
 		where, _, _ = strings.Cut(where, "/")
 		where, _, _ = strings.Cut(where, " ")
 	}
 	for i := range call.Findings {
-		if f := &call.Findings[i]; f.Guard == "secrets" && f.Rule == r.id && f.Where == where && f.Action == action {
+		if f := &call.Findings[i]; f.Guard == guard && f.Rule == rule && f.Where == where && f.Action == action {
 			f.Count++
 			return
 		}
 	}
-	call.Findings = append(call.Findings, audit.Finding{Guard: "secrets", Rule: r.id, Where: where, Action: action, Count: 1})
+	call.Findings = append(call.Findings, audit.Finding{Guard: guard, Rule: rule, Where: where, Action: action, Count: 1})
+}
+
+// judged notes that guard has judged n more bytes of the reply to call.
+func judged(call *firewall.Call, guard, version string, n int) {
+	for i := range call.Checks {
+		if call.Checks[i].Guard == guard {
+			call.Checks[i].Reply += int64(n)
+			return
+		}
+	}
+	call.Checks = append(call.Checks, audit.Check{Guard: guard, Version: version, Reply: int64(n)})
 }

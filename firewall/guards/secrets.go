@@ -91,24 +91,13 @@ func (s *Secrets) Reply(ctx context.Context, call *firewall.Call, events firewal
 	return func(yield func(firewall.Event, error) bool) {
 		for ev, err := range firewall.Windowed(whole, func(lane string) firewall.Editor { return s.lane(call, lane) }) {
 			if err == nil {
-				s.judged(call, len(ev.Body.JSON))
+				judged(call, s.Name(), version, len(ev.Body.JSON))
 			}
 			if !yield(ev, err) {
 				return
 			}
 		}
 	}
-}
-
-// judged notes that n more bytes of the reply to call were judged.
-func (s *Secrets) judged(call *firewall.Call, n int) {
-	for i := range call.Checks {
-		if call.Checks[i].Guard == s.Name() {
-			call.Checks[i].Reply += int64(n)
-			return
-		}
-	}
-	call.Checks = append(call.Checks, audit.Check{Guard: s.Name(), Version: version, Reply: int64(n)})
 }
 
 // lane returns what masks the secrets in one lane of the reply to call.
@@ -124,7 +113,7 @@ func (s *Secrets) lane(call *firewall.Call, lane string) firewall.Editor {
 			edit := firewall.Edit{From: e.from + shift, To: e.to + shift}
 			if e.rule != nil {
 				edit.Text = e.rule.mask
-				note(call, e.rule, masked, "reply "+lane)
+				note(call, s.Name(), e.rule.id, masked, "reply "+lane)
 			}
 			edits = append(edits, edit)
 		}

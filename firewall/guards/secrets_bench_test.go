@@ -2,6 +2,7 @@ package guards_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"runtime"
 	"strings"
@@ -23,7 +24,11 @@ const code = `export async function request(url: string, apiKey: string, token?:
 `
 
 func body(b *testing.B, text string, size int) firewall.Body {
-	doc := fmt.Appendf(nil, `{"model":"gpt-5-mini","messages":[{"role":"user","content":%q}]}`, strings.Repeat(text, size/len(text)+1)[:size])
+	content, err := json.Marshal(strings.ToValidUTF8(strings.Repeat(text, size/len(text)+1)[:size], ""))
+	if err != nil {
+		b.Fatal(err)
+	}
+	doc := fmt.Appendf(nil, `{"model":"gpt-5-mini","messages":[{"role":"user","content":%s}]}`, content)
 	body, err := firewall.ParseBody(doc, firewall.Limits{})
 	if err != nil {
 		b.Fatal(err)

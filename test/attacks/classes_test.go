@@ -32,7 +32,7 @@ var classes = []class{
 	{"8", "Lethal trifecta", "private data, text of anybody, and a way out; also by a sub-agent", "`pack:strict`: the third is held, each two pass", trifecta},
 	{"9", "Excessive agency", "roles, tools and arguments that no row allows", "default deny, down to arguments", agency},
 	{"10a", "Hidden characters in definitions", "tag characters, bidi, zero width, ANSI", "the scan: withheld, told decoded", hiddenDefinitions},
-	{"10b", "Hidden characters in results", "tag characters in the text of a result", "nothing looks for them in results", hiddenResults},
+	{"10b", "Hidden characters in results", "tag characters in the text of a result", "the guard `hidden` takes them out", hiddenResults},
 	{"11", "SSRF by arguments", "link-local, decimal, octal, mapped addresses; `user@host`; other schemes", "`class: url` for the argument", ssrf},
 	{"12", "Path traversal", "`..`, encoded, NUL, UNC, a prefix that is another folder", "`class: path` and `within` for the argument", traversal},
 	{"13", "Session hijack", "another agent's `Mcp-Session-Id`", "a session belongs to one principal", hijack},
