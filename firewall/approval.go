@@ -97,6 +97,7 @@ type Approvals struct {
 	mu   sync.Mutex           // also held while the store writes, so that it is told in order
 	all  map[string]*Approval // by id
 	open map[string]*Approval // by binding: asked, granted or denied, and not expired
+	news chan struct{}        // closed at the next change; nil while nobody waits for one
 }
 
 // NewApprovals returns Approvals that are kept in store, and knows of none yet. A
@@ -123,6 +124,10 @@ func (s *Approvals) Restore(ctx context.Context) error {
 func (s *Approvals) keep(a Approval) {
 	if old := s.all[a.ID]; old != nil && old.State == ApprovalGranted {
 		s.granted.Add(-1)
+	}
+	if s.news != nil {
+		close(s.news)
+		s.news = nil
 	}
 	s.all[a.ID] = &a
 	delete(s.open, a.Binding)

@@ -81,6 +81,21 @@ func (g *Gate) recheck() {
 	}
 }
 
+// halted is why call may not go on now, if what it is about was stopped, or all runs
+// that have read what it has.
+func (g *Gate) halted(call *Call) error {
+	what := g.stopped(call.Object(), call.Run, call.Chain)
+	for i, label := range labels {
+		if what == "" && call.Labels&(1<<i) != 0 && g.cfg.Stops.Stopped(identity.RevokedLabel, label) {
+			what = "what has read " + label + " text"
+		}
+	}
+	if what == "" {
+		return nil
+	}
+	return &Error{Code: Denied, Rule: stoppedRule, Reason: what + " is stopped: ask whoever runs this gate"}
+}
+
 // stoppedRule stands where the rule would that refuses.
 const stoppedRule = "(stopped)"
 

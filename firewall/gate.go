@@ -34,6 +34,7 @@ type Config struct {
 	Budgets   *Budgets
 	Approvals *Approvals
 	Stops     *identity.Revocations // runs and objects that are stopped, and what was revoked
+	Patience  time.Duration         // how long a call that is held waits for people, before it is refused as pending
 	Now       func() time.Time
 	Logger    *slog.Logger
 
@@ -163,7 +164,7 @@ func (g *Gate) Do(ctx context.Context, call *Call, up Upstream, down func(Event)
 	if err := g.cfg.Budgets.reserve(call, teams{law.Policy, g.cfg.Person}); err != nil {
 		return g.refuse(ctx, call, err)
 	}
-	if err := g.approve(ctx, call); err != nil {
+	if err := g.approve(ctx, law, call); err != nil {
 		return g.refuse(ctx, call, err)
 	}
 	if err := g.resolve(ctx, law, call); err != nil {
@@ -233,15 +234,15 @@ func (g *Gate) decide(ctx context.Context, law *Law, call *Call) error {
 	if d := call.Decision; d.Effect == Deny {
 		return &Error{Code: Denied, Rule: d.Rule, Reason: d.Reason}
 	}
-	if what := g.stopped(call.Object(), call.Run, call.Chain); what != "" {
-		return &Error{Code: Denied, Rule: stoppedRule, Reason: what + " is stopped: ask whoever runs this gate"}
+	if err := g.halted(call); err != nil {
+		return err
 	}
 	return call.given()
 }
 
 // approve lets a call that is held pass only with the approval of people, which it
 // uses up.
-func (g *Gate) approve(ctx context.Context, call *Call) error {
+func (g *Gate) approve(ctx context.Context, law *Law, call *Call) error {
 	if call.Decision.Effect != Ask {
 		return nil
 	}
@@ -249,7 +250,11 @@ func (g *Gate) approve(ctx context.Context, call *Call) error {
 		call.Decision.Effect = Allow
 		return nil
 	}
-	if err := g.cfg.Approvals.pass(ctx, call); err != nil {
+	err := g.cfg.Approvals.pass(ctx, call)
+	if g.cfg.Patience > 0 && pending(err) {
+		err = g.await(ctx, law, call, err)
+	}
+	if err != nil {
 		return err
 	}
 	call.Decision.Effect, call.Decision.Reason = Allow, "approval "+call.Approval+" was granted"

@@ -10,7 +10,7 @@ import (
 )
 
 // A Revocation ends something before its time. It is never taken back, except those
-// of objects and runs, which stop calls and end no credential.
+// of objects, runs and labels, which stop calls and end no credential.
 type Revocation struct {
 	Seq   int64     // position in the feed, from 1
 	Kind  string    // one of those below
@@ -28,6 +28,7 @@ const (
 	RevokedChain  = "chain"  // a txn: everything that one root began
 	RevokedRun    = "run"    // a run, by its id or by the name that its client gives it
 	RevokedObject = "object" // an object of policy, whoever calls it: tool:shop/refund
+	RevokedLabel  = "label"  // every run that has read such text: untrusted
 	RevokedAgent  = "agent"  // what is known of an agent is to be read again
 	RevokedUser   = "user"   // and of a user
 	RevokedKey    = "key"    // and of the signing keys
@@ -59,7 +60,7 @@ type Revocations struct {
 	longest time.Duration // that a revoked thing could still be presented
 
 	times   atomic.Uint64 // changes so far
-	stops   atomic.Int64  // runs and objects that are stopped
+	stops   atomic.Int64  // runs, objects and labels that are stopped
 	mu      sync.RWMutex
 	ended   map[ending]time.Time // until
 	seen    int64                // of the feed
@@ -72,7 +73,12 @@ type Revocations struct {
 // An ending is what was revoked.
 type ending struct{ kind, id string }
 
-func (e ending) stops() bool { return e.kind == RevokedRun || e.kind == RevokedObject }
+func (e ending) stops() bool { return stoppable(e.kind) }
+
+// stoppable says whether what is of that kind is stopped, and may go on again.
+func stoppable(kind string) bool {
+	return kind == RevokedRun || kind == RevokedObject || kind == RevokedLabel
+}
 
 // OpenRevocations reads what is still to be refused from store. longest is how long
 // any credential can live.
@@ -163,17 +169,17 @@ func (r *Revocations) Listen(f func()) {
 func (r *Revocations) Revoke(ctx context.Context, kind, id, by string) error {
 	at := r.now().UTC().Truncate(time.Microsecond)
 	n := Revocation{Kind: kind, ID: id, By: by, At: at}
-	if kind != RevokedObject {
+	if kind != RevokedObject && kind != RevokedLabel {
 		n.Until = at.Add(r.longest + time.Minute)
 	}
 	r.take(n)
 	return r.keep(ctx, n, "revoked")
 }
 
-// Lift takes back that a run or an object is stopped. What cannot be recorded is not
+// Lift takes back that a run, an object or a label is stopped. What cannot be recorded is not
 // lifted.
 func (r *Revocations) Lift(ctx context.Context, kind, id, by string) error {
-	if kind != RevokedRun && kind != RevokedObject {
+	if !stoppable(kind) {
 		return invalid("a revoked %s does not come back: get new credentials", kind)
 	}
 	n := Revocation{Kind: kind, ID: id, By: by, At: r.now().UTC().Truncate(time.Microsecond), Lift: true}
@@ -203,7 +209,7 @@ func (r *Revocations) Ended(kind, id string) bool {
 	return ok
 }
 
-// Stopped says whether a run, or an object of policy, is stopped. Where nothing is,
+// Stopped says whether a run, an object of policy or a label is stopped. Where nothing is,
 // it costs a load.
 func (r *Revocations) Stopped(kind, id string) bool { return r.stops.Load() > 0 && r.Ended(kind, id) }
 

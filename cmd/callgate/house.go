@@ -154,7 +154,7 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	}
 	h.gate = firewall.New(firewall.Config{
 		Verify: h.verify, Log: h.ledger, Runs: h.runs,
-		Budgets: h.budgets, Approvals: h.approvals, Stops: h.revoked, Now: time.Now, Logger: log, Person: h.registry.Person,
+		Budgets: h.budgets, Approvals: h.approvals, Patience: time.Duration(cfg.Approvals.Wait), Stops: h.revoked, Now: time.Now, Logger: log, Person: h.registry.Person,
 		Tools:    func(caller *identity.Principal, w firewall.Want) []firewall.Meaning { return h.tools.Meant(caller, w) },
 		Payloads: h.payloads, Redactors: h.guards, Window: cfg.Audit.Window > 0,
 		Drifted: h.drifted, Suspend: h.suspend,

@@ -103,7 +103,7 @@ Begin here:
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w (%s --help tells more)", err, cmd.CommandPath())}
 	})
-	root.AddCommand(p.serve(), p.demo(), p.agent(), p.user(), p.token(), p.secret(), p.revoke(), p.restore(), p.keys(), p.policy(), p.approvals(), p.audit(), p.mcp(), p.providers(), p.doctor(), p.reload(), p.version())
+	root.AddCommand(p.serve(), p.demo(), p.agent(), p.user(), p.token(), p.secret(), p.stop(), p.revoke(), p.restore(), p.keys(), p.policy(), p.approvals(), p.audit(), p.mcp(), p.providers(), p.doctor(), p.reload(), p.version())
 	return root
 }
 

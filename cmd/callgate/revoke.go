@@ -16,6 +16,7 @@ const kindsHelp = `What can be ended:
   chain TXN       everything that one root token began
   run ID          a run, by its id or the name that its client gives it
   object OBJECT   a tool, model, resource or prompt, whoever calls it: tool:shop/refund
+  label LABEL     every run that has read such text: untrusted, private or secret
 
 It takes effect at once: the next call fails, and what is under way is cut off.
 The ids stand in the record: callgate audit show CALL. An agent is ended by
@@ -31,7 +32,7 @@ func (p *program) revoke() *cobra.Command {
 }
 
 func (p *program) restore() *cobra.Command {
-	cmd := p.revocation("restore KIND ID", "let a run or an object that was stopped go on", "restored", http.MethodDelete, "  callgate restore object tool:shop/refund")
+	cmd := p.revocation("restore KIND ID", "let a run, an object or a label that was stopped go on", "restored", http.MethodDelete, "  callgate restore object tool:shop/refund")
 	cmd.Long = cmd.Short + ".\n\nCredentials that were revoked do not come back: issue new ones."
 	return cmd
 }

@@ -6,12 +6,13 @@ import (
 	"strings"
 	"time"
 
+	"callgate/firewall"
 	"callgate/identity"
 )
 
 // A Revocation is something that was ended, or stopped.
 type Revocation struct {
-	Kind  string     `json:"kind"` // token, grant, chain, run, object
+	Kind  string     `json:"kind"` // token, grant, chain, run, object, label
 	ID    string     `json:"id"`
 	By    string     `json:"by"`
 	At    time.Time  `json:"at"`
@@ -26,7 +27,7 @@ type NewRevocation struct {
 }
 
 // kinds that somebody can revoke by hand; agents have an endpoint of their own.
-var kinds = []string{identity.RevokedToken, identity.RevokedGrant, identity.RevokedChain, identity.RevokedRun, identity.RevokedObject}
+var kinds = []string{identity.RevokedToken, identity.RevokedGrant, identity.RevokedChain, identity.RevokedRun, identity.RevokedObject, identity.RevokedLabel}
 
 func (c *Console) revocations(w http.ResponseWriter, r *http.Request) {
 	list, err := c.cfg.Revoked.List(r.Context())
@@ -75,6 +76,10 @@ func readRevocation(w http.ResponseWriter, r *http.Request) (NewRevocation, bool
 	}
 	if !slices.Contains(kinds, n.Kind) || n.ID == "" || len(n.ID) > 512 || strings.ContainsAny(n.ID, "\r\n") {
 		refuse(w, http.StatusBadRequest, "invalid", "want kind (%s) and id; agents have /api/v1/agents/NAME/revoke", strings.Join(kinds, ", "))
+		return n, false
+	}
+	if _, known := firewall.ParseLabel(n.ID); n.Kind == identity.RevokedLabel && !known {
+		refuse(w, http.StatusBadRequest, "invalid", "%q is no label: they are untrusted, private and secret", n.ID)
 		return n, false
 	}
 	return n, true
