@@ -34,6 +34,7 @@ type Approval struct {
 	Args                 json.RawMessage `json:",omitempty"` // as forwarded, after masking; nil when too large
 	Definition           string          `json:",omitempty"` // SHA-256 of what the target said of Object
 	Labels               []string        // of what the run had read
+	Evidence             []Evidence      `json:",omitempty"` // from where the values come that the call acts on
 	Policy, Rule, Reason string
 
 	Groups  []string // each of which must agree
@@ -92,7 +93,8 @@ type Approvals struct {
 	store   ApprovalStore
 	life    time.Duration // of a question, and then of the answer
 	now     func() time.Time
-	granted atomic.Int64 // calls need not look while it is 0
+	asked   func(Approval) // is told of each question; it must not wait
+	granted atomic.Int64   // calls need not look while it is 0
 
 	mu   sync.Mutex           // also held while the store writes, so that it is told in order
 	all  map[string]*Approval // by id
@@ -103,8 +105,12 @@ type Approvals struct {
 // NewApprovals returns Approvals that are kept in store, and knows of none yet. A
 // question is open for life, and so is the answer; 0 means an hour.
 func NewApprovals(store ApprovalStore, life time.Duration, now func() time.Time) *Approvals {
-	return &Approvals{store: store, life: cmp.Or(life, time.Hour), now: now, all: make(map[string]*Approval), open: make(map[string]*Approval)}
+	return &Approvals{store: store, life: cmp.Or(life, time.Hour), now: now, all: make(map[string]*Approval), open: make(map[string]*Approval), asked: func(Approval) {}}
 }
+
+// Tell has f be told of each question to people. It must be set before the first call,
+// and must not wait.
+func (s *Approvals) Tell(f func(Approval)) { s.asked = f }
 
 // Restore takes up what the store has kept. It must happen before the first call.
 func (s *Approvals) Restore(ctx context.Context) error {
@@ -240,7 +246,14 @@ func (s *Approvals) ask(ctx context.Context, call *Call, binding string, groups 
 	if args := call.Args(); len(args) <= maxArgs {
 		a.Args = slices.Clone(args)
 	}
-	return a, s.put(ctx, a)
+	if call.Kind == Tool {
+		a.Evidence = call.shown()
+	}
+	if err := s.put(ctx, a); err != nil {
+		return a, err
+	}
+	s.asked(a)
+	return a, nil
 }
 
 const maxKept = 10_000 // approvals in memory; more only while they are open

@@ -3,6 +3,7 @@ package firewall_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -253,5 +254,18 @@ func TestAnAgentCannotHaveMoreHeldThanPeopleCanRead(t *testing.T) {
 	}
 	if code, _ := h.pay(toolCall("pay", `{"one":"more"}`)); code != "exhausted" {
 		t.Errorf("one more: %s", code)
+	}
+}
+
+func TestPeopleSeeWhereValuesComeFromButNotWhatIsMasked(t *testing.T) {
+	h := hold(t, "group:finance")
+	call := toolCall("pay", `{"to":"eve","key":"[secret:pat]"}`)
+	call.SetOrigins(firewall.Origins{Evidence: []firewall.Evidence{{Path: "/to", Value: "eve", Origin: "untrusted", Tool: "web/read"}, {Path: "/key", Value: "ghp_1234", Origin: "user"}}})
+	if code, _ := h.pay(call); code != "pending" {
+		t.Fatal(code)
+	}
+	want := []firewall.Evidence{{Path: "/to", Value: "eve", Origin: "untrusted", Tool: "web/read"}, {Path: "/key", Origin: "user"}}
+	if got := h.approvals.List()[0].Evidence; !slices.Equal(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 }

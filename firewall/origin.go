@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 
@@ -59,6 +60,20 @@ func (o *Origins) note(path, value string, from Origin, by *metSource) {
 		}
 		o.Evidence = append(o.Evidence, e)
 	}
+}
+
+// shown is the evidence about call as people may see it: a value that a guard has
+// masked is not told.
+func (call *Call) shown() []Evidence {
+	list := slices.Clone(call.Origins().Evidence)
+	for i := range list {
+		stands := false
+		audit.Leaves(call.Args(), func(_, text string) { stands = stands || strings.Contains(text, list[i].Value) })
+		if !stands {
+			list[i].Value = ""
+		}
+	}
+	return list
 }
 
 // leads finds the links in what is sent to somebody: they say where the reader is led, and so

@@ -11,15 +11,25 @@ import (
 	"time"
 
 	"callgate/audit"
+	"callgate/cmd/callgate/internal/console"
 	"callgate/cmd/callgate/internal/export"
 	"callgate/identity"
 )
 
 // An alert is what is sent to the operator's webhook, as JSON.
 type alert struct {
-	Type string    `json:"type"` // "drift"
+	Type string    `json:"type"` // "drift", "approval"
 	At   time.Time `json:"at"`
-	audit.Drift
+	*audit.Drift
+	Approval *console.Approval `json:"approval,omitempty"` // that people are asked for
+}
+
+// about is what the alert is about, in a few words.
+func (a *alert) about() string {
+	if a.Approval != nil {
+		return "approval " + a.Approval.ID
+	}
+	return fmt.Sprintf("%s %s of call %s", a.Kind, a.Seen, a.Drift.Call)
 }
 
 const (
@@ -119,7 +129,7 @@ func (a *alerts) deliver(ctx context.Context, one alert, tries int) {
 			break
 		}
 	}
-	_ = a.record("alert.lost", "system", "webhook", fmt.Sprintf("%s %s of call %s: %v", one.Kind, one.Seen, one.Call, err))
+	_ = a.record("alert.lost", "system", "webhook", fmt.Sprintf("%s: %v", one.about(), err))
 }
 
 // send sends one, signed.

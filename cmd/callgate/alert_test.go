@@ -64,7 +64,7 @@ func alerting(t *testing.T, url string, f func(*alerts)) (lost []string) {
 }
 
 func departed(seen string) alert {
-	return alert{Type: "drift", Drift: audit.Drift{Departure: audit.Departure{Kind: "hosts", Seen: seen}, Call: "c1"}}
+	return alert{Type: "drift", Drift: &audit.Drift{Departure: audit.Departure{Kind: "hosts", Seen: seen}, Call: "c1"}}
 }
 
 func TestAlertsAreSentAgainUntilTheyArrive(t *testing.T) {

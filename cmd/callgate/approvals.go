@@ -14,6 +14,12 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// askedPeople tells the operator's webhook that people are asked.
+func (h *house) askedPeople(a firewall.Approval) {
+	shown := console.ShowApproval(a)
+	h.asking.add(alert{Type: "approval", At: shown.Asked, Approval: &shown})
+}
+
 // approve puts on record what somebody says of an approval, and lets that count.
 func (h *house) approve(ctx context.Context, id string, v firewall.Vote) (firewall.Approval, error) {
 	return h.gate.Approve(ctx, id, v, func(a firewall.Approval) error {
@@ -90,6 +96,9 @@ func (p *program) approvalsShow() *cobra.Command {
 				{"run", a.Run}, {"has read", strings.Join(a.Labels, " ")}, {"why held", a.Reason}, {"rule", a.Rule}, {"policy", a.Policy},
 				{"must agree", strings.Join(a.Groups, " and ")}, {"asked", local(a.Asked)}, {"until", local(a.Expires)}, {"call", a.Call},
 			}
+			for _, e := range a.Evidence {
+				rows = append(rows, []string{"where from", evidence(e)})
+			}
 			if a.UsedBy != "" {
 				rows = append(rows, []string{"used by call", a.UsedBy})
 			}
@@ -142,6 +151,18 @@ admin token, and goes on record.`,
 // wants is what the call of an approval is, in the words of the policy.
 func wants(a *console.Approval) string {
 	return a.Action + " " + a.Object
+}
+
+// evidence is from where a value of a held call comes.
+func evidence(e firewall.Evidence) string {
+	s := fmt.Sprintf("%s %q: %s", e.Path, e.Value, e.Origin)
+	if e.Tool != "" {
+		s += ", by " + e.Tool
+	}
+	if e.Call != "" {
+		s += ", call " + e.Call
+	}
+	return s
 }
 
 // brief is the beginning of a text, for a table.

@@ -74,10 +74,7 @@ type Config struct {
 
 	Audit Audit `yaml:"audit"`
 
-	Approvals struct {
-		TTL  Duration `yaml:"ttl" restart:"yes"`  // of a question to people, and of their answer
-		Wait Duration `yaml:"wait" restart:"yes"` // of a held call, for their answer
-	} `yaml:"approvals"`
+	Approvals Approvals `yaml:"approvals"`
 
 	ShutdownTimeout Duration `yaml:"shutdown_timeout"` // for calls in flight
 

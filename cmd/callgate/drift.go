@@ -69,6 +69,7 @@ func (h *house) expect(cfg *Config) {
 	o.cfg = *cfg
 	h.gate.SetExpectations(cfg.expectations(o.habits))
 	h.alerts.aim(string(cfg.Drift.Webhook.URL), cfg.Drift.Webhook.Secret.Secret)
+	h.asking.aim(string(cfg.Approvals.Webhook.URL), cfg.Approvals.Webhook.Secret.Secret)
 }
 
 // drifted hands a departure on to where the operator wants to hear of it.
@@ -76,7 +77,7 @@ func (h *house) drifted(call *firewall.Call, d audit.Departure) {
 	if d.Action == firewall.DriftRecord.String() {
 		return
 	}
-	h.alerts.add(alert{Type: "drift", At: call.At.UTC(), Drift: audit.Drift{
+	h.alerts.add(alert{Type: "drift", At: call.At.UTC(), Drift: &audit.Drift{
 		Departure: d, At: call.At.UnixMicro(), Agent: call.Caller.Agent(), Run: call.Run, Call: call.ID,
 		CallKind: call.Kind.String(), Target: call.Target, Resource: call.Resource,
 	}})

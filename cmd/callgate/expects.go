@@ -42,11 +42,24 @@ type Drift struct {
 		Volume Breach `yaml:"volume"`
 		Order  Breach `yaml:"order"`
 	} `yaml:"breach"`
-	Approvers string `yaml:"approvers"` // the group that is asked
-	Webhook   struct {
-		URL    ServerURL `yaml:"url"`
-		Secret Reference `yaml:"secret"` // that what is sent is signed with
-	} `yaml:"webhook"`
+	Approvers string  `yaml:"approvers"` // the group that is asked
+	Webhook   Webhook `yaml:"webhook"`
+}
+
+// A Webhook is where the operator is told of something.
+type Webhook struct {
+	URL    ServerURL `yaml:"url"`
+	Secret Reference `yaml:"secret"` // that what is sent is signed with
+}
+
+// check notes what is wrong with w, of which n may be the node.
+func (w *Webhook) check(r *reader, n ast.Node, key string) {
+	switch {
+	case w.URL != "" && !w.Secret.Given:
+		r.note(n, "%s: write secret: env:NAME, with which what is sent is signed", key)
+	case w.Secret.Given && len(w.Secret.Secret.Reveal()) < 32:
+		r.note(at(n, "secret"), "%s.secret: want at least 32 characters; openssl rand -base64 32 makes such a one", key)
+	}
 }
 
 // A Breach is what is done when a run departs from what is expected.
@@ -114,13 +127,8 @@ func (d *Drift) check(r *reader, n ast.Node, key string) {
 	case asks && d.Approvers == "":
 		r.note(at(n, "breach"), "%s.breach: ask needs somebody who is asked; write approvers: group:NAME", key)
 	}
-	switch {
-	case alerts && d.Webhook.URL == "":
+	if alerts && d.Webhook.URL == "" {
 		r.note(at(n, "breach"), "%s.breach: alert needs somewhere to tell it; write webhook: {url: https://…, secret: env:NAME}", key)
-	case d.Webhook.URL != "" && !d.Webhook.Secret.Given:
-		r.note(at(n, "webhook"), "%s.webhook: write secret: env:NAME, with which what is sent is signed", key)
-	case d.Webhook.Secret.Given && len(d.Webhook.Secret.Secret.Reveal()) < 32:
-		r.note(at(at(n, "webhook"), "secret"), "%s.webhook.secret: want at least 32 characters; openssl rand -base64 32 makes such a one", key)
 	}
 }
 
@@ -182,4 +190,11 @@ func (c *Config) expectations(habits map[string]*audit.Habit) *firewall.Expectat
 		}
 	}
 	return x
+}
+
+// Approvals is how people are asked about calls that a policy holds.
+type Approvals struct {
+	TTL     Duration `yaml:"ttl" restart:"yes"`  // of a question to people, and of their answer
+	Wait    Duration `yaml:"wait" restart:"yes"` // of a held call, for their answer
+	Webhook Webhook  `yaml:"webhook"`            // that is told of each question
 }

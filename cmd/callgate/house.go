@@ -64,7 +64,8 @@ type house struct {
 	unreach    context.CancelFunc // ends what tends the token for HashiCorp Vault; nil: nothing does
 	models     *providers.Handler
 	tools      *mcp.Handler
-	alerts     *alerts
+	alerts     *alerts // of drift
+	asking     *alerts // of calls that wait for people
 	outlook    outlook
 	working    sync.WaitGroup     // the index, and the policy's shadow
 	rest       context.CancelFunc // ends their work
@@ -145,6 +146,7 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 		return nil, err
 	}
 	h.approvals = firewall.NewApprovals(h.db.Approvals(), time.Duration(cfg.Approvals.TTL), time.Now)
+	h.approvals.Tell(h.askedPeople)
 	if err := h.approvals.Restore(ctx); err != nil {
 		return nil, err
 	}
@@ -160,7 +162,7 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 		Drifted: h.drifted, Suspend: h.suspend,
 	}, h.lawOf(law, nil))
 	h.gate.SetKeep(cfg.Audit.rules())
-	h.alerts = newAlerts(h.changed)
+	h.alerts, h.asking = newAlerts(h.changed), newAlerts(h.changed)
 	h.expect(&cfg)
 	replies, err := h.replies(ctx, &cfg)
 	if err != nil {
@@ -203,6 +205,7 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	h.working.Go(func() { h.learn(working) })
 	h.working.Go(func() { h.retain(working) })
 	h.working.Go(func() { h.alerts.run(working) })
+	h.working.Go(func() { h.asking.run(working) })
 	if h.db.IsShared() {
 		h.working.Go(func() {
 			h.revoked.Follow(working, func(err error) {

@@ -28,7 +28,7 @@ func (c *Console) approvals(w http.ResponseWriter, r *http.Request) {
 	list := []Approval{}
 	for _, a := range c.cfg.Approvals.List() {
 		if state == "all" || a.State == state {
-			list = append(list, approval(a))
+			list = append(list, ShowApproval(a))
 		}
 	}
 	answer(w, http.StatusOK, list)
@@ -37,7 +37,7 @@ func (c *Console) approvals(w http.ResponseWriter, r *http.Request) {
 func (c *Console) approval(w http.ResponseWriter, r *http.Request) {
 	for _, a := range c.cfg.Approvals.List() {
 		if a.ID == r.PathValue("id") {
-			answer(w, http.StatusOK, approval(a))
+			answer(w, http.StatusOK, ShowApproval(a))
 			return
 		}
 	}
@@ -68,14 +68,15 @@ func (c *Console) decide(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		refuse(w, http.StatusServiceUnavailable, "unavailable", "%v", err)
 	default:
-		answer(w, http.StatusOK, approval(a))
+		answer(w, http.StatusOK, ShowApproval(a))
 	}
 }
 
-func approval(a firewall.Approval) Approval {
+// ShowApproval is an approval as people are shown it.
+func ShowApproval(a firewall.Approval) Approval {
 	return Approval{
 		ID: a.ID, State: a.State, Call: a.Call, Run: a.Run, Tenant: a.Tenant, Agent: a.Agent(), Subject: a.Subject, Actors: a.Actors,
 		Action: a.Action, Object: a.Object, Definition: a.Definition, Args: a.Args, Policy: a.Policy, Rule: a.Rule, Reason: a.Reason,
-		Labels: a.Labels, Groups: a.Groups, Votes: append([]firewall.Vote{}, a.Votes...), Asked: a.Asked.UTC(), Expires: a.Expires.UTC(), UsedBy: a.UsedBy,
+		Labels: a.Labels, Evidence: a.Evidence, Groups: a.Groups, Votes: append([]firewall.Vote{}, a.Votes...), Asked: a.Asked.UTC(), Expires: a.Expires.UTC(), UsedBy: a.UsedBy,
 	}
 }

@@ -282,27 +282,28 @@ type NewAct struct {
 
 // An Approval is a call that people have to decide about, or have.
 type Approval struct {
-	ID         string          `json:"id"`
-	State      string          `json:"state"` // asked, granted, denied, used, expired
-	Call       string          `json:"call"`  // that first asked
-	Run        string          `json:"run"`
-	Tenant     string          `json:"tenant"`
-	Agent      string          `json:"agent"`
-	Subject    string          `json:"subject"` // on whose behalf; the agent itself if it acts alone
-	Actors     []string        `json:"actors,omitempty"`
-	Action     string          `json:"action"`               // in the words of the policy: call
-	Object     string          `json:"object"`               // tool:shop/refund
-	Definition string          `json:"definition,omitempty"` // SHA-256 of what the tool's server said of it
-	Args       json.RawMessage `json:"args,omitempty"`       // after masking; absent when larger than 8 KiB
-	Labels     []string        `json:"labels,omitempty"`     // of what the run had read
-	Policy     string          `json:"policy"`
-	Rule       string          `json:"rule"`
-	Reason     string          `json:"reason"`
-	Groups     []string        `json:"groups"` // each of which must agree
-	Votes      []firewall.Vote `json:"votes"`
-	Asked      time.Time       `json:"asked"`
-	Expires    time.Time       `json:"expires"`
-	UsedBy     string          `json:"used_by,omitempty"` // id of the call that was made with it
+	ID         string              `json:"id"`
+	State      string              `json:"state"` // asked, granted, denied, used, expired
+	Call       string              `json:"call"`  // that first asked
+	Run        string              `json:"run"`
+	Tenant     string              `json:"tenant"`
+	Agent      string              `json:"agent"`
+	Subject    string              `json:"subject"` // on whose behalf; the agent itself if it acts alone
+	Actors     []string            `json:"actors,omitempty"`
+	Action     string              `json:"action"`               // in the words of the policy: call
+	Object     string              `json:"object"`               // tool:shop/refund
+	Definition string              `json:"definition,omitempty"` // SHA-256 of what the tool's server said of it
+	Args       json.RawMessage     `json:"args,omitempty"`       // after masking; absent when larger than 8 KiB
+	Labels     []string            `json:"labels,omitempty"`     // of what the run had read
+	Evidence   []firewall.Evidence `json:"evidence,omitempty"`   // from where the values come that it acts on
+	Policy     string              `json:"policy"`
+	Rule       string              `json:"rule"`
+	Reason     string              `json:"reason"`
+	Groups     []string            `json:"groups"` // each of which must agree
+	Votes      []firewall.Vote     `json:"votes"`
+	Asked      time.Time           `json:"asked"`
+	Expires    time.Time           `json:"expires"`
+	UsedBy     string              `json:"used_by,omitempty"` // id of the call that was made with it
 }
 
 // NewVote decides about an approval.
