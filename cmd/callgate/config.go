@@ -50,6 +50,7 @@ type Config struct {
 	Users  []User     `yaml:"users"`
 	Groups []Group    `yaml:"groups"`
 	Policy []File     `yaml:"policy"`
+	Guards Guards     `yaml:"guards"`
 	Vault  HashiVault `yaml:"vault"` // where vault: leads
 
 	Identity struct {

@@ -55,8 +55,11 @@ func TestConfigSaysEveryMistake(t *testing.T) {
 		}},
 		{"an unknown key with none near lists what is known", "admin: {bananas: 1}\n", []string{
 			"1:9: unknown key admin.bananas; known here: listen"}},
-		{"a key of a later version is not taken in silence", "guards: {}\n", []string{
-			"1:1: guards is not in this version of callgate; take it out"}},
+		{"a guard that makes no sense", "guards: {pii: {action: hide, kinds: [shoes], rules: [{side: up, action: ask}]}}\n", []string{
+			"1:16: guards.pii: ask needs somebody who is asked; write approvers: group:NAME",
+			`1:24: guards.pii.action: "hide"; write off, record, mask, ask or deny`,
+			"1:37: guards.pii.kinds: \"shoes\" is none of email, phone, iban, card, national_id",
+			"1:53: guards.pii.rules.side: \"up\"; write request or reply, or leave it away"}},
 		{"what is kept of payloads", "audit: {payloads: some, durability: strict, window: 5ms, rules: [{sample: 200}]}\n", []string{
 			`1:19: audit.payloads: "some"; write full, redacted, digests or none`,
 			"1:53: audit.window: durability is strict, so that nothing may be lost; take one of them out",

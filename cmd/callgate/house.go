@@ -48,6 +48,7 @@ type house struct {
 	adminToken identity.Secret             // by which commands and the console come in, and user:admin logs in
 	gate       *firewall.Gate
 	guards     []firewall.Guard
+	pii        *guards.Watch                                  // one of them
 	client     atomic.Pointer[map[string]firewall.ClientTool] // what is said of tools that are not behind the gate
 	shadow     *policy.Shadow
 	versions   *policy.Versions
@@ -135,7 +136,9 @@ func open(ctx context.Context, cfg Config, public BaseURL, law *policy.Policy, l
 	if err := h.openSources(ctx, &cfg, keys.Seal()); err != nil {
 		return nil, err
 	}
-	h.guards = []firewall.Guard{guards.Hidden{}, guards.NewSecrets()} // a secret may be broken up by what is hidden
+	h.pii = guards.NewWatch(guards.PII{})
+	h.pii.Set(cfg.Guards.PII.settings())
+	h.guards = []firewall.Guard{guards.Hidden{}, guards.NewSecrets(), h.pii} // a secret may be broken up by what is hidden
 	h.client.Store(new(cfg.clientTools()))
 	h.shadow = policy.NewShadow(func(p *policy.Policy, how string) {
 		log.Error("the policy's index did not answer as Casbin does; this is a fault of callgate, please report it", "policy", p.Digest(), "how", how)
@@ -409,6 +412,7 @@ func (h *house) reload(ctx context.Context, by string) (console.Reloaded, error)
 	h.cfg = cfg
 	h.expect(&cfg)
 	h.gate.SetKeep(cfg.Audit.rules())
+	h.pii.Set(cfg.Guards.PII.settings())
 	h.client.Store(new(cfg.clientTools()))
 	h.versions.Again()
 	if !reflect.DeepEqual(old.Audit.Export, cfg.Audit.Export) {

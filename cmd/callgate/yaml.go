@@ -150,15 +150,7 @@ func (r *reader) object(v reflect.Value, n ast.Node, key string) {
 	})
 }
 
-// later are keys of the documentation that a coming version will read. Taking
-// them in silence would promise what is not done.
-var later = []string{"guards"}
-
 func (r *reader) unknown(at ast.Node, key, name string, known []string) {
-	if slices.Contains(later, key) {
-		r.note(at, "%s is not in this version of callgate; take it out", key)
-		return
-	}
 	if near := closest(name, known); near != "" {
 		r.note(at, "unknown key %s; did you mean %s?", key, near)
 		return
